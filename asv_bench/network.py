@@ -1,0 +1,58 @@
+"""What a user calls: a gradient, an epoch, a prediction."""
+
+import numpy as np
+from asv_runner.benchmarks.mark import parameterize
+
+import fastbackprop as fb
+from asv_bench import DTYPE, ENGINE, REPEAT
+
+# name: sizes, n_samples, batch size of an epoch
+SHAPES = {
+    "4-16-3": ([4, 16, 3], 256, 16),
+    "64-128-10": ([64, 128, 10], 1024, 32),
+    "784-128-10": ([784, 128, 10], 1024, 32),
+}
+
+
+@parameterize({**ENGINE, "shape": list(SHAPES), **DTYPE})
+class Network:
+    repeat = REPEAT
+
+    def setup(self, engine, shape, dtype):
+        sizes, n_samples, self.batch_size = SHAPES[shape]
+        rng = np.random.default_rng(0)
+        self.network = fb.Network(
+            sizes, output="softmax", cost="cross_entropy", dtype=dtype, rng=rng, engine=engine
+        )
+        self.X = rng.standard_normal((n_samples, sizes[0]), dtype=dtype)
+        self.y = rng.integers(0, sizes[-1], n_samples)
+        self.optimizer = fb.SGD(learning_rate=1e-3)
+
+
+class Gradient(Network):
+    def setup(self, *parameters):
+        super().setup(*parameters)
+        self.time_gradient(*parameters)
+
+    def time_gradient(self, engine, shape, dtype):
+        self.network.gradient(self.X, self.y)
+
+
+class Epoch(Network):
+    def setup(self, *parameters):
+        super().setup(*parameters)
+        self.time_epoch(*parameters)
+
+    def time_epoch(self, engine, shape, dtype):
+        self.network.fit(
+            self.X, self.y, epochs=1, batch_size=self.batch_size, optimizer=self.optimizer
+        )
+
+
+class Prediction(Network):
+    def setup(self, *parameters):
+        super().setup(*parameters)
+        self.time_prediction(*parameters)
+
+    def time_prediction(self, engine, shape, dtype):
+        self.network.predict(self.X)

@@ -1,0 +1,128 @@
+"""What is told of a training while it runs: the history, and the callbacks."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+
+class History:
+    """What `fit` returns: a row for each finished epoch.
+
+    Attributes
+    ----------
+    cost : list of float
+        Mean cost of the training samples, each taken before the step of its minibatch.
+    validation_cost : list of float
+        Mean cost of the validation samples after the epoch; empty without validation.
+    seconds : list of float
+        Wall-clock seconds of the epoch, validation included, callbacks not.
+    interrupted : bool
+        True if Ctrl-C ended the training; steps of the unfinished epoch are in the network.
+
+    `len(history)` is the number of epochs, `history[-1]` the last epoch as a dict,
+    `history["cost"]` a column, `history.to_dict()` all columns.
+    """
+
+    def __init__(self) -> None:
+        self._epochs: list[dict[str, float]] = []
+        self.interrupted = False
+
+    def append(self, logs: dict[str, float]) -> None:
+        self._epochs.append(logs)
+
+    @property
+    def cost(self) -> list[float]:
+        return self._column("cost")
+
+    @property
+    def validation_cost(self) -> list[float]:
+        return self._column("validation_cost")
+
+    @property
+    def seconds(self) -> list[float]:
+        return self._column("seconds")
+
+    def _column(self, name: str) -> list[float]:
+        return [logs[name] for logs in self._epochs if name in logs]
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Columns by name; validation_cost is left out where there was no validation."""
+        return {name: self._column(name) for name in (self._epochs[0] if self._epochs else ())}
+
+    def __len__(self) -> int:
+        return len(self._epochs)
+
+    def __getitem__(self, key: int | str) -> Any:
+        return self._column(key) if isinstance(key, str) else dict(self._epochs[key])
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        return map(dict, self._epochs)
+
+    def __repr__(self) -> str:
+        if not self._epochs:
+            return "<History of 0 epochs>"
+        last = ", ".join(f"{name} {value:.4g}" for name, value in self[-1].items())
+        end = ", interrupted" if self.interrupted else ""
+        return f"<History of {len(self)} epochs{end}; last: {last}>"
+
+
+class Callbacks:
+    """All callbacks of a training as one.
+
+    A callback is a function (network, epoch, logs), called after every epoch, or an object with any
+    of on_train_begin, on_epoch_begin, on_epoch_end, on_train_end.
+    """
+
+    EVENTS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
+
+    def __init__(self, callbacks: Any, progress: Any, epochs: int) -> None:
+        if callable(callbacks) or not isinstance(callbacks, Iterable):
+            callbacks = [callbacks]
+        self._objects = list(callbacks)
+        for callback in self._objects:
+            if not callable(callback) and not any(hasattr(callback, e) for e in self.EVENTS):
+                raise TypeError(
+                    f"a callback must be a function (network, epoch, logs) or have a method out of "
+                    f"{', '.join(self.EVENTS)}; got {callback!r}"
+                )
+        if progress is not None and progress is not False:
+            self._objects.append(_Progress(progress, epochs))
+
+    def tell(self, event: str, *arguments: Any) -> bool:
+        """Call every callback that listens to the event; True if one of them returned true."""
+        stop = False
+        for callback in self._objects:
+            method: Callable | None = getattr(callback, event, None)
+            if method is None and event == "on_epoch_end" and callable(callback):
+                method = callback
+            if method is not None:
+                stop |= bool(method(*arguments))
+        return stop
+
+
+class _Progress:
+    """A progress bar with a tick for each epoch: tqdm's, or anything with its interface."""
+
+    def __init__(self, progress: Any, epochs: int) -> None:
+        if progress is True:
+            try:
+                from tqdm.auto import tqdm
+            except ImportError:
+                raise ImportError(
+                    "progress=True needs tqdm: pip install 'fastbackprop[progress]'"
+                ) from None
+            progress = tqdm
+        make = isinstance(progress, type) or not hasattr(progress, "update")
+        if make and not callable(progress):
+            raise TypeError(f"progress must be None, True or like tqdm; got {progress!r}")
+        self._make = (lambda: progress(total=epochs, unit="epoch")) if make else (lambda: progress)
+
+    def on_train_begin(self, network: Any) -> None:
+        self._bar = self._make()
+
+    def on_epoch_end(self, network: Any, epoch: int, logs: dict[str, float]) -> None:
+        shown = {name: value for name, value in logs.items() if name != "seconds"}
+        self._bar.set_postfix(shown)
+        self._bar.update(1)
+
+    def on_train_end(self, network: Any, history: History) -> None:
+        self._bar.close()

@@ -1,0 +1,20 @@
+"""The subcommands of `python -m fastbackprop`: each module has `add_arguments(parser)` and `run(arguments)`."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class UsageError(Exception):
+    """Something the user can mend; its text is all they need to see."""
+
+
+def require(module: str, otherwise: Exception) -> ModuleType:
+    """Import an optional package, or raise `otherwise` where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and module.split(".")[0] == error.name.split(".")[0]:
+            raise otherwise from None
+        raise

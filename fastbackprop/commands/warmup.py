@@ -1,0 +1,64 @@
+"""Compile everything once and keep it on disk, so that no later process has to."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+
+import numba
+import numpy as np
+from numba.core import event
+
+import fastbackprop as fb
+from fastbackprop.engines import ENGINES
+from fastbackprop.engines._compile import cache_directory
+from fastbackprop.optimizers import OPTIMIZERS
+
+DTYPES = ("float32", "float64")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`warmup` has no options."""
+
+
+def items(dtype: str, engine: str) -> Iterator[tuple[str, Callable[[], object]]]:
+    """What a user may call, each on a network of a few neurons: one compilation serves every architecture."""
+    network = fb.Network(
+        [2, 3, 2], output="softmax", cost="cross_entropy", dtype=dtype, engine=engine, rng=0
+    )
+    X, y = np.eye(2, dtype=dtype), np.arange(2)
+    yield "predict", lambda: network.predict(X)
+    yield "evaluate", lambda: network.evaluate(X, y)
+    yield "gradient", lambda: network.gradient(X, y)
+    yield "activations", lambda: network.activations(X)
+    yield "trace", lambda: network.trace(X, y)
+    for optimizer in OPTIMIZERS:
+        yield f"fit with {optimizer}", lambda: network.fit(X, y, epochs=1, optimizer=optimizer)
+
+
+def what_it_did(call: Callable[[], object]) -> str:
+    """Call, and say what Numba had to do for it: it takes its lock to load machine code as well."""
+    compile_events = event.install_recorder("numba:compile")
+    lock_events = event.install_recorder("numba:compiler_lock")
+    with compile_events as compilations, lock_events as locks:
+        call()
+    if compilations.buffer:
+        return "compiled"
+    return "loaded from the cache" if locks.buffer else "ready: done"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if numba.config.DISABLE_JIT:
+        print("NUMBA_DISABLE_JIT is set: nothing is compiled")
+        return 0
+    start = time.perf_counter()
+    for dtype in DTYPES:
+        for engine in ENGINES:
+            for name, call in items(dtype, engine):
+                before = time.perf_counter()
+                did = what_it_did(call)
+                seconds = time.perf_counter() - before
+                print(f"{dtype}  {engine:6} {name:16} {did} in {seconds:.2f} s", flush=True)
+    print(f"All in {time.perf_counter() - start:.1f} s; cache: {cache_directory() or 'none (no folder is writable)'}")
+    return 0

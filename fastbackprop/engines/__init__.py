@@ -1,0 +1,35 @@
+"""Engines: three ways to compute the same quantities, one contract.
+
+An engine is a module with these functions. Arrays are checked, C-contiguous and of the network's
+dtype before they get here; an engine never checks and never raises. `start:stop` are rows of X (for
+`train`: places in `order`), so the caller decides how long a call takes; inside a minibatch it cuts
+only at multiples of `row_tile(model)`, which keeps every sum in one order.
+
+    lanes(dtype)                    rows of the layout are padded to a multiple of this
+    row_tile(model)                 samples that are taken through the layers together
+    workspace(model, dtype)         scratch memory for the calls below
+    predict(model, theta, X, out, work, start, stop)
+                                    out[i] = a^L
+    cost_sum(model, theta, samples, sums, work, start, stop)
+                                    sums[COST] += sum_i s_i C_i, sums[WEIGHT] += sum_i s_i
+    gradient_sums(model, theta, samples, scale, gradient, sums, work, start, stop)
+                                    the same, and gradient += sum_i scale s_i dC_i/dtheta
+    train(model, theta, samples, order, batch_size, update, sums, work, start, stop)
+                                    minibatch steps; returns `stop`, or, where a minibatch's cost
+                                    is not finite, the place where that minibatch starts, before
+                                    its step
+    trace(model, theta, samples, scale)
+                                    lists z (L), a (L + 1), delta (L) of arrays (n_samples, n_l)
+    activations(model, theta, X)    list a (L + 1)
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+_MODULES = {"loops": "loops", "numpy": "loopfree"}
+ENGINES = tuple(_MODULES)
+
+
+def load(name: str) -> ModuleType:
+    """The engine of this name."""
+    return import_module(f"{__name__}.{_MODULES[name]}")

@@ -1,0 +1,47 @@
+"""The samples of a call as engines see them, and the few kernels that read them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastbackprop.engines._compile import inlined
+
+# Places in the array of sums, float64: over the call or epoch so far, and of the minibatch at work.
+COST, WEIGHT, MINIBATCH_COST = range(3)
+N_SUMS = 3
+
+
+class Samples(NamedTuple):
+    """Inputs, targets (values or labels) and weights of samples; what is not there has no rows."""
+
+    X: np.ndarray  # (n_samples, n_0)
+    Y: np.ndarray  # (n_samples, n_L), or (0, n_L) where there are labels
+    labels: np.ndarray  # (n_samples,) int64, or (0,)
+    s: np.ndarray  # sample weights, (n_samples,) float64, or (0,) where all are one
+
+
+@inlined
+def target(samples, i, y):
+    """y (n_L,): the target of sample i, one-hot where it is a label."""
+    if samples.labels.shape[0] > 0:
+        for k in range(y.shape[0]):
+            y[k] = 0
+        y[samples.labels[i]] = 1
+    else:
+        for k in range(y.shape[0]):
+            y[k] = samples.Y[i, k]
+
+
+@inlined
+def weight(samples, i):
+    """s_i."""
+    return samples.s[i] if samples.s.shape[0] > 0 else 1.0
+
+
+@inlined
+def total_weight(samples, order, first, last):
+    """The sum of s_i over a minibatch, order[first:last]."""
+    total = 0.0
+    for i in range(first, last):
+        total += weight(samples, order[i])
+    return total

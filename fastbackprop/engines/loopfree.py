@@ -1,0 +1,230 @@
+"""The same equations without a loop over samples or neurons: NumPy matrix expressions.
+
+The comparison: what the loops of `fastbackprop.engines.loops` replace. Capital letters stack the
+samples of a batch as rows: Z^l, A^l, Delta^l are (n_samples, n_l).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastbackprop import activations as _activations
+from fastbackprop import costs as _costs
+from fastbackprop.activations import Activation
+from fastbackprop.costs import Cost
+from fastbackprop.engines._samples import COST, MINIBATCH_COST, WEIGHT, Samples
+from fastbackprop.layout import Layout, Model
+from fastbackprop.optimizers import Update, step_loop_free
+
+Arrays = list[np.ndarray]
+
+# --- the equations -------------------------------------------------------------------------------
+
+
+def weighted_input(A: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(0)  Z^l = A^{l-1} W^l + b^l"""
+    return A @ W + b
+
+
+def output_error(
+    sigma: Activation, cost: Cost, Z: np.ndarray, A: np.ndarray, Y: np.ndarray
+) -> np.ndarray:
+    """(1)  Delta^L = grad C (.) sigma_L'(Z^L)"""
+    G = cost.gradient(Z, A, Y)
+    return G if cost.fused else sigma.pull_back(G, Z, A)
+
+
+def hidden_error(
+    sigma: Activation, W_next: np.ndarray, Delta_next: np.ndarray, Z: np.ndarray, A: np.ndarray
+) -> np.ndarray:
+    """(2)  Delta^l = (Delta^{l+1} (W^{l+1})^T) (.) sigma_l'(Z^l)"""
+    return sigma.pull_back(Delta_next @ W_next.T, Z, A)
+
+
+def weight_gradient(A: np.ndarray, Delta: np.ndarray) -> np.ndarray:
+    """(3)  dC/dW^l = (A^{l-1})^T Delta^l"""
+    return A.T @ Delta
+
+
+def bias_gradient(Delta: np.ndarray) -> np.ndarray:
+    """(4)  dC/db^l = sum over the samples of Delta^l"""
+    return Delta.sum(axis=0)
+
+
+# --- a batch -------------------------------------------------------------------------------------
+
+
+def forward(
+    W: Arrays, b: Arrays, sigma: Sequence[Activation], X: np.ndarray
+) -> tuple[Arrays, Arrays]:
+    """Z^1 ... Z^L and A^0 ... A^L."""
+    Z: Arrays = []
+    A = [X]
+    for W_l, b_l, sigma_l in zip(W, b, sigma, strict=True):
+        Z.append(weighted_input(A[-1], W_l, b_l))
+        A.append(sigma_l.sigma(Z[-1]))
+    return Z, A
+
+
+def backward(
+    W: Arrays,
+    sigma: Sequence[Activation],
+    cost: Cost,
+    Z: Arrays,
+    A: Arrays,
+    Y: np.ndarray,
+    factor: np.ndarray,
+) -> Arrays:
+    """Delta^1 ... Delta^L; factor, (n_samples, 1) or scalar, is each sample's part in the mean."""
+    Delta = [output_error(sigma[-1], cost, Z[-1], A[-1], Y) * factor]
+    for l in range(len(W) - 1, 0, -1):
+        Delta.insert(0, hidden_error(sigma[l - 1], W[l], Delta[0], Z[l - 1], A[l]))
+    return Delta
+
+
+# --- the engine contract -------------------------------------------------------------------------
+
+_quiet = np.errstate(all="ignore")  # as compiled code: training that diverges is seen by its cost
+
+
+def lanes(dtype: np.dtype) -> int:
+    """No padding."""
+    return 1
+
+
+def row_tile(model: Model) -> int:
+    """Enough rows for BLAS, few enough for memory that does not grow with the batch."""
+    return 1024
+
+
+def workspace(model: Model, dtype: np.dtype) -> None:
+    """NumPy allocates as it goes."""
+
+
+class _Parts:
+    """The network behind a model's integers: views of W and b, and the functions."""
+
+    def __init__(self, model: Model, theta: np.ndarray) -> None:
+        self.layout = Layout(model.layers["width"])
+        self.W, self.b = self.layout.weights(theta), self.layout.biases(theta)
+        self.sigma = [_activations.BY_CODE[code] for code in model.layers["sigma"][1:]]
+        self.cost = _costs.BY_CODE[model.cost]
+
+    def forward_cost(self, X: np.ndarray, Y: np.ndarray, s) -> tuple[Arrays, Arrays, float]:
+        Z, A = forward(self.W, self.b, self.sigma, X)
+        C = self.cost.terms(Z[-1], A[-1], Y).sum(axis=1)
+        return Z, A, float((C * s).sum(dtype=np.float64))
+
+    def add_gradient(self, X: np.ndarray, Y: np.ndarray, s, scale: float, gradient) -> float:
+        """gradient += sum_i scale s_i dC_i/dtheta; returns sum_i s_i C_i."""
+        Z, A, cost = self.forward_cost(X, Y, s)
+        Delta = backward(self.W, self.sigma, self.cost, Z, A, Y, _factor(X, s, scale))
+        G, g = self.layout.weights(gradient), self.layout.biases(gradient)
+        for G_l, g_l, A_l, Delta_l in zip(G, g, A[:-1], Delta, strict=True):
+            G_l += weight_gradient(A_l, Delta_l)
+            g_l += bias_gradient(Delta_l)
+        return cost
+
+
+def _factor(X: np.ndarray, s, scale: float):
+    """s_i scale as a column of X's dtype, or one number where all weights are one."""
+    return (s[:, None] * scale).astype(X.dtype) if np.ndim(s) else X.dtype.type(scale)
+
+
+def _rows(samples: Samples, rows: slice | np.ndarray):
+    """X, Y (one-hot where there are labels) and s (1.0 where all are one) of these rows."""
+    X = samples.X[rows]
+    if len(samples.labels):
+        Y = np.zeros((len(X), samples.Y.shape[1]), X.dtype)
+        Y[np.arange(len(X)), samples.labels[rows]] = 1
+    else:
+        Y = samples.Y[rows]
+    return X, Y, samples.s[rows] if len(samples.s) else 1.0
+
+
+def _tiles(model: Model, start: int, stop: int):
+    tile = row_tile(model)
+    return (slice(i, min(i + tile, stop)) for i in range(start, stop, tile))
+
+
+@_quiet
+def predict(model: Model, theta: np.ndarray, X, out, work, start: int, stop: int) -> None:
+    parts = _Parts(model, theta)
+    for rows in _tiles(model, start, stop):
+        out[rows] = forward(parts.W, parts.b, parts.sigma, X[rows])[1][-1]
+
+
+@_quiet
+def cost_sum(model: Model, theta, samples: Samples, sums, work, start: int, stop: int) -> None:
+    parts = _Parts(model, theta)
+    for rows in _tiles(model, start, stop):
+        X, Y, s = _rows(samples, rows)
+        sums[COST] += parts.forward_cost(X, Y, s)[2]
+        sums[WEIGHT] += np.sum(s) if np.ndim(s) else len(X)
+
+
+@_quiet
+def gradient_sums(
+    model: Model, theta, samples: Samples, scale, gradient, sums, work, start: int, stop: int
+) -> None:
+    parts = _Parts(model, theta)
+    for rows in _tiles(model, start, stop):
+        X, Y, s = _rows(samples, rows)
+        sums[COST] += parts.add_gradient(X, Y, s, scale, gradient)
+        sums[WEIGHT] += np.sum(s) if np.ndim(s) else len(X)
+
+
+@_quiet
+def train(
+    model: Model,
+    theta,
+    samples: Samples,
+    order,
+    batch_size: int,
+    update: Update,
+    sums,
+    work,
+    start: int,
+    stop: int,
+) -> int:
+    parts = _Parts(model, theta)
+    place = start
+    while place < stop:
+        first = place // batch_size * batch_size
+        last = min(first + batch_size, len(order))
+        end = min(last, stop)
+        total = samples.s[order[first:last]].sum() if len(samples.s) else last - first
+        if place == first:
+            update.g[:] = 0
+            sums[MINIBATCH_COST] = 0
+        for tile in _tiles(model, place, end):
+            X, Y, s = _rows(samples, order[tile])
+            scale = 1 / total if total > 0 else 0.0
+            sums[MINIBATCH_COST] += parts.add_gradient(X, Y, s, scale, update.g)
+        if end == last:
+            if not np.isfinite(sums[MINIBATCH_COST]):
+                return first
+            sums[COST] += sums[MINIBATCH_COST]
+            sums[WEIGHT] += total
+            if total > 0:
+                step_loop_free(theta, update)
+        place = end
+    return stop
+
+
+@_quiet
+def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> Arrays:
+    parts = _Parts(model, theta)
+    return [X.copy(), *forward(parts.W, parts.b, parts.sigma, X)[1][1:]]
+
+
+@_quiet
+def trace(
+    model: Model, theta: np.ndarray, samples: Samples, scale: float
+) -> tuple[Arrays, Arrays, Arrays]:
+    parts = _Parts(model, theta)
+    X, Y, s = _rows(samples, slice(None))
+    Z, A, _ = parts.forward_cost(X, Y, s)
+    return Z, [X.copy(), *A[1:]], backward(
+        parts.W, parts.sigma, parts.cost, Z, A, Y, _factor(X, s, scale)
+    )

@@ -1,0 +1,299 @@
+"""The derivation as explicit loops: equations (0) to (4), index by index, no tricks.
+
+Letters are those of the derivation: layer l has n_l neurons, w^l_jk goes from neuron j of layer
+l-1 to neuron k of layer l. The five equations below are for one sample and one layer; a sample, a
+minibatch and an epoch are built from them.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastbackprop.activations import activate, multiply_by_derivative
+from fastbackprop.costs import FUSED, cost_gradient, cost_of_sample
+from fastbackprop.engines._compile import inlined, kernel
+from fastbackprop.engines._samples import (
+    COST,
+    MINIBATCH_COST,
+    WEIGHT,
+    Samples,
+    target,
+    total_weight,
+    weight,
+)
+from fastbackprop.layout import Model
+from fastbackprop.optimizers import step
+
+# --- the equations -------------------------------------------------------------------------------
+
+
+@kernel(cached=True)
+def weighted_input(a, w, b, z):
+    """(0)  z^l_k = sum_j a^{l-1}_j w^l_jk + b^l_k
+
+    a (n_{l-1},), w (n_{l-1}, n_l), b (n_l,) -> z (n_l,). The loop over j is the outer one, so the
+    inner one walks along rows of w.
+    """
+    for k in range(z.shape[0]):
+        z[k] = b[k]
+    for j in range(a.shape[0]):
+        for k in range(z.shape[0]):
+            z[k] += a[j] * w[j, k]
+
+
+@kernel(cached=True)
+def output_error(sigma, cost, z, a, y, delta):
+    """(1)  delta^L_j = dC/da^L_j sigma_L'(z^L_j)
+
+    Codes sigma and cost; z, a, y (n_L,) -> delta (n_L,). Softmax couples the outputs: the product
+    is with its Jacobian. A cost fused with its activation gives dC/dz^L_j at once.
+    """
+    cost_gradient(cost, z, a, y, delta)
+    if cost < FUSED:
+        multiply_by_derivative(sigma, z, a, delta)
+
+
+@kernel(cached=True)
+def hidden_error(sigma, w_next, delta_next, z, a, delta):
+    """(2)  delta^l_j = sigma_l'(z^l_j) sum_k delta^{l+1}_k w^{l+1}_jk
+
+    Code sigma; w_next (n_l, n_{l+1}), delta_next (n_{l+1},), z, a (n_l,) -> delta (n_l,).
+    """
+    for j in range(delta.shape[0]):
+        total = delta.dtype.type(0)
+        for k in range(delta_next.shape[0]):
+            total += delta_next[k] * w_next[j, k]
+        delta[j] = total
+    multiply_by_derivative(sigma, z, a, delta)
+
+
+@kernel(cached=True)
+def weight_gradient(a, delta, g):
+    """(3)  dC/dw^l_kj = a^{l-1}_k delta^l_j
+
+    a (n_{l-1},), delta (n_l,), added to g (n_{l-1}, n_l).
+    """
+    for k in range(a.shape[0]):
+        for j in range(delta.shape[0]):
+            g[k, j] += a[k] * delta[j]
+
+
+@kernel(cached=True)
+def bias_gradient(delta, g):
+    """(4)  dC/db^l_j = delta^l_j
+
+    delta (n_l,), added to g (n_l,).
+    """
+    for j in range(delta.shape[0]):
+        g[j] += delta[j]
+
+
+# --- where things are ----------------------------------------------------------------------------
+
+
+class Record(NamedTuple):
+    """z, a and delta of samples, a row each, layer after layer from layer 0; and a target."""
+
+    z: np.ndarray  # (rows, sum of n_l)
+    a: np.ndarray
+    delta: np.ndarray
+    y: np.ndarray  # (n_L,)
+
+
+@inlined
+def layer(model, row, l):
+    """The part of a row of neurons that belongs to layer l, (n_l,)."""
+    start = model.layers[l]["start"]
+    return row[start : start + model.layers[l]["width"]]
+
+
+@inlined
+def weights(model, vector, l):
+    """W^l, or its gradient, (n_{l-1}, n_l)."""
+    m, n = model.layers[l - 1]["width"], model.layers[l]["width"]
+    start = model.layers[l]["weight_start"]
+    return vector[start : start + m * n].reshape(m, n)
+
+
+@inlined
+def biases(model, vector, l):
+    """b^l, or its gradient, (n_l,)."""
+    start = model.layers[l]["bias_start"]
+    return vector[start : start + model.layers[l]["width"]]
+
+
+# --- one sample ----------------------------------------------------------------------------------
+
+
+@inlined
+def forward(model, theta, x, z, a):
+    """a^0 = x, then (0) and a^l = sigma_l(z^l) through all layers."""
+    a_0 = layer(model, a, 0)
+    for j in range(x.shape[0]):
+        a_0[j] = x[j]
+    for l in range(1, model.layers.shape[0]):
+        z_l = layer(model, z, l)
+        weighted_input(layer(model, a, l - 1), weights(model, theta, l), biases(model, theta, l), z_l)
+        activate(model.layers[l]["sigma"], z_l, layer(model, a, l))
+
+
+@inlined
+def backward(model, theta, z, a, y, factor, delta):
+    """(1), times the factor that turns C_i into its part of the mean, then (2) down to layer 1."""
+    L = model.layers.shape[0] - 1
+    delta_L = layer(model, delta, L)
+    output_error(model.layers[L]["sigma"], model.cost, layer(model, z, L), layer(model, a, L), y, delta_L)
+    for j in range(delta_L.shape[0]):
+        delta_L[j] *= factor
+    for l in range(L - 1, 0, -1):
+        hidden_error(
+            model.layers[l]["sigma"],
+            weights(model, theta, l + 1),
+            layer(model, delta, l + 1),
+            layer(model, z, l),
+            layer(model, a, l),
+            layer(model, delta, l),
+        )
+
+
+@inlined
+def add_gradient(model, a, delta, gradient):
+    """(3) and (4) for all layers."""
+    for l in range(1, model.layers.shape[0]):
+        weight_gradient(layer(model, a, l - 1), layer(model, delta, l), weights(model, gradient, l))
+        bias_gradient(layer(model, delta, l), biases(model, gradient, l))
+
+
+@inlined
+def forward_cost(model, theta, samples, i, z, a, y):
+    """Sample i through all layers; returns s_i C_i."""
+    L = model.layers.shape[0] - 1
+    forward(model, theta, samples.X[i], z, a)
+    target(samples, i, y)
+    C = cost_of_sample(model.cost, layer(model, z, L), layer(model, a, L), y)
+    return weight(samples, i) * C
+
+
+@inlined
+def forward_and_back(model, theta, samples, i, scale, z, a, delta, y):
+    """Sample i through all layers and back; returns s_i C_i."""
+    cost = forward_cost(model, theta, samples, i, z, a, y)
+    factor = theta.dtype.type(weight(samples, i) * scale)
+    backward(model, theta, z, a, y, factor, delta)
+    return cost
+
+
+# --- the engine contract: batches and epochs -----------------------------------------------------
+
+
+def lanes(dtype: np.dtype) -> int:
+    """No padding: rows are as long as layers are wide."""
+    return 1
+
+
+def row_tile(model: Model) -> int:
+    """One sample at a time, as the derivation has it."""
+    return 1
+
+
+def workspace(model: Model, dtype: np.dtype, rows: int = 1) -> Record:
+    """A record of so many rows."""
+    shape = (rows, int(model.layers["width"].sum()))
+    return Record(*(np.zeros(shape, dtype) for _ in range(3)), np.zeros(model.layers["width"][-1], dtype))
+
+
+@kernel(cached=True)
+def predict(model, theta, X, out, work, start, stop):
+    """out[i] = a^L of X[i]."""
+    L = model.layers.shape[0] - 1
+    z, a = work.z[0], work.a[0]
+    for i in range(start, stop):
+        forward(model, theta, X[i], z, a)
+        a_L = layer(model, a, L)
+        for k in range(a_L.shape[0]):
+            out[i, k] = a_L[k]
+
+
+@kernel(cached=True)
+def cost_sum(model, theta, samples, sums, work, start, stop):
+    """Add sum_i s_i C_i and sum_i s_i to sums."""
+    z, a = work.z[0], work.a[0]
+    for i in range(start, stop):
+        sums[COST] += forward_cost(model, theta, samples, i, z, a, work.y)
+        sums[WEIGHT] += weight(samples, i)
+
+
+@kernel(cached=True)
+def gradient_sums(model, theta, samples, scale, gradient, sums, work, start, stop):
+    """Add also sum_i scale s_i dC_i/dtheta to gradient."""
+    z, a, delta = work.z[0], work.a[0], work.delta[0]
+    for i in range(start, stop):
+        sums[COST] += forward_and_back(model, theta, samples, i, scale, z, a, delta, work.y)
+        sums[WEIGHT] += weight(samples, i)
+        add_gradient(model, a, delta, gradient)
+
+
+@kernel(cached=True)
+def train(model, theta, samples, order, batch_size, update, sums, work, start, stop):
+    """Minibatch steps over order[start:stop]; a minibatch may be spread over several calls."""
+    z, a, delta = work.z[0], work.a[0], work.delta[0]
+    place = start
+    while place < stop:
+        first = place // batch_size * batch_size
+        last = min(first + batch_size, order.shape[0])
+        end = min(last, stop)
+        total = total_weight(samples, order, first, last)
+        scale = 1.0 / total if total > 0 else 0.0
+        if place == first:
+            update.g[:] = 0
+            sums[MINIBATCH_COST] = 0
+        for i in order[place:end]:
+            cost = forward_and_back(model, theta, samples, i, scale, z, a, delta, work.y)
+            sums[MINIBATCH_COST] += cost
+            add_gradient(model, a, delta, update.g)
+        if end == last:
+            if not np.isfinite(sums[MINIBATCH_COST]):
+                return first
+            sums[COST] += sums[MINIBATCH_COST]
+            sums[WEIGHT] += total
+            if total > 0:
+                step(theta, update)
+        place = end
+    return stop
+
+
+@kernel(cached=True)
+def forward_rows(model, theta, X, record):
+    """Every sample keeps its row of z and a."""
+    for i in range(X.shape[0]):
+        forward(model, theta, X[i], record.z[i], record.a[i])
+
+
+@kernel(cached=True)
+def forward_and_back_rows(model, theta, samples, scale, record):
+    """Every sample keeps its row of z, a and delta."""
+    for i in range(samples.X.shape[0]):
+        z, a, delta = record.z[i], record.a[i], record.delta[i]
+        forward_and_back(model, theta, samples, i, scale, z, a, delta, record.y)
+
+
+def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> list[np.ndarray]:
+    """a^0 ... a^L, (n_samples, n_l) each."""
+    record = workspace(model, theta.dtype, len(X))
+    forward_rows(model, theta, X, record)
+    return _by_layer(model, record.a)
+
+
+def trace(
+    model: Model, theta: np.ndarray, samples: Samples, scale: float
+) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """z, a, delta by layer; delta is of the cost times scale."""
+    record = workspace(model, theta.dtype, len(samples.X))
+    forward_and_back_rows(model, theta, samples, scale, record)
+    z, a, delta = (_by_layer(model, rows) for rows in record[:3])
+    return z[1:], a, delta[1:]
+
+
+def _by_layer(model: Model, rows: np.ndarray) -> list[np.ndarray]:
+    starts_and_sizes = zip(model.layers["start"], model.layers["width"], strict=True)
+    return [np.ascontiguousarray(rows[:, start : start + n]) for start, n in starts_and_sizes]

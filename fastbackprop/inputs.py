@@ -1,0 +1,343 @@
+"""The boundary: every check and conversion of what a user passes, every error message about it.
+
+What leaves this module is C-contiguous, of the right dtype, finite and read-only; what is behind it
+trusts that. Every error says what was passed, what is expected and, where it is known, what to do.
+"""
+
+import contextlib
+import difflib
+import numbers
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastbackprop.activations import ACTIVATIONS, Activation
+from fastbackprop.costs import COSTS, Cost, pair
+from fastbackprop.engines._samples import Samples
+from fastbackprop.optimizers import OPTIMIZERS, Optimizer
+
+CHUNK = 1 << 20  # elements looked at together: the checks need no memory in proportion to the data
+
+
+# --- names and numbers ---------------------------------------------------------------------------
+
+
+def choice(name: Any, known: Mapping[str, Any] | Iterable[str], what: str) -> str:
+    """A name out of those known. Raises ValueError, with the closest names, or TypeError."""
+    names = list(known)
+    if not isinstance(name, str):
+        raise TypeError(f"{what} must be one of {_listed(names)}; got {_shown(name)}")
+    if name not in names:
+        close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+        hint = f": did you mean {_listed(close)}?" if close else ""
+        raise ValueError(f"unknown {what} {name!r}{hint} Known are {_listed(names)}")
+    return name
+
+
+def positive_integer(value: Any, what: str) -> int:
+    """An integer of at least 1. Raises TypeError or ValueError."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{what} must be a positive integer; got {_shown(value)}")
+    if value < 1:
+        raise ValueError(f"{what} must be a positive integer; got {value}")
+    return int(value)
+
+
+def flag(value: Any, what: str) -> bool:
+    """True or False. Raises TypeError."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{what} must be True or False; got {_shown(value)}")
+    return bool(value)
+
+
+def layer_sizes(sizes: Any) -> tuple[int, ...]:
+    """Neurons per layer, input first: at least two positive integers."""
+    if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray):
+        raise TypeError(
+            f"sizes must list the neurons per layer, input first, as in [64, 128, 10]; "
+            f"got {_shown(sizes)}"
+        )
+    if len(sizes) < 2:
+        raise ValueError(f"sizes must name an input and an output layer at least; got {sizes!r}")
+    return tuple(positive_integer(n, f"sizes[{i}]") for i, n in enumerate(sizes))
+
+
+def float_dtype(dtype: Any) -> np.dtype:
+    """float32 or float64."""
+    try:
+        result = np.dtype(dtype)
+    except TypeError:
+        result = None
+    if result not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be 'float32' or 'float64'; got {dtype!r}")
+    return np.dtype(result.type)
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """A generator from None, an integer or a generator, as NumPy makes it."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"rng must be None, a non-negative integer or a numpy.random.Generator; "
+            f"got {_shown(rng)}"
+        ) from None
+
+
+def activations(hidden: Any, output: Any, sizes: Sequence[int]) -> list[Activation]:
+    """sigma_1 ... sigma_L from one name or one per hidden layer, and the output's."""
+    n_hidden = len(sizes) - 2
+    if isinstance(hidden, str | Activation):
+        hidden = [hidden] * n_hidden
+    elif not isinstance(hidden, Sequence):
+        raise TypeError(
+            f"hidden must be an activation or a list with one per hidden layer; "
+            f"got {_shown(hidden)}"
+        )
+    if len(hidden) != n_hidden:
+        raise ValueError(
+            f"hidden must be one activation, or one per hidden layer: {n_hidden} for "
+            f"sizes={list(sizes)}; got {len(hidden)}"
+        )
+    sigma = [_activation(name, "hidden activation") for name in hidden]
+    for activation in sigma:
+        if activation.coupled:
+            raise ValueError(
+                f"{activation.name!r} is an output activation: pass it as output=, not hidden="
+            )
+    sigma.append(_activation(output, "output activation"))
+    if sigma[-1].coupled and sizes[-1] == 1:
+        raise ValueError(
+            f"output={sigma[-1].name!r} of a single neuron is 1 whatever the input: "
+            f"use output='sigmoid', or two output neurons"
+        )
+    return sigma
+
+
+def _activation(name: Any, what: str) -> Activation:
+    return name if isinstance(name, Activation) else ACTIVATIONS[choice(name, ACTIVATIONS, what)]
+
+
+def cost(name: Any, output: Activation) -> Cost:
+    """The cost of this name that goes with the output activation."""
+    if isinstance(name, Cost):
+        name = name.name
+    return pair(choice(name, COSTS, "cost"), output)
+
+
+def optimizer(value: Any) -> Optimizer:
+    """An optimizer from a name or an object."""
+    if isinstance(value, Optimizer):
+        return value
+    if isinstance(value, type) and issubclass(value, Optimizer):
+        raise TypeError(f"optimizer must be an object: pass {value.__name__}(), not the class")
+    return OPTIMIZERS[choice(value, OPTIMIZERS, "optimizer")]()
+
+
+# --- arrays --------------------------------------------------------------------------------------
+
+
+def numeric(values: Any, dtype: np.dtype, what: str) -> np.ndarray:
+    """A C-contiguous, finite, read-only array of this dtype; a view where nothing has to change."""
+    array = as_array(values, what)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{what} must hold real numbers; got dtype {array.dtype}")
+    with np.errstate(over="ignore"):
+        converted = np.ascontiguousarray(array, dtype).reshape(array.shape)
+    _refuse_non_finite(converted, array, what)
+    return read_only(converted)
+
+
+def as_array(values: Any, what: str) -> np.ndarray:
+    """A plain array, with an error for humans where NumPy has none."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise TypeError(f"{what} is a masked array with masked values: fill or drop them first")
+    if hasattr(values, "toarray"):
+        raise TypeError(f"{what} is a sparse {type(values).__name__}: pass {what}.toarray()")
+    if values is None:
+        raise TypeError(f"{what} must be an array of numbers; got None")
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{what} must be rectangular: its rows differ in length") from None
+    if array.dtype == object:
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError):
+            raise TypeError(f"{what} must hold real numbers; got {_shown(values)}") from None
+    return array
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A read-only view. Kernels are compiled for read-only inputs alone, whatever a user passes."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _refuse_non_finite(converted: np.ndarray, original: np.ndarray, what: str) -> None:
+    if original.dtype.kind != "f":
+        return
+    flat = converted.reshape(-1)
+    for start in range(0, flat.size, CHUNK):
+        finite = np.isfinite(flat[start : start + CHUNK])
+        if not finite.all():
+            place = np.unravel_index(start + int(np.argmin(finite)), original.shape)
+            value = original[place]
+            where = f"{what}[{', '.join(map(str, place))}]" if place else what
+            if np.isfinite(value):
+                raise ValueError(f"{where} is {value}: too large for {converted.dtype}")
+            raise ValueError(f"{what} must be finite; {where} is {value}")
+
+
+def matrix(X: Any, n_columns: int, dtype: np.dtype, what: str = "X") -> np.ndarray:
+    """X, (n_samples, n_columns), with at least one row."""
+    array = numeric(X, dtype, what)
+    if array.ndim != 2 or array.shape[1] != n_columns:
+        hint = ""
+        if array.ndim == 1 and array.size == n_columns:
+            hint = f": for one sample pass {what}.reshape(1, -1)"
+        elif array.ndim == 1 and n_columns == 1:
+            hint = f": pass {what}.reshape(-1, 1)"
+        raise ValueError(
+            f"{what} must have shape (n_samples, {n_columns}); got {array.shape}{hint}"
+        )
+    if not len(array):
+        raise ValueError(f"{what} must have at least one row; got shape {array.shape}")
+    return array
+
+
+def samples(
+    X: Any, y: Any, sample_weight: Any, n_in: int, n_out: int, dtype: np.dtype, cost: Cost
+) -> Samples:
+    """Checked inputs, targets and weights."""
+    inputs = matrix(X, n_in, dtype)
+    Y, labels = _targets(y, len(inputs), n_out, dtype, cost)
+    return Samples(inputs, Y, labels, _weights(sample_weight, len(inputs)))
+
+
+def _targets(
+    y: Any, n: int, n_out: int, dtype: np.dtype, cost: Cost
+) -> tuple[np.ndarray, np.ndarray]:
+    """Y (n, n_out) and no labels, or labels (n,) and an empty Y."""
+    array = as_array(y, "y")
+    no_labels = read_only(np.zeros(0, np.int64))
+    if cost.targets == "distribution" and array.ndim == 1:
+        return read_only(np.zeros((0, n_out), dtype)), _labels(array, n, n_out)
+    if n_out == 1 and array.ndim == 1:
+        array = array.reshape(-1, 1)
+    if array.shape != (n, n_out):
+        also = " or integer labels of shape (n_samples,)" if cost.targets == "distribution" else ""
+        also = " or (n_samples,)" if n_out == 1 else also
+        raise ValueError(
+            f"y must have shape (n_samples, {n_out}) = ({n}, {n_out}){also}; got {np.shape(y)}"
+        )
+    Y = numeric(array, dtype, "y")
+    if cost.targets != "real":
+        _refuse_no_probability(Y, cost)
+    return Y, no_labels
+
+
+def _labels(array: np.ndarray, n: int, n_out: int) -> np.ndarray:
+    if array.dtype.kind not in "iub":
+        raise TypeError(
+            f"y of shape (n_samples,) must hold integer labels; got dtype {array.dtype}. "
+            f"Pass labels as integers, or probabilities of shape (n_samples, {n_out})"
+        )
+    if array.shape != (n,):
+        raise ValueError(f"y must have one label for each of the {n} rows of X; got {len(array)}")
+    low, high = array.min(), array.max()
+    if low < 0 or high >= n_out:
+        raise ValueError(f"labels in y must lie in 0 ... {n_out - 1}; they span {low} ... {high}")
+    return read_only(np.ascontiguousarray(array, np.int64))
+
+
+def _refuse_no_probability(Y: np.ndarray, cost: Cost) -> None:
+    low, high = Y.min(), Y.max()
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"with cost={cost.name!r} the values of y are probabilities, in [0, 1]; "
+            f"they span {low} ... {high}"
+        )
+    if cost.targets == "distribution":
+        sums = Y.sum(axis=1)
+        i = int(np.argmax(abs(sums - 1)))
+        if abs(sums[i] - 1) > 1e-3:
+            raise ValueError(
+                f"with output='softmax' and cost={cost.name!r} each row of y must sum to one; "
+                f"row {i} sums to {sums[i]}. For several labels at once use output='sigmoid'"
+            )
+
+
+def _weights(sample_weight: Any, n: int) -> np.ndarray:
+    if sample_weight is None:
+        return read_only(np.zeros(0))
+    s = numeric(sample_weight, np.dtype(np.float64), "sample_weight")
+    if s.shape != (n,):
+        raise ValueError(f"sample_weight must have shape (n_samples,) = ({n},); got {s.shape}")
+    if s.min() < 0:
+        raise ValueError(f"sample_weight must not be negative; its smallest value is {s.min()}")
+    if s.sum() == 0:
+        raise ValueError("sample_weight must not be zero for every sample")
+    return s
+
+
+# --- validation ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def naming(argument: str) -> Iterator[None]:
+    """Errors raised in the block say which argument they are about."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{argument}: {error}") from None
+
+
+def split(fraction: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the training and of the validation samples, the same in every call."""
+    if isinstance(fraction, bool) or not isinstance(fraction, float | np.floating):
+        raise TypeError(
+            f"validation must be (X, y), (X, y, sample_weight) or a fraction; "
+            f"got {_shown(fraction)}"
+        )
+    if not 0 < fraction < 1:
+        raise ValueError(f"validation as a fraction must lie between 0 and 1; got {fraction}")
+    n_held_out = max(1, round(n * fraction))
+    if n_held_out == n:
+        raise ValueError(f"validation={fraction} of {n} samples leaves none for training")
+    order = np.random.default_rng(n).permutation(n)
+    return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+
+
+def take(samples: Samples, rows: np.ndarray) -> Samples:
+    """These samples out of all."""
+    part = Samples(*(read_only(field[rows]) if len(field) else field for field in samples))
+    if len(part.s) and part.s.sum() == 0:
+        raise ValueError("sample_weight is zero for every sample on one side of the validation split")
+    return part
+
+
+def output(out: Any, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """An array to fill: of exactly this shape and dtype, C-contiguous and writable."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a NumPy array; got {_shown(out)}")
+    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
+        order = "" if out.flags.c_contiguous else ", not C-contiguous"
+        raise ValueError(
+            f"out must be a C-contiguous {dtype} array of shape {shape}; "
+            f"got {out.dtype} of shape {out.shape}{order}"
+        )
+    if not out.flags.writeable:
+        raise ValueError("out must be writable; got a read-only array")
+    return np.asarray(out)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{text if len(text) < 60 else text[:57] + '...'} ({type(value).__name__})"

@@ -1,0 +1,93 @@
+"""Where each W^l and b^l lies in the one parameter vector, and what kernels are told of a network.
+
+Parameters, gradient and every optimiser state are vectors of one layout, W^1, b^1, W^2, b^2, ...
+An engine may ask for rows padded to a multiple of its vector lanes: padding stays zero, and
+nothing outside this file and the engine sees it.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+
+LAYER = np.dtype(
+    [
+        ("width", np.int64),  # n_l
+        ("stride", np.int64),  # n_l and padding: the length of its rows in memory
+        ("start", np.int64),  # where it begins in a row of all neurons
+        ("weight_start", np.int64),  # where W^l begins in the parameter vector
+        ("bias_start", np.int64),  # where b^l begins in it
+        ("sigma", np.int64),  # code of sigma_l
+    ]
+)
+
+
+class Model(NamedTuple):
+    """A network as kernels see it: integers only, so one compilation serves every architecture.
+
+    One array of records, not six of integers: a call from Python has one array to unpack.
+    """
+
+    layers: np.ndarray  # of dtype LAYER, (L+1,); layer 0 is the input and has no weights
+    cost: int  # code of C
+
+
+class Views(list):
+    """A list of array views; assigning to an item writes the values through the view."""
+
+    def __setitem__(self, index, value):
+        self[index][...] = value
+
+
+class Layout:
+    """The place of every weight and bias of a network of these sizes, in rows padded to `lanes`."""
+
+    def __init__(self, sizes: Sequence[int], lanes: int = 1) -> None:
+        self.sizes = tuple(sizes)
+        self.strides = tuple(-(-n // lanes) * lanes for n in sizes)
+        weight_start, bias_start, end = [], [], 0
+        for rows, columns in pairwise(self.strides):
+            weight_start.append(end)
+            bias_start.append(end + rows * columns)
+            end += rows * columns + columns
+        self.weight_start, self.bias_start = tuple(weight_start), tuple(bias_start)
+        self.length = end
+        self.n_parameters = sum(m * n + n for m, n in pairwise(self.sizes))
+
+    def model(self, sigma: Sequence[int], cost: int) -> Model:
+        """What kernels are told, with the codes of the activations and of the cost."""
+        layers = np.zeros(len(self.sizes), LAYER)
+        layers["width"], layers["stride"] = self.sizes, self.strides
+        layers["start"][1:] = np.cumsum(self.strides)[:-1]
+        layers["weight_start"][1:], layers["bias_start"][1:] = self.weight_start, self.bias_start
+        layers["sigma"][1:] = sigma
+        return Model(layers, cost)
+
+    def weights(self, vector: np.ndarray) -> Views:
+        """W^1 ... W^L as views into a vector, (n_{l-1}, n_l) each."""
+        views = Views()
+        for start, (m, n), (rows, columns) in zip(
+            self.weight_start, pairwise(self.sizes), pairwise(self.strides), strict=True
+        ):
+            views.append(vector[start : start + rows * columns].reshape(rows, columns)[:m, :n])
+        return views
+
+    def biases(self, vector: np.ndarray) -> Views:
+        """b^1 ... b^L as views into a vector, (n_l,) each."""
+        starts_and_sizes = zip(self.bias_start, self.sizes[1:], strict=True)
+        return Views(vector[start : start + n] for start, n in starts_and_sizes)
+
+    def flatten(self, vector: np.ndarray) -> np.ndarray:
+        """W^1, b^1, W^2, ... without padding, C order: a copy, (n_parameters,)."""
+        pairs = zip(self.weights(vector), self.biases(vector), strict=True)
+        return np.concatenate([part.ravel() for pair in pairs for part in pair])
+
+    def unflatten(self, flat: np.ndarray, vector: np.ndarray) -> None:
+        """Write (n_parameters,) values into the vector: the inverse of `flatten`."""
+        position = 0
+        for W, b in zip(self.weights(vector), self.biases(vector), strict=True):
+            for part in (W, b):
+                part[...] = flat[position : position + part.size].reshape(part.shape)
+                position += part.size

@@ -1,0 +1,486 @@
+"""Network: what a model is, and what can be asked of it. Methods check, then call an engine."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastbackprop import engines, inputs
+from fastbackprop.activations import Activation
+from fastbackprop.callbacks import Callbacks, History
+from fastbackprop.costs import Cost
+from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples
+from fastbackprop.initializers import INITIALIZERS
+from fastbackprop.layout import Layout, Views
+from fastbackprop.optimizers import Optimizer
+from fastbackprop.training import Trainer, slices
+
+
+class Gradient(NamedTuple):
+    """Mean cost of a batch and its gradient, shaped as the network's weights and biases."""
+
+    cost: float
+    weights: list[np.ndarray]
+    biases: list[np.ndarray]
+
+
+class Trace(NamedTuple):
+    """Every quantity of the derivation for a batch; C is its (weighted) mean cost.
+
+    z[l-1], a[l] and delta[l-1] are z^l, a^l and delta^l = dC/dz^l, (n_samples, n_l); a[0] is X.
+    weight_gradients[l-1] is dC/dW^l, (n_{l-1}, n_l), and bias_gradients[l-1] is dC/db^l, (n_l,).
+    """
+
+    z: list[np.ndarray]
+    a: list[np.ndarray]
+    delta: list[np.ndarray]
+    weight_gradients: list[np.ndarray]
+    bias_gradients: list[np.ndarray]
+    cost: float
+
+
+class Network:
+    """A feed-forward network and its training by backpropagation.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Neurons per layer, input first: [n_0, ..., n_L].
+    hidden : str or sequence of str
+        Activation of the hidden layers, one name or one per layer; see
+        `fastbackprop.activations.ACTIVATIONS`.
+    output : str
+        Activation of the last layer.
+    cost : {"squared_error", "cross_entropy"}
+        Of one sample, 1/2 sum_k (a_k - y_k)^2; or, with softmax, -sum_k y_k log a_k; or, with
+        sigmoid, -sum_k [y_k log a_k + (1 - y_k) log(1 - a_k)]. A batch's cost is the mean over its
+        samples, weighted where there are weights.
+    init : str
+        Name of an initializer, see `fastbackprop.initializers.INITIALIZERS`. "auto" is He's normal
+        before relu and its kin, Glorot's uniform before the others. Biases start at zero.
+    dtype : {"float32", "float64"}
+        Of parameters and of all arithmetic.
+    rng : None, int or numpy.random.Generator
+        For the initial weights, and after that for shuffling.
+    engine : {"loops", "numpy"}
+        "loops": compiled explicit loops; "numpy": the loop-free comparison. Same quantities.
+
+    Attributes
+    ----------
+    weights, biases : list of ndarray
+        Views: `weights[l-1]` is W^l, (n_{l-1}, n_l), `biases[l-1]` is b^l, (n_l,). Writing through
+        a view, or assigning to an item of the list, changes the network.
+    sizes, n_layers, n_parameters, dtype, engine, hidden, output, cost
+        As constructed; `n_layers` is L.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments that make no sense, with what was expected.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastbackprop as fb
+    >>> X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    >>> y = np.array([0, 1, 1, 0])
+    >>> net = fb.Network([2, 8, 1], hidden="tanh", output="sigmoid", cost="cross_entropy", rng=0)
+    >>> history = net.fit(X, y, epochs=500, optimizer=fb.Adam(learning_rate=0.05))
+    >>> net.predict(X).round().ravel().astype(int)
+    array([0, 1, 1, 0])
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        hidden: str | Activation | Sequence[str | Activation] = "relu",
+        output: str | Activation = "identity",
+        cost: str | Cost = "squared_error",
+        init: str = "auto",
+        dtype: Any = "float32",
+        rng: Any = None,
+        engine: str = "loops",
+    ) -> None:
+        self._sizes = inputs.layer_sizes(sizes)
+        self._sigma = inputs.activations(hidden, output, self._sizes)
+        self._cost = inputs.cost(cost, self._sigma[-1])
+        self._dtype = inputs.float_dtype(dtype)
+        self._engine_name = inputs.choice(engine, engines.ENGINES, "engine")
+        init = inputs.choice(init, ["auto", *INITIALIZERS], "init")
+        self._rng = inputs.generator(rng)
+        self._optimizer: Optimizer | None = None
+        self._build()
+        for W, activation in zip(self._weights, self._sigma, strict=True):
+            name = activation.initializer if init == "auto" else init
+            W[...] = INITIALIZERS[name](self._rng, *W.shape)
+
+    def _build(self) -> None:
+        """Engine, layout and a parameter vector of zeros, from the description alone."""
+        self._engine = engines.load(self._engine_name)
+        self._layout = Layout(self._sizes, self._engine.lanes(self._dtype))
+        self._model = self._layout.model([s.code for s in self._sigma], self._cost.code)
+        self._theta = np.zeros(self._layout.length, self._dtype)
+        self._weights = self._layout.weights(self._theta)
+        self._biases = self._layout.biases(self._theta)
+
+    # --- what it is -------------------------------------------------------------------------------
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return self._sizes
+
+    @property
+    def n_layers(self) -> int:
+        return len(self._sizes) - 1
+
+    @property
+    def n_parameters(self) -> int:
+        return self._layout.n_parameters
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._dtype
+
+    @property
+    def engine(self) -> str:
+        return self._engine_name
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        return tuple(activation.name for activation in self._sigma[:-1])
+
+    @property
+    def output(self) -> str:
+        return self._sigma[-1].name
+
+    @property
+    def cost(self) -> str:
+        return self._cost.name
+
+    @property
+    def weights(self) -> Views:
+        return self._weights
+
+    @property
+    def biases(self) -> Views:
+        return self._biases
+
+    def get_parameters(self) -> np.ndarray:
+        """W^1, b^1, W^2, b^2, ... in C order: a copy, (n_parameters,)."""
+        return self._layout.flatten(self._theta)
+
+    def set_parameters(self, vector: Any) -> None:
+        """Set all parameters from a vector as `get_parameters` returns it.
+
+        Raises ValueError for another shape or for values that are not finite.
+        """
+        flat = inputs.numeric(vector, self._dtype, "vector")
+        if flat.shape != (self.n_parameters,):
+            raise ValueError(
+                f"vector must have shape (n_parameters,) = ({self.n_parameters},); got {flat.shape}"
+            )
+        self._layout.unflatten(flat, self._theta)
+
+    def __repr__(self) -> str:
+        layers = [str(self._sizes[0])]
+        for n, activation in zip(self._sizes[1:], self._sigma, strict=True):
+            layers.append(f"{n} {activation.name}")
+        return (
+            f"<Network {' -> '.join(layers)}; {self.cost}, {self.dtype}, "
+            f"engine {self.engine!r}, {self.n_parameters:,} parameters>"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = ("_sizes", "_sigma", "_cost", "_dtype", "_engine_name", "_rng", "_optimizer")
+        return {name: getattr(self, name) for name in names} | {"parameters": self.get_parameters()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        parameters = state.pop("parameters")
+        self.__dict__.update(state)
+        self._build()
+        self.set_parameters(parameters)
+
+    # --- forward ----------------------------------------------------------------------------------
+
+    def predict(self, X: Any, out: np.ndarray | None = None) -> np.ndarray:
+        """a^L for every row of X.
+
+        Parameters
+        ----------
+        X : array_like, (n_samples, n_0)
+        out : ndarray, (n_samples, n_L), optional
+            Filled and returned; of the network's dtype, C-contiguous.
+
+        Returns
+        -------
+        ndarray, (n_samples, n_L), of the network's dtype
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a wrong shape or dtype, or values that are not finite; `out` is untouched then.
+        """
+        X = inputs.matrix(X, self._sizes[0], self._dtype)
+        shape = (len(X), self._sizes[-1])
+        if out is None:
+            out = np.empty(shape, self._dtype)
+        else:
+            out = inputs.output(out, shape, self._dtype)
+            if np.may_share_memory(out, X):
+                X = inputs.read_only(X.copy())
+        work = self._engine.workspace(self._model, self._dtype)
+        for start, stop in self._slices(len(X)):
+            self._engine.predict(self._model, self._theta, X, out, work, start, stop)
+        return out
+
+    def activations(self, X: Any) -> list[np.ndarray]:
+        """a^0 ... a^L, (n_samples, n_l) each; a^0 is a copy of X. Raises as `predict` does."""
+        X = inputs.matrix(X, self._sizes[0], self._dtype)
+        return self._engine.activations(self._model, self._theta, X)
+
+    def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Mean cost, sum_i s_i C_i / sum_i s_i.
+
+        Parameters
+        ----------
+        X : array_like, (n_samples, n_0)
+        y : array_like, (n_samples, n_L)
+            For softmax with cross_entropy also integer labels, (n_samples,); where n_L is 1 also
+            (n_samples,).
+        sample_weight : array_like, (n_samples,), optional
+            Weights s_i >= 0, not all zero; one each where they are left out.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For wrong shapes or dtypes, values that are not finite, labels out of range.
+        """
+        samples = self._samples(X, y, sample_weight)
+        sums = np.zeros(N_SUMS)
+        work = self._engine.workspace(self._model, self._dtype)
+        for start, stop in self._slices(len(samples.X)):
+            self._engine.cost_sum(self._model, self._theta, samples, sums, work, start, stop)
+        return float(sums[COST] / sums[WEIGHT])
+
+    # --- backward ---------------------------------------------------------------------------------
+
+    def gradient(self, X: Any, y: Any, sample_weight: Any = None) -> Gradient:
+        """Gradient of the mean cost; arguments and errors as for `evaluate`."""
+        samples = self._samples(X, y, sample_weight)
+        sums, vector = self._gradient_sums(samples, 1 / _total_weight(samples))
+        weights, biases = self._layout.weights(vector), self._layout.biases(vector)
+        return Gradient(float(sums[COST] / sums[WEIGHT]), list(weights), list(biases))
+
+    def gradient_sums(
+        self, X: Any, y: Any, sample_weight: Any = None
+    ) -> tuple[float, float, np.ndarray]:
+        """sum_i s_i C_i, sum_i s_i and the gradient of the first, flat, (n_parameters,).
+
+        What data-parallel training adds up over its parts. Arguments and errors as for `evaluate`.
+        """
+        sums, vector = self._gradient_sums(self._samples(X, y, sample_weight), 1.0)
+        return float(sums[COST]), float(sums[WEIGHT]), self._layout.flatten(vector)
+
+    def trace(self, X: Any, y: Any, sample_weight: Any = None) -> Trace:
+        """Every quantity of the derivation, by its name; arguments and errors as for `evaluate`."""
+        samples = self._samples(X, y, sample_weight)
+        scale = 1 / _total_weight(samples)
+        z, a, delta = self._engine.trace(self._model, self._theta, samples, scale)
+        sums, vector = self._gradient_sums(samples, scale)
+        weights, biases = self._layout.weights(vector), self._layout.biases(vector)
+        cost = float(sums[COST] / sums[WEIGHT])
+        return Trace(z, a, delta, list(weights), list(biases), cost)
+
+    def check_gradient(
+        self, X: Any, y: Any, sample_weight: Any = None, *, max_parameters: int = 1000
+    ) -> float:
+        """Largest error of the gradient against central differences, in float64.
+
+        Relative to the largest entry of the gradient; around 1e-10 for a correct gradient. Of a
+        larger network, `max_parameters` parameters are drawn and checked. Differences are of fourth
+        order with a step of 1e-3; where they disagree, smaller steps are tried too, for the cost
+        may have a kink (relu) in between. Arguments and errors as for `evaluate`.
+        """
+        max_parameters = inputs.positive_integer(max_parameters, "max_parameters")
+        twin = self._in_float64()
+        samples = twin._samples(X, y, sample_weight)
+        samples = samples._replace(s=inputs.read_only(samples.s / _total_weight(samples)))
+        theta = twin.get_parameters()
+        gradient = twin._layout.flatten(twin._gradient_sums(samples, 1.0)[1])
+        checked = np.arange(theta.size)
+        if theta.size > max_parameters:
+            checked = np.random.default_rng(0).choice(theta.size, max_parameters, replace=False)
+
+        def cost_at(p: int, step: float) -> float:
+            moved = theta.copy()
+            moved[p] += step
+            twin.set_parameters(moved)
+            sums = np.zeros(N_SUMS)
+            work = twin._engine.workspace(twin._model, twin._dtype)
+            twin._engine.cost_sum(
+                twin._model, twin._theta, samples, sums, work, 0, len(samples.X)
+            )
+            return sums[COST]
+
+        largest = np.abs(gradient).max()
+        scale = largest if largest > 0 else 1.0
+        return max(_difference(cost_at, p, gradient[p]) / scale for p in checked)
+
+    def _in_float64(self) -> "Network":
+        twin = object.__new__(Network)
+        twin.__setstate__(self.__getstate__() | {"_dtype": np.dtype(np.float64)})
+        return twin
+
+    def _gradient_sums(self, samples: Samples, scale: float) -> tuple[np.ndarray, np.ndarray]:
+        sums, gradient = np.zeros(N_SUMS), np.zeros_like(self._theta)
+        work = self._engine.workspace(self._model, self._dtype)
+        for start, stop in self._slices(len(samples.X)):
+            self._engine.gradient_sums(
+                self._model, self._theta, samples, scale, gradient, sums, work, start, stop
+            )
+        return sums, gradient
+
+    def _samples(self, X: Any, y: Any, sample_weight: Any = None) -> Samples:
+        n_in, n_out = self._sizes[0], self._sizes[-1]
+        return inputs.samples(X, y, sample_weight, n_in, n_out, self._dtype, self._cost)
+
+    def _slices(self, n: int) -> Iterable[tuple[int, int]]:
+        return slices(n, n, self._engine.row_tile(self._model), self._theta.size)
+
+    # --- training ---------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        epochs: int = 100,
+        batch_size: int | None = 32,
+        optimizer: str | Optimizer = "adam",
+        validation: Any = None,
+        sample_weight: Any = None,
+        shuffle: bool = True,
+        callbacks: Callable | Iterable[Any] = (),
+        progress: Any = None,
+    ) -> History:
+        """Minimise the mean cost, from the current parameters on.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `evaluate`. Weights scale a sample's part in its minibatch's mean; a minibatch
+            whose weights are all zero takes no step.
+        epochs : int
+            Passes over the samples.
+        batch_size : int or None
+            Samples per step; the last step of an epoch takes what is left. None: all of them.
+        optimizer : str or Optimizer
+            "sgd", "adam", or an object such as `SGD(0.1, momentum=0.9)`, which keeps its state: a
+            second `fit` with the same object continues where the first one ended.
+        validation : pair, triple or float
+            (X, y), (X, y, sample_weight), or a fraction in (0, 1) of the samples, drawn the same
+            way in each call.
+        shuffle : bool
+            Draw a new order of the samples for every epoch from the network's generator.
+        callbacks : function, object or iterable of them
+            See `fastbackprop.callbacks.Callbacks`: a function is called (network, epoch, logs)
+            after each epoch, epochs count from 1; a true result ends the training.
+        progress : None, True or an object like tqdm
+            True shows tqdm's progress bar.
+
+        Returns
+        -------
+        History
+            Per epoch: cost, validation_cost, seconds.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for `evaluate`, before anything is changed.
+        DivergenceError
+            When the cost stops being finite; the last finite parameters are kept.
+
+        Ctrl-C ends the training between two steps with a RuntimeWarning and the history so far.
+        """
+        epochs = inputs.positive_integer(epochs, "epochs")
+        rule = inputs.optimizer(optimizer)
+        rule.check_free_for(self)
+        samples, validation_samples = self._training_samples(X, y, sample_weight, validation)
+        rows = len(samples.X) if batch_size is None else batch_size
+        trainer = Trainer(
+            self._engine,
+            self._model,
+            self._theta,
+            samples,
+            validation_samples,
+            rule.update_for(self, self._theta),
+            inputs.positive_integer(rows, "batch_size"),
+            self._rng if inputs.flag(shuffle, "shuffle") else None,
+        )
+        bound = Callbacks(callbacks, progress, epochs)
+        self._optimizer = rule
+        return trainer.run(self, epochs, bound)
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        batch_size: int | None = 32,
+        optimizer: str | Optimizer | None = None,
+        sample_weight: Any = None,
+        shuffle: bool = True,
+    ) -> History:
+        """One more pass over these samples, with the state of the last optimizer kept.
+
+        `optimizer` None, or the name of the one in use, continues it (Adam at first); another name
+        or object takes its place. Everything else is as for `fit` with one epoch.
+        """
+        current = self._optimizer
+        if optimizer is None:
+            optimizer = current or "adam"
+        elif current is not None and optimizer == current.name:
+            optimizer = current
+        return self.fit(
+            X,
+            y,
+            epochs=1,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            sample_weight=sample_weight,
+            shuffle=shuffle,
+        )
+
+    def _training_samples(
+        self, X: Any, y: Any, sample_weight: Any, validation: Any
+    ) -> tuple[Samples, Samples | None]:
+        samples = self._samples(X, y, sample_weight)
+        if validation is None:
+            return samples, None
+        if isinstance(validation, tuple | list):
+            if len(validation) not in (2, 3):
+                raise ValueError(
+                    f"validation must be (X, y), (X, y, sample_weight) or a fraction; "
+                    f"got {len(validation)} items"
+                )
+            with inputs.naming("validation"):
+                return samples, self._samples(*validation)
+        train, held_out = inputs.split(validation, len(samples.X))
+        return inputs.take(samples, train), inputs.take(samples, held_out)
+
+
+def _total_weight(samples: Samples) -> float:
+    return float(samples.s.sum()) if len(samples.s) else float(len(samples.X))
+
+
+def _difference(cost_at: Callable[[int, float], float], p: int, derivative: float) -> float:
+    """Smallest distance of the derivative from central differences of fourth order."""
+    smallest = np.inf
+    for h in (1e-3, 1e-4, 1e-5, 1e-6):
+        near = cost_at(p, h) - cost_at(p, -h)
+        far = cost_at(p, 2 * h) - cost_at(p, -2 * h)
+        smallest = min(smallest, abs((8 * near - far) / (12 * h) - derivative))
+        if smallest < 1e-9 * abs(derivative):
+            break
+    return smallest

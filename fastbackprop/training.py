@@ -1,0 +1,191 @@
+"""Training: epochs of minibatches, run as native calls of some tens of milliseconds.
+
+Between two native calls Python is back in charge: it sees Ctrl-C there. Everything a step changes
+(parameters, optimiser state) is changed inside a native call that ends on a row tile, and steps are
+taken whole, so wherever training stops the network stands between two steps.
+"""
+
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from fastbackprop.callbacks import Callbacks, History
+from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples
+from fastbackprop.layout import Model
+from fastbackprop.optimizers import Update
+
+SLICE_SECONDS = 0.03
+
+
+class DivergenceError(FloatingPointError):
+    """The cost stopped being finite. The network holds its last finite parameters.
+
+    `history` has the epochs before.
+    """
+
+    def __init__(self, message: str, history: History) -> None:
+        super().__init__(message)
+        self.history = history
+
+
+def slices(n: int, batch_size: int, tile: int, work: int) -> Iterator[tuple[int, int]]:
+    """Cut 0 ... n into pieces of about SLICE_SECONDS each, at ends of minibatches where those are
+    shorter, else at multiples of the row tile inside a minibatch.
+
+    `work` is the number of parameters: the first guess at the time a row takes.
+    """
+    rows = max(1, int(SLICE_SECONDS * 1e9 / (6 * work)))
+    start = 0
+    while start < n:
+        end_of_batch = (start // batch_size + 1) * batch_size
+        if rows >= batch_size:
+            stop = end_of_batch + (rows // batch_size - 1) * batch_size
+        else:
+            stop = min(start + max(tile, rows // tile * tile), end_of_batch)
+        stop = min(stop, n)
+        began = time.perf_counter()
+        yield start, stop
+        elapsed = max(time.perf_counter() - began, 1e-9)
+        rows = max(1, int((stop - start) * min(SLICE_SECONDS / elapsed, 4)))
+        start = stop
+
+
+class Trainer:
+    """One call of `fit`: the epochs of a network on checked samples."""
+
+    def __init__(
+        self,
+        engine: ModuleType,
+        model: Model,
+        theta: np.ndarray,
+        samples: Samples,
+        validation: Samples | None,
+        update: Update,
+        batch_size: int,
+        rng: np.random.Generator | None,
+    ) -> None:
+        self.engine, self.model, self.theta = engine, model, theta
+        self.samples, self.validation, self.update = samples, validation, update
+        self.batch_size = min(batch_size, len(samples.X))
+        self.rng = rng  # None: samples keep their order
+        self.work = engine.workspace(model, theta.dtype)
+        self.sums = np.zeros(N_SUMS)
+
+    def run(self, network: Any, epochs: int, callbacks: Callbacks) -> History:
+        """Train; stop early where a callback says so, on Ctrl-C, or with DivergenceError."""
+        history = History()
+        try:
+            self._train(np.arange(1), 0, 0)  # compiles: no epoch's seconds hold that
+            callbacks.tell("on_train_begin", network)
+            for epoch in range(1, epochs + 1):
+                callbacks.tell("on_epoch_begin", network, epoch)
+                began = time.perf_counter()
+                logs = {"cost": self._epoch(epoch, history)}
+                if self.validation is not None:
+                    logs["validation_cost"] = self._validation_cost()
+                logs["seconds"] = time.perf_counter() - began
+                history.append(logs)
+                if callbacks.tell("on_epoch_end", network, epoch, dict(logs)):
+                    break
+        except KeyboardInterrupt:
+            history.interrupted = True
+            message = f"training interrupted after {len(history)} of {epochs} epochs"
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
+        callbacks.tell("on_train_end", network, history)
+        return history
+
+    def _train(self, order: np.ndarray, start: int, stop: int) -> int:
+        with no_interrupt():
+            return self.engine.train(
+                self.model,
+                self.theta,
+                self.samples,
+                order,
+                self.batch_size,
+                self.update,
+                self.sums,
+                self.work,
+                start,
+                stop,
+            )
+
+    def _epoch(self, epoch: int, history: History) -> float:
+        """One pass over all samples; returns their mean cost."""
+        n = len(self.samples.X)
+        order = np.arange(n) if self.rng is None else self.rng.permutation(n)
+        before = self._changing()
+        self.sums[:] = 0
+        tile = self.engine.row_tile(self.model)
+        for start, stop in slices(n, self.batch_size, tile, self.theta.size):
+            reached = self._train(order, start, stop)
+            if reached < stop:
+                self._stop(f"cost is not finite in epoch {epoch}", order, reached, before, history)
+        if not np.isfinite(self.theta).all():
+            self._stop(f"parameters overflow in epoch {epoch}", order, n, before, history)
+        return float(self.sums[COST] / self.sums[WEIGHT])
+
+    def _changing(self) -> list[np.ndarray]:
+        """Copies of all that a step changes."""
+        return [array.copy() for array in (self.theta, self.update.states, self.update.t)]
+
+    def _stop(
+        self,
+        reason: str,
+        order: np.ndarray,
+        reached: int,
+        before: list[np.ndarray],
+        history: History,
+    ) -> None:
+        """Raise DivergenceError; where the last step ruined the parameters, take it back first, by
+        running the epoch again up to that step."""
+        if not np.isfinite(self.theta).all():
+            changing = (self.theta, self.update.states, self.update.t)
+            for array, copy in zip(changing, before, strict=True):
+                array[...] = copy
+            last_step = max(0, (reached - 1) // self.batch_size * self.batch_size)
+            self._train(order, 0, last_step)
+        raise DivergenceError(
+            f"training diverged: {reason}. The network holds its last finite parameters. "
+            f"Try a smaller learning rate, or scale the inputs and targets",
+            history,
+        )
+
+    def _validation_cost(self) -> float:
+        sums = np.zeros(N_SUMS)
+        n = len(self.validation.X)
+        for start, stop in slices(n, n, self.engine.row_tile(self.model), self.theta.size):
+            self.engine.cost_sum(
+                self.model, self.theta, self.validation, sums, self.work, start, stop
+            )
+        return float(sums[COST] / sums[WEIGHT])
+
+
+@contextmanager
+def no_interrupt() -> Iterator[None]:
+    """Ctrl-C waits until the end of the block: it cannot land inside a step.
+
+    Outside the main thread, where Python raises no KeyboardInterrupt, and where somebody else
+    handles the signal, nothing is changed.
+    """
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if not ours:
+        yield
+        return
+    seen: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if seen:
+        raise KeyboardInterrupt

@@ -1,0 +1,128 @@
+"""The same network by PyTorch's and JAX's automatic differentiation, in float64.
+
+A machine without the library skips the test that asks for it. Arguments are naive.py's (lists or
+arrays); gradients come back as lists of arrays.
+"""
+
+import numpy as np
+import pytest
+
+
+def doubles(arrays):
+    return [np.asarray(array, dtype=np.float64) for array in arrays]
+
+
+def torch_mean_cost(parameters, hidden, output, cost, X, Y, s):
+    torch = pytest.importorskip("torch")
+    F = torch.nn.functional
+    sigma = {
+        "identity": lambda z: z,
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "relu": F.relu,
+        "leaky_relu": F.leaky_relu,
+        "elu": F.elu,
+        # The default threshold of 20 drops exp(-20), which float64 sees; 40 is below rounding.
+        "softplus": lambda z: F.softplus(z, threshold=40.0),
+        "gelu": F.gelu,
+        "silu": F.silu,
+        "softmax": lambda z: torch.softmax(z, dim=1),
+    }
+    a = X
+    for W, b, name in zip(parameters[::2], parameters[1::2], [*hidden, output], strict=True):
+        z = a @ W + b
+        a = sigma[name](z)
+    if cost == "squared_error":  # PyTorch has no 1/2
+        C = 0.5 * F.mse_loss(a, Y, reduction="none").sum(dim=1)
+    elif (cost, output) == ("cross_entropy", "softmax"):
+        C = F.cross_entropy(z, Y, reduction="none")
+    elif (cost, output) == ("cross_entropy", "sigmoid"):
+        C = F.binary_cross_entropy_with_logits(z, Y, reduction="none").sum(dim=1)
+    else:
+        raise ValueError(f"{cost} is not defined for {output}")
+    return (s * C).sum() / s.sum()
+
+
+def torch_inputs(weights, biases, X, Y, s):
+    """Parameters W^1, b^1, W^2, ... as leaves; X, Y and s (ones for None) as constants."""
+    torch = pytest.importorskip("torch")
+    s = np.ones(len(X)) if s is None else s
+    pairs = zip(doubles(weights), doubles(biases), strict=True)
+    parameters = [torch.tensor(array, requires_grad=True) for pair in pairs for array in pair]
+    return parameters, [torch.tensor(array) for array in doubles((X, Y, s))]
+
+
+def torch_gradient(weights, biases, hidden, output, cost, X, Y, s=None):
+    """(cost, weight gradients, bias gradients) of the mean cost."""
+    parameters, data = torch_inputs(weights, biases, X, Y, s)
+    C = torch_mean_cost(parameters, hidden, output, cost, *data)
+    C.backward()
+    gradients = [p.grad.numpy() for p in parameters]
+    return C.item(), gradients[::2], gradients[1::2]
+
+
+def torch_trajectory(
+    optimizer, weights, biases, hidden, output, cost, X, Y, orders, batch_size, s=None, **options
+):
+    """(theta after every step, mean cost of every epoch), as naive.train returns them.
+
+    `optimizer` is "sgd" or "adam"; `options` have this package's names.
+    """
+    torch = pytest.importorskip("torch")
+    parameters, (X, Y, s) = torch_inputs(weights, biases, X, Y, s)
+    names = {"learning_rate": "lr", "epsilon": "eps"}
+    options = {names.get(key, key): value for key, value in options.items()}
+    rule = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer](parameters, **options)
+    trajectory, costs = [], []
+    for order in orders:
+        order, total = list(order), 0.0
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            rule.zero_grad()
+            C = torch_mean_cost(parameters, hidden, output, cost, X[batch], Y[batch], s[batch])
+            C.backward()
+            rule.step()
+            total += C.item() * s[batch].sum().item()
+            trajectory.append(np.concatenate([p.detach().numpy().ravel() for p in parameters]))
+        costs.append(total / s[order].sum().item())
+    return trajectory, costs
+
+
+def jax_gradient(weights, biases, hidden, output, cost, X, Y, s=None):
+    """(cost, weight gradients, bias gradients) of the mean cost."""
+    jax = pytest.importorskip("jax")
+    jnp, nn = jax.numpy, jax.nn
+    sigma = {
+        "identity": lambda z: z,
+        "sigmoid": nn.sigmoid,
+        "tanh": jnp.tanh,
+        "relu": nn.relu,
+        "leaky_relu": nn.leaky_relu,  # slope 1 at z = 0, where PyTorch and this package have 0.01
+        "elu": nn.elu,
+        "softplus": nn.softplus,
+        "gelu": lambda z: nn.gelu(z, approximate=False),
+        "silu": nn.silu,
+        "softmax": nn.softmax,
+    }
+
+    def mean_cost(parameters, X, Y, s):
+        a = X
+        for W, b, name in zip(*parameters, [*hidden, output], strict=True):
+            z = a @ W + b
+            a = sigma[name](z)
+        if cost == "squared_error":
+            C = 0.5 * ((a - Y) ** 2).sum(axis=1)
+        elif (cost, output) == ("cross_entropy", "softmax"):
+            C = -(Y * nn.log_softmax(z)).sum(axis=1)
+        elif (cost, output) == ("cross_entropy", "sigmoid"):
+            C = -(Y * nn.log_sigmoid(z) + (1.0 - Y) * nn.log_sigmoid(-z)).sum(axis=1)
+        else:
+            raise ValueError(f"{cost} is not defined for {output}")
+        return (s * C).sum() / s.sum()
+
+    s = np.ones(len(X)) if s is None else s
+    with jax.enable_x64(True):
+        data = [jnp.asarray(array) for array in doubles((X, Y, s))]
+        parameters = tuple([jnp.asarray(p) for p in doubles(ps)] for ps in (weights, biases))
+        C, gradients = jax.value_and_grad(mean_cost)(parameters, *data)
+        return (float(C), *([np.asarray(g) for g in gs] for gs in gradients))

@@ -1,0 +1,266 @@
+"""The derivation as scalar sums in pure Python: the oracle the engines are compared with.
+
+Shares no code with the package. The letters and the equation numbers are the derivation's: W^l is
+`weights[l-1]`, b^l `biases[l-1]`, z^l `z[l-1]`, a^l `a[l]` with a^0 = x, delta^l `delta[l-1]`.
+`hidden` names sigma_1 ... sigma_{L-1}, `output` names sigma_L. One sample is a list of floats, a
+batch a list of such rows.
+"""
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+
+def sigmoid(z):
+    e = math.exp(-abs(z))  # of a negative number: may underflow, never overflows
+    return (1.0 if z >= 0.0 else e) / (1.0 + e)
+
+
+def softplus(z):
+    return max(z, 0.0) + math.log1p(math.exp(-abs(z)))
+
+
+def normal_cdf(z):
+    return 0.5 * math.erfc(-z / math.sqrt(2.0))
+
+
+def normal_pdf(z):
+    return math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+
+
+ACTIVATIONS = {  # name: (sigma, sigma'), both of z; 1 - sigmoid(z) is written sigmoid(-z)
+    "identity": (lambda z: z, lambda z: 1.0),
+    "sigmoid": (sigmoid, lambda z: sigmoid(z) * sigmoid(-z)),
+    "tanh": (math.tanh, lambda z: 4.0 * sigmoid(2.0 * z) * sigmoid(-2.0 * z)),
+    "relu": (lambda z: z if z > 0.0 else 0.0, lambda z: 1.0 if z > 0.0 else 0.0),
+    "leaky_relu": (lambda z: z if z > 0.0 else 0.01 * z, lambda z: 1.0 if z > 0.0 else 0.01),
+    "elu": (
+        lambda z: z if z > 0.0 else math.expm1(z),
+        lambda z: 1.0 if z > 0.0 else math.exp(z),
+    ),
+    "softplus": (softplus, sigmoid),
+    "gelu": (lambda z: z * normal_cdf(z), lambda z: normal_cdf(z) + z * normal_pdf(z)),
+    "silu": (
+        lambda z: z * sigmoid(z),
+        lambda z: sigmoid(z) + z * sigmoid(z) * sigmoid(-z),
+    ),
+}
+
+
+def log_softmax(z):
+    largest = max(z)
+    log_sum = math.log(sum(math.exp(z_k - largest) for z_k in z))
+    return [z_k - largest - log_sum for z_k in z]
+
+
+def softmax(z):
+    return [math.exp(v) for v in log_softmax(z)]
+
+
+def softmax_jacobian(z):
+    """J[k][j] = da_k/dz_j = a_k (1[k=j] - a_j)."""
+    a = softmax(z)
+    return [[a[k] * ((k == j) - a[j]) for j in range(len(a))] for k in range(len(a))]
+
+
+def activate(name, z):
+    return softmax(z) if name == "softmax" else [ACTIVATIONS[name][0](z_k) for z_k in z]
+
+
+def plain(values):
+    """Nested lists of floats from lists or arrays: float32 entries would round every product."""
+    if hasattr(values, "tolist"):
+        values = values.tolist()
+    return [plain(v) for v in values] if isinstance(values, list | tuple) else float(values)
+
+
+def one_hot(labels, n):
+    return [[1.0 if k == label else 0.0 for k in range(n)] for label in labels]
+
+
+# One sample
+
+
+def forward(weights, biases, hidden, output, x):
+    """(z, a) by (0): z^l_k = sum_j a^{l-1}_j w^l_{jk} + b^l_k, a^l = sigma_l(z^l)."""
+    z, a = [], [plain(x)]
+    for W, b, sigma in zip(plain(weights), plain(biases), [*hidden, output], strict=True):
+        z.append([sum(a[-1][j] * W[j][k] for j in range(len(W))) + b[k] for k in range(len(b))])
+        a.append(activate(sigma, z[-1]))
+    return z, a
+
+
+def sample_cost(cost, output, z, a, y):
+    """C; the cross-entropies from z^L, because log a^L is -inf where a^L has underflowed."""
+    if cost == "squared_error":
+        return 0.5 * sum((a_k - y_k) ** 2 for a_k, y_k in zip(a[-1], y, strict=True))
+    if (cost, output) == ("cross_entropy", "softmax"):
+        return -sum(y_k * v for y_k, v in zip(y, log_softmax(z[-1]), strict=True))
+    if (cost, output) == ("cross_entropy", "sigmoid"):  # -log a = softplus(-z)
+        return sum(
+            y_k * softplus(-z_k) + (1.0 - y_k) * softplus(z_k)
+            for y_k, z_k in zip(y, z[-1], strict=True)
+        )
+    raise ValueError(f"{cost} is not defined for {output}")
+
+
+def cost_gradient(cost, output, a, y):
+    """grad C = dC/da^L (not dC/dz^L)."""
+    if cost == "squared_error":
+        return [a_k - y_k for a_k, y_k in zip(a[-1], y, strict=True)]
+    if (cost, output) == ("cross_entropy", "softmax"):
+        return [-y_k / a_k for a_k, y_k in zip(a[-1], y, strict=True)]
+    if (cost, output) == ("cross_entropy", "sigmoid"):
+        return [(a_k - y_k) / (a_k * (1.0 - a_k)) for a_k, y_k in zip(a[-1], y, strict=True)]
+    raise ValueError(f"{cost} is not defined for {output}")
+
+
+def output_error(cost, output, z, a, y):
+    """(1) delta^L_j = sum_k dC/da^L_k da^L_k/dz^L_j: one term where sigma_L is element-wise."""
+    g = cost_gradient(cost, output, a, y)
+    if output == "softmax":
+        J = softmax_jacobian(z[-1])
+        return [sum(g[k] * J[k][j] for k in range(len(g))) for j in range(len(g))]
+    slope = ACTIVATIONS[output][1]
+    return [g_j * slope(z_j) for g_j, z_j in zip(g, z[-1], strict=True)]
+
+
+def fused_output_error(output, a, y):
+    """(1) for the cross-entropy, collapsed by hand: the chain rule meets 0 * inf at saturation."""
+    total = sum(y) if output == "softmax" else 1.0
+    return [a_j * total - y_j for a_j, y_j in zip(a[-1], y, strict=True)]
+
+
+def backward(weights, hidden, output, cost, z, a, y, factor=1.0):
+    """delta^1 ... delta^L by (1) and (2); factor is s_i / sum s, which enters once, in (1)."""
+    if cost == "cross_entropy" and output in ("softmax", "sigmoid"):
+        last = fused_output_error(output, a, y)
+    else:
+        last = output_error(cost, output, z, a, y)
+    delta = [[factor * d for d in last]]
+    # (2) delta^l_j = sigma_l'(z^l_j) sum_k delta^{l+1}_k w^{l+1}_{jk}, for l = L-1 ... 1
+    for W, sigma, z_l in zip(weights[:0:-1], hidden[::-1], z[-2::-1], strict=True):
+        slope, d = ACTIVATIONS[sigma][1], delta[0]
+        delta.insert(
+            0,
+            [slope(z_l[j]) * sum(d[k] * W[j][k] for k in range(len(d))) for j in range(len(z_l))],
+        )
+    return delta
+
+
+# A batch: the cost is sum_i s_i C_i / sum_i s_i
+
+
+def weight_gradient(A, D):
+    """(3) dC/dw^l_{kj} = a^{l-1}_k delta^l_j, summed over the samples i."""
+    samples, n_in, n_out = range(len(D)), range(len(A[0])), range(len(D[0]))
+    return [[sum(A[i][k] * D[i][j] for i in samples) for j in n_out] for k in n_in]
+
+
+def bias_gradient(D):
+    """(4) dC/db^l_j = delta^l_j, summed over the samples i."""
+    return [sum(D[i][j] for i in range(len(D))) for j in range(len(D[0]))]
+
+
+class Trace(NamedTuple):
+    """z, a and delta by layer, then by sample; delta and the gradients are the mean cost's."""
+
+    z: list
+    a: list
+    delta: list
+    weight_gradients: list
+    bias_gradients: list
+    cost: float
+
+
+def trace(weights, biases, hidden, output, cost, X, Y, s=None):
+    weights, biases, X, Y = plain(weights), plain(biases), plain(X), plain(Y)
+    s = [1.0] * len(X) if s is None else plain(s)
+    total, mean, samples = sum(s), 0.0, []
+    for x, y, s_i in zip(X, Y, s, strict=True):
+        z, a = forward(weights, biases, hidden, output, x)
+        mean += s_i / total * sample_cost(cost, output, z, a, y)
+        delta = backward(weights, hidden, output, cost, z, a, y, s_i / total)
+        samples.append((z, a, delta))
+    z, a, delta = (
+        [list(rows) for rows in zip(*quantity, strict=True)]
+        for quantity in zip(*samples, strict=True)
+    )
+    dW = [weight_gradient(A, D) for A, D in zip(a[:-1], delta, strict=True)]
+    db = [bias_gradient(D) for D in delta]
+    return Trace(z, a, delta, dW, db, mean)
+
+
+def gradient(weights, biases, hidden, output, cost, X, Y, s=None):
+    """(cost, weight gradients, bias gradients) of the mean cost."""
+    t = trace(weights, biases, hidden, output, cost, X, Y, s)
+    return t.cost, t.weight_gradients, t.bias_gradients
+
+
+# The parameter vector W^1, b^1, W^2, ... (each W row by row), and training on it
+
+
+def flatten(weights, biases):
+    flat = []
+    for W, b in zip(plain(weights), plain(biases), strict=True):
+        flat += [w for row in W for w in row] + b
+    return flat
+
+
+def unflatten(theta, sizes):
+    weights, biases, rest = [], [], iter(theta)
+    for n_in, n_out in pairwise(sizes):
+        weights.append([[next(rest) for _ in range(n_out)] for _ in range(n_in)])
+        biases.append([next(rest) for _ in range(n_out)])
+    return weights, biases
+
+
+def central_differences(cost, theta, h=1e-3):
+    """d cost / d theta with an error of O(h^4), by two central differences of h and 2 h."""
+    gradient = []
+    for p in range(len(theta)):
+        f = [cost([*theta[:p], theta[p] + m * h, *theta[p + 1 :]]) for m in (-2, -1, 1, 2)]
+        gradient.append((8.0 * (f[2] - f[1]) - (f[3] - f[0])) / (12.0 * h))
+    return gradient
+
+
+def sgd(theta, g, state, t, learning_rate=1e-2, momentum=0.0, nesterov=False):
+    """One step of torch.optim.SGD, in place; state is a dict, empty before step t = 1."""
+    v = state.setdefault("v", [0.0] * len(theta))
+    for p in range(len(theta)):
+        v[p] = momentum * v[p] + g[p]
+        theta[p] -= learning_rate * (g[p] + momentum * v[p] if nesterov else v[p])
+
+
+def adam(theta, g, state, t, learning_rate=1e-3, betas=(0.9, 0.999), epsilon=1e-8):
+    """One step of torch.optim.Adam, in place; state is a dict, empty before step t = 1."""
+    m, v = state.setdefault("m", [0.0] * len(theta)), state.setdefault("v", [0.0] * len(theta))
+    for p in range(len(theta)):
+        m[p] += (1.0 - betas[0]) * (g[p] - m[p])
+        v[p] = betas[1] * v[p] + (1.0 - betas[1]) * g[p] * g[p]
+        root = math.sqrt(v[p]) / math.sqrt(1.0 - betas[1] ** t)
+        theta[p] -= learning_rate / (1.0 - betas[0] ** t) * m[p] / (root + epsilon)
+
+
+def train(weights, biases, hidden, output, cost, X, Y, orders, batch_size, step, s=None):
+    """(theta after every step, mean cost of every epoch).
+
+    `orders` holds one order of the samples per epoch; the last batch of an epoch may be smaller.
+    `step(theta, g, state, t)` is sgd or adam. A sample's cost counts as it was just before its
+    own batch's update.
+    """
+    s = [1.0] * len(X) if s is None else plain(s)
+    sizes = [len(weights[0]), *(len(b) for b in biases)]
+    theta, state, trajectory, costs = flatten(weights, biases), {}, [], []
+    for order in orders:
+        total = 0.0
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            X_b, Y_b, s_b = ([rows[i] for i in batch] for rows in (X, Y, s))
+            W, b = unflatten(theta, sizes)
+            mean, dW, db = gradient(W, b, hidden, output, cost, X_b, Y_b, s_b)
+            total += mean * sum(s_b)
+            step(theta, flatten(dW, db), state, len(trajectory) + 1)
+            trajectory.append(list(theta))
+        costs.append(total / sum(s[i] for i in order))
+    return trajectory, costs
