@@ -15,12 +15,10 @@ SIGMA = ACTIVATIONS["sigmoid"]
 COST = COSTS["squared_error"][0]
 SIGMA_CODE, COST_CODE = SIGMA.code, COST.code
 
-# name: (n_samples, n_{l-1}, n_l)
-SHAPES = {
-    "16 x 4-16": (16, 4, 16),
-    "32 x 64-128": (32, 64, 128),
-    "32 x 784-128": (32, 784, 128),
-}
+N_SAMPLES = 256
+
+# name: n_{l-1}, n_l
+SHAPES = {"4-16": (4, 16), "64-128": (64, 128), "784-128": (784, 128)}
 
 
 class Layer(NamedTuple):
@@ -39,70 +37,67 @@ class Layer(NamedTuple):
     g: np.ndarray  # gradient of b
 
 
-def make_layer(n_samples, n_in, n_out, dtype):
+def make_layer(n_in, n_out, dtype):
     draw = np.random.default_rng(0).standard_normal
-    shapes = [(n_in, n_out), (n_out,), *[(n_samples, n_in)] * 3, *[(n_samples, n_out)] * 4]
-    arrays = [draw(shape).astype(dtype) for shape in (*shapes, (n_in, n_out), (n_out,))]
-    return Layer(*arrays)
+    of_layer = [(n_in, n_out), (n_out,)]
+    of_samples = [(N_SAMPLES, n_in)] * 3 + [(N_SAMPLES, n_out)] * 4
+    return Layer(*(draw(shape, dtype) for shape in of_layer + of_samples + of_layer))
 
 
-# --- loops: the kernels take one sample; the batch is a compiled loop too, as in the engine ---------
-
-
-@kernel
-def weighted_input(layer):
-    for i in range(layer.Z.shape[0]):
-        loops.weighted_input(layer.A_in[i], layer.W, layer.b, layer.Z[i])
+# --- loops: the kernels take one sample; the loop over the batch is compiled too, as in the engine ---
 
 
 @kernel
-def output_error(layer):
-    for i in range(layer.Z.shape[0]):
-        z, a, y, delta = layer.Z[i], layer.A[i], layer.Y[i], layer.Delta[i]
-        loops.output_error(SIGMA_CODE, COST_CODE, z, a, y, delta)
+def weighted_input(A_in, W, b, Z):
+    for i in range(Z.shape[0]):
+        loops.weighted_input(A_in[i], W, b, Z[i])
 
 
 @kernel
-def hidden_error(layer):
-    for i in range(layer.Z.shape[0]):
-        z, a, delta = layer.Z_in[i], layer.A_in[i], layer.Delta_in[i]
-        loops.hidden_error(SIGMA_CODE, layer.W, layer.Delta[i], z, a, delta)
+def output_error(Z, A, Y, Delta):
+    for i in range(Z.shape[0]):
+        loops.output_error(SIGMA_CODE, COST_CODE, Z[i], A[i], Y[i], Delta[i])
 
 
 @kernel
-def weight_gradient(layer):
-    for i in range(layer.Z.shape[0]):
-        loops.weight_gradient(layer.A_in[i], layer.Delta[i], layer.G)
+def hidden_error(W, Delta, Z_in, A_in, Delta_in):
+    for i in range(Delta.shape[0]):
+        loops.hidden_error(SIGMA_CODE, W, Delta[i], Z_in[i], A_in[i], Delta_in[i])
 
 
 @kernel
-def bias_gradient(layer):
-    for i in range(layer.Z.shape[0]):
-        loops.bias_gradient(layer.Delta[i], layer.g)
+def weight_gradient(A_in, Delta, G):
+    for i in range(Delta.shape[0]):
+        loops.weight_gradient(A_in[i], Delta[i], G)
 
 
+@kernel
+def bias_gradient(Delta, g):
+    for i in range(Delta.shape[0]):
+        loops.bias_gradient(Delta[i], g)
+
+
+# equation -> engine -> the call; q is a Layer
 EQUATIONS = {
     "0 weighted_input": {
-        "loops": weighted_input,
-        "numpy": lambda layer: loopfree.weighted_input(layer.A_in, layer.W, layer.b),
+        "loops": lambda q: weighted_input(q.A_in, q.W, q.b, q.Z),
+        "numpy": lambda q: loopfree.weighted_input(q.A_in, q.W, q.b),
     },
     "1 output_error": {
-        "loops": output_error,
-        "numpy": lambda layer: loopfree.output_error(SIGMA, COST, layer.Z, layer.A, layer.Y),
+        "loops": lambda q: output_error(q.Z, q.A, q.Y, q.Delta),
+        "numpy": lambda q: loopfree.output_error(SIGMA, COST, q.Z, q.A, q.Y),
     },
     "2 hidden_error": {
-        "loops": hidden_error,
-        "numpy": lambda layer: loopfree.hidden_error(
-            SIGMA, layer.W, layer.Delta, layer.Z_in, layer.A_in
-        ),
+        "loops": lambda q: hidden_error(q.W, q.Delta, q.Z_in, q.A_in, q.Delta_in),
+        "numpy": lambda q: loopfree.hidden_error(SIGMA, q.W, q.Delta, q.Z_in, q.A_in),
     },
     "3 weight_gradient": {
-        "loops": weight_gradient,
-        "numpy": lambda layer: loopfree.weight_gradient(layer.A_in, layer.Delta),
+        "loops": lambda q: weight_gradient(q.A_in, q.Delta, q.G),
+        "numpy": lambda q: loopfree.weight_gradient(q.A_in, q.Delta),
     },
     "4 bias_gradient": {
-        "loops": bias_gradient,
-        "numpy": lambda layer: loopfree.bias_gradient(layer.Delta),
+        "loops": lambda q: bias_gradient(q.Delta, q.g),
+        "numpy": lambda q: loopfree.bias_gradient(q.Delta),
     },
 }
 

@@ -11,7 +11,9 @@ from fastbackprop.commands import UsageError, compare, demo, warmup
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m fastbackprop", description=fastbackprop.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m fastbackprop", description=fastbackprop.__doc__
+    )
     parser.add_argument("--version", action="version", version=fastbackprop.__version__)
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in (demo, compare, warmup):

@@ -1,8 +1,8 @@
 """Activations sigma and their derivatives sigma', and their compiled dispatch.
 
-One block each: sigma(z) and sigma'(z, a), where a = sigma(z) is at hand and often the shorter way to write it. To add
-one: a block, its line in each of the two chains at the end, its line in `ACTIVATIONS`. Values and conventions (the
-derivative of relu at 0 is 0) are PyTorch's.
+One block each: sigma(z) and sigma'(z, a), where a = sigma(z) is at hand and often the shorter way
+to write it. To add one: a block, its line in `ACTIVATIONS`, its branch in each of the two chains at
+the end. Values and conventions (the derivative of relu at 0 is 0) are PyTorch's.
 """
 
 import math
@@ -119,7 +119,8 @@ def silu_derivative(z, a):
     return s * (T(1) + z * (T(1) - s))
 
 
-# softmax couples a row: a_k = e^(z_k - m) / sum_i e^(z_i - m), m = max_i z_i, and da_k/dz_j = a_k (1[k=j] - a_j)
+# softmax couples a row: a_k = e^(z_k - m) / sum_i e^(z_i - m), m = max_i z_i;
+# da_k/dz_j = a_k (1[k=j] - a_j)
 
 
 def softmax(Z: np.ndarray) -> np.ndarray:
@@ -153,15 +154,16 @@ def softmax_pull_back_row(a, delta):
         delta[j] = a[j] * (delta[j] - inner)
 
 
-# --- what a user may name --------------------------------------------------------------------------------------
+# --- what a user may name ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Activation:
     """An activation: its name, its code in kernels, sigma and sigma' on arrays, its formula.
 
-    `initializer` is what `init="auto"` picks for the weights that lead into such a layer. `coupled`: a^l_j depends on
-    the whole row z^l, and `derivative` is the product with the Jacobian, (dC/dA, Z, A) -> dC/dZ.
+    `initializer` is what `init="auto"` picks for the weights that lead into such a layer.
+    `coupled`: a^l_j depends on the whole row z^l, and `derivative` is the product with the
+    Jacobian, (dC/dA, Z, A) -> dC/dZ.
     """
 
     name: str
@@ -173,7 +175,7 @@ class Activation:
     coupled: bool = False
 
     def pull_back(self, G: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray:
-        """dC/dZ from G = dC/dA, row by row: G (.) sigma'(Z), or through the full Jacobian. Shapes (n_samples, n_l)."""
+        """dC/dZ from G = dC/dA: G (.) sigma'(Z), or through the Jacobian; (n_samples, n_l) each."""
         return self.derivative(G, Z, A) if self.coupled else G * self.derivative(Z, A)
 
 
@@ -181,7 +183,9 @@ ACTIVATIONS = {
     activation.name: activation
     for activation in (
         Activation("identity", IDENTITY, identity, identity_derivative, "z", "glorot_uniform"),
-        Activation("sigmoid", SIGMOID, sigmoid, sigmoid_derivative, "1 / (1 + e^-z)", "glorot_uniform"),
+        Activation(
+            "sigmoid", SIGMOID, sigmoid, sigmoid_derivative, "1 / (1 + e^-z)", "glorot_uniform"
+        ),
         Activation("tanh", TANH, tanh, tanh_derivative, "tanh z", "glorot_uniform"),
         Activation("relu", RELU, relu, relu_derivative, "max(z, 0)"),
         Activation("leaky_relu", LEAKY_RELU, leaky_relu, leaky_relu_derivative, "max(z, 0.01 z)"),
@@ -189,15 +193,24 @@ ACTIVATIONS = {
         Activation("softplus", SOFTPLUS, softplus, softplus_derivative, "log(1 + e^z)"),
         Activation("gelu", GELU, gelu, gelu_derivative, "z (1 + erf(z / sqrt 2)) / 2"),
         Activation("silu", SILU, silu, silu_derivative, "z / (1 + e^-z)"),
-        Activation("softmax", SOFTMAX, softmax, softmax_pull_back, "e^z_k / sum_i e^z_i", "glorot_uniform", coupled=True),
+        Activation(
+            "softmax",
+            SOFTMAX,
+            softmax,
+            softmax_pull_back,
+            "e^z_k / sum_i e^z_i",
+            "glorot_uniform",
+            coupled=True,
+        ),
     )
 }
 BY_CODE = {activation.code: activation for activation in ACTIVATIONS.values()}
 
 
-# --- compiled dispatch: one `if` chain, outside the loop, so one compilation serves every network ------------------
-# The chains are written out. Composing them from the registry costs 4.9 s to compile where these take 1.2 s, and the
-# loops inside were no longer vectorised (Numba 0.68).
+# --- compiled dispatch ---------------------------------------------------------------------------
+# One `if` chain, outside the loop, so one compilation serves every network. The chains are written
+# out: composed from the registry they took 4.9 s to compile where these take 1.2 s, and the loops
+# inside were no longer vectorised (Numba 0.68).
 
 # No `reassoc`: the rounding of an elementary function must not be rearranged.
 EXACT = frozenset({"contract", "nsz"})

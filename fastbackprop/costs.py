@@ -1,8 +1,9 @@
 """Costs C and their gradients, and their compiled dispatch.
 
-A cost is of one sample, a sum over the outputs k; a batch's cost is the (weighted) mean over the samples. One block
-each: C and grad C = dC/da^L. Where an output activation and a cost belong together (softmax or sigmoid with
-cross-entropy) the pair is one cost that reads z^L and gives dC/dz^L at once: no overflow, no 0 * inf at saturation.
+A cost is of one sample, a sum over the outputs k; a batch's cost is the (weighted) mean over the
+samples. One block each: C and grad C = dC/da^L. Where an output activation and a cost belong
+together (softmax or sigmoid with cross-entropy) the pair is one cost that reads z^L and gives
+dC/dz^L at once: no overflow, no 0 * inf at saturation.
 """
 
 from collections.abc import Callable
@@ -29,7 +30,7 @@ def squared_error(z, a, y):
 
 @formula
 def difference(z, a, y):
-    """The gradient of squared_error with respect to a, and of sigmoid with cross-entropy with respect to z."""
+    """dC/da of squared_error, and dC/dz of sigmoid with cross-entropy."""
     return a - y
 
 
@@ -39,7 +40,8 @@ def sigmoid_cross_entropy(z, a, y):
     return np.maximum(z, T(0)) - z * y + log1p(exp(-abs(z)))
 
 
-# softmax with cross-entropy: -log a_k = (m - z_k) + log sum_i e^(z_i - m), m = max_i z_i; dC/dz_j = a_j sum_k y_k - y_j
+# softmax with cross-entropy: -log a_k = (m - z_k) + log sum_i e^(z_i - m), m = max_i z_i;
+# dC/dz_j = a_j sum_k y_k - y_j
 
 
 def softmax_cross_entropy(Z: np.ndarray, A: np.ndarray, Y: np.ndarray) -> np.ndarray:
@@ -75,7 +77,7 @@ def softmax_cross_entropy_delta_row(a, y, delta):
         delta[j] = a[j] * total - y[j]
 
 
-# --- what a user may name --------------------------------------------------------------------------------------
+# --- what a user may name ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ class Cost:
     terms : (Z, A, Y) -> (n_samples, n_L), whose sum over k is the samples' costs.
     gradient : (Z, A, Y) -> (n_samples, n_L), dC/da^L, or dC/dz^L where `fused`.
     output : name of the output activation of a fused pair; None goes with every output.
-    targets : "real", "unit" (each in [0, 1]) or "distribution" (in [0, 1], each row sums to one; or integer labels).
+    targets : "real", "unit" (each in [0, 1]) or "distribution" (also, each row sums to one; or
+        integer labels).
     """
 
     name: str
@@ -127,18 +130,18 @@ BY_CODE = {cost.code: cost for cost in _ALL}
 
 
 def pair(name: str, output: Activation) -> Cost:
-    """The cost of this name that goes with this output activation. Raises ValueError, with the reason, if none does."""
+    """The cost of this name that goes with this output. Raises ValueError, with the reason."""
     for cost in COSTS[name]:
         if cost.output in (None, output.name):
             return cost
     partners = " or ".join(repr(cost.output) for cost in COSTS[name])
     raise ValueError(
-        f"cost={name!r} needs output={partners}, whose values are probabilities; got output={output.name!r}. "
-        f"For other outputs use cost='squared_error'"
+        f"cost={name!r} needs output={partners}, whose values are probabilities; "
+        f"got output={output.name!r}. For other outputs use cost='squared_error'"
     )
 
 
-# --- compiled dispatch -----------------------------------------------------------------------------------------
+# --- compiled dispatch ---------------------------------------------------------------------------
 
 
 # No `reassoc`: gathering the large terms that cancel (m, z_k) would lose a small cost altogether.
@@ -161,7 +164,7 @@ def cost_of_sample(code, z, a, y):
 
 @kernel
 def cost_gradient(code, z, a, y, delta):
-    """delta_j = dC/da_j, or dC/dz_j where the cost is fused with its activation; z, a, y, delta (n_L,)."""
+    """delta_j = dC/da_j, or dC/dz_j where the cost is fused; z, a, y, delta (n_L,)."""
     if code == SQUARED_ERROR or code == SIGMOID_CROSS_ENTROPY:
         for j in range(a.shape[0]):
             delta[j] = difference(z[j], a[j], y[j])

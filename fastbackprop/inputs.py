@@ -315,7 +315,9 @@ def take(samples: Samples, rows: np.ndarray) -> Samples:
     """These samples out of all."""
     part = Samples(*(read_only(field[rows]) if len(field) else field for field in samples))
     if len(part.s) and part.s.sum() == 0:
-        raise ValueError("sample_weight is zero for every sample on one side of the validation split")
+        raise ValueError(
+            "sample_weight is zero for every sample on one side of the validation split"
+        )
     return part
 
 

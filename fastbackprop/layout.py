@@ -7,10 +7,9 @@ nothing outside this file and the engine sees it.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-
 
 LAYER = np.dtype(
     [
@@ -37,7 +36,7 @@ class Model(NamedTuple):
 class Views(list):
     """A list of array views; assigning to an item writes the values through the view."""
 
-    def __setitem__(self, index, value):
+    def __setitem__(self, index: Any, value: Any) -> None:
         self[index][...] = value
 
 

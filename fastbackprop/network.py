@@ -318,14 +318,12 @@ class Network:
             twin.set_parameters(moved)
             sums = np.zeros(N_SUMS)
             work = twin._engine.workspace(twin._model, twin._dtype)
-            twin._engine.cost_sum(
-                twin._model, twin._theta, samples, sums, work, 0, len(samples.X)
-            )
+            twin._engine.cost_sum(twin._model, twin._theta, samples, sums, work, 0, len(samples.X))
             return sums[COST]
 
         largest = np.abs(gradient).max()
         scale = largest if largest > 0 else 1.0
-        return max(_difference(cost_at, p, gradient[p]) / scale for p in checked)
+        return max(_difference(cost_at, p, gradient[p]) / scale for p in checked.tolist())
 
     def _in_float64(self) -> "Network":
         twin = object.__new__(Network)

@@ -1,14 +1,14 @@
-"""Optimisers: rules on flat vectors (parameters theta, gradient g, states), and their compiled loop.
+"""Optimisers: rules on flat vectors (parameters theta, gradient g, states) and their compiled loop.
 
 A rule is one formula for one element of every vector, with coefficients c that a second formula
 makes from the hyperparameters h and the step t (counted from 1) once a step, in float64. Rules,
-defaults and order of operations are PyTorch's. To add one: its two formulas, its branch in
-`coefficients` and in `update`, its line in `RULES`, its class.
+defaults and order of operations are PyTorch's. To add one: its two formulas, its line in `RULES`,
+its branch in `coefficients` and in `step`, its class.
 """
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -73,7 +73,7 @@ RULES = {
 
 
 class Update(NamedTuple):
-    """What a step needs beside the parameters, as kernels see it; all but `rule` and `h` changes."""
+    """What a step needs beside the parameters, as kernels see it: all but `rule` and `h` change."""
 
     rule: int
     h: np.ndarray  # hyperparameters, float64
@@ -225,9 +225,11 @@ class SGD(Optimizer):
 
 @dataclass
 class Adam(Optimizer):
-    """Adam: m <- beta_1 m + (1 - beta_1) g; v <- beta_2 v + (1 - beta_2) g^2;
+    """Steps scaled by the running mean and variance of the gradient. Kingma and Ba (2015).
+
+    m <- beta_1 m + (1 - beta_1) g; v <- beta_2 v + (1 - beta_2) g^2;
     theta <- theta - learning_rate * m' / (sqrt(v') + epsilon), where m' and v' are m and v
-    divided by 1 - beta^t. Kingma and Ba (2015).
+    divided by 1 - beta_1^t and 1 - beta_2^t.
     """
 
     name = "adam"

@@ -35,7 +35,10 @@ def history(history: History, ax: Axes | None = None) -> Axes:
     The Axes.
     """
     ax = _new_axes() if ax is None else ax
-    curves = [("training", history.cost, TRAINING), ("validation", history.validation_cost, VALIDATION)]
+    curves = [
+        ("training", history.cost, TRAINING),
+        ("validation", history.validation_cost, VALIDATION),
+    ]
     for label, cost, color in curves:
         if len(cost) > 0:
             epochs = np.arange(1, len(cost) + 1)

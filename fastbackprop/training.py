@@ -36,10 +36,10 @@ class DivergenceError(FloatingPointError):
 
 
 def slices(n: int, batch_size: int, tile: int, work: int) -> Iterator[tuple[int, int]]:
-    """Cut 0 ... n into pieces of about SLICE_SECONDS each, at ends of minibatches where those are
-    shorter, else at multiples of the row tile inside a minibatch.
+    """Cut 0 ... n into pieces of about SLICE_SECONDS each.
 
-    `work` is the number of parameters: the first guess at the time a row takes.
+    They end with a minibatch, or, where a minibatch takes longer, at a multiple of the row tile
+    inside it. `work` is the number of parameters: the first guess at the time a row takes.
     """
     rows = max(1, int(SLICE_SECONDS * 1e9 / (6 * work)))
     start = 0
@@ -89,7 +89,7 @@ class Trainer:
                 began = time.perf_counter()
                 logs = {"cost": self._epoch(epoch, history)}
                 if self.validation is not None:
-                    logs["validation_cost"] = self._validation_cost()
+                    logs["validation_cost"] = self._validation_cost(self.validation)
                 logs["seconds"] = time.perf_counter() - began
                 history.append(logs)
                 if callbacks.tell("on_epoch_end", network, epoch, dict(logs)):
@@ -143,8 +143,10 @@ class Trainer:
         before: list[np.ndarray],
         history: History,
     ) -> None:
-        """Raise DivergenceError; where the last step ruined the parameters, take it back first, by
-        running the epoch again up to that step."""
+        """Raise DivergenceError; where the last step ruined the parameters, take it back first.
+
+        That is done by running the epoch again up to that step: no step has to keep a copy.
+        """
         if not np.isfinite(self.theta).all():
             changing = (self.theta, self.update.states, self.update.t)
             for array, copy in zip(changing, before, strict=True):
@@ -157,13 +159,11 @@ class Trainer:
             history,
         )
 
-    def _validation_cost(self) -> float:
+    def _validation_cost(self, samples: Samples) -> float:
         sums = np.zeros(N_SUMS)
-        n = len(self.validation.X)
+        n = len(samples.X)
         for start, stop in slices(n, n, self.engine.row_tile(self.model), self.theta.size):
-            self.engine.cost_sum(
-                self.model, self.theta, self.validation, sums, self.work, start, stop
-            )
+            self.engine.cost_sum(self.model, self.theta, samples, sums, self.work, start, stop)
         return float(sums[COST] / sums[WEIGHT])
 
 

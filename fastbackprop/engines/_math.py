@@ -1,7 +1,8 @@
 """Elementary functions that mean the same in a kernel (scalars) and in Python (arrays).
 
-In Python each is NumPy's; in compiled code it is what the function marked `overload` returns. `formula`s are written
-with these, so one text serves both, and compiled code can get faster ones without any formula changing.
+In Python each is NumPy's; in compiled code it is what the function marked `overload` returns.
+`formula`s are written with these, so one text serves both, and compiled code can get faster ones
+without any formula changing.
 """
 
 import math
@@ -14,9 +15,10 @@ from fastbackprop.engines._compile import kernel
 
 
 def scalar(x: Any) -> Any:
-    """The type of an element of x: `T = scalar(x)` and then `T(0.5)`, so that float32 stays float32.
+    """The type of an element of x: with `T = scalar(x)`, `T(0.5)` leaves float32 float32.
 
-    A bare 0.5 is a float64 to the compiler and would turn the whole expression, and every vector, into float64.
+    A bare 0.5 is a float64 to the compiler and would turn the whole expression, and every vector,
+    into float64.
     """
     return x.dtype.type
 
@@ -77,7 +79,10 @@ def _(x):
 
 
 def erf(x: Any) -> Any:
-    """Error function, 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x. NumPy has none: a compiled loop."""
+    """Error function, 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x.
+
+    NumPy has none: a compiled loop.
+    """
     x = np.ascontiguousarray(x)
     result = np.empty_like(x)
     _erf_of_each(x.reshape(-1), result.reshape(-1))

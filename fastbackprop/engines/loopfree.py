@@ -105,7 +105,7 @@ class _Parts:
     """The network behind a model's integers: views of W and b, and the functions."""
 
     def __init__(self, model: Model, theta: np.ndarray) -> None:
-        self.layout = Layout(model.layers["width"])
+        self.layout = Layout(tuple(model.layers["width"]))
         self.W, self.b = self.layout.weights(theta), self.layout.biases(theta)
         self.sigma = [_activations.BY_CODE[code] for code in model.layers["sigma"][1:]]
         self.cost = _costs.BY_CODE[model.cost]
@@ -225,6 +225,8 @@ def trace(
     parts = _Parts(model, theta)
     X, Y, s = _rows(samples, slice(None))
     Z, A, _ = parts.forward_cost(X, Y, s)
-    return Z, [X.copy(), *A[1:]], backward(
-        parts.W, parts.sigma, parts.cost, Z, A, Y, _factor(X, s, scale)
+    return (
+        Z,
+        [X.copy(), *A[1:]],
+        backward(parts.W, parts.sigma, parts.cost, Z, A, Y, _factor(X, s, scale)),
     )

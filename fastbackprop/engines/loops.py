@@ -133,7 +133,9 @@ def forward(model, theta, x, z, a):
         a_0[j] = x[j]
     for l in range(1, model.layers.shape[0]):
         z_l = layer(model, z, l)
-        weighted_input(layer(model, a, l - 1), weights(model, theta, l), biases(model, theta, l), z_l)
+        weighted_input(
+            layer(model, a, l - 1), weights(model, theta, l), biases(model, theta, l), z_l
+        )
         activate(model.layers[l]["sigma"], z_l, layer(model, a, l))
 
 
@@ -142,7 +144,9 @@ def backward(model, theta, z, a, y, factor, delta):
     """(1), times the factor that turns C_i into its part of the mean, then (2) down to layer 1."""
     L = model.layers.shape[0] - 1
     delta_L = layer(model, delta, L)
-    output_error(model.layers[L]["sigma"], model.cost, layer(model, z, L), layer(model, a, L), y, delta_L)
+    output_error(
+        model.layers[L]["sigma"], model.cost, layer(model, z, L), layer(model, a, L), y, delta_L
+    )
     for j in range(delta_L.shape[0]):
         delta_L[j] *= factor
     for l in range(L - 1, 0, -1):
@@ -198,8 +202,9 @@ def row_tile(model: Model) -> int:
 
 def workspace(model: Model, dtype: np.dtype, rows: int = 1) -> Record:
     """A record of so many rows."""
-    shape = (rows, int(model.layers["width"].sum()))
-    return Record(*(np.zeros(shape, dtype) for _ in range(3)), np.zeros(model.layers["width"][-1], dtype))
+    widths = model.layers["width"]
+    z, a, delta = np.zeros((3, rows, widths.sum()), dtype)
+    return Record(z, a, delta, np.zeros(widths[-1], dtype))
 
 
 @kernel(cached=True)
