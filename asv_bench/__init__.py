@@ -2,9 +2,9 @@
 
 from fastbackprop.engines import ENGINES
 
-# By engine and dtype in every benchmark: name of the parameter -> its values.
+# Parameters that benchmarks share: name -> values.
 ENGINE = {"engine": list(ENGINES)}
 DTYPE = {"dtype": ["float32", "float64"]}
 
-# asv calls `setup` before every sample and times one call: at least 10, at most 200 samples a round.
+# Samples a round, and seconds: asv calls `setup` before every sample, and times one call.
 REPEAT = (10, 200, 1.0)

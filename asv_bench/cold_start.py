@@ -1,4 +1,4 @@
-"""What a process pays once. Every sample is a Python process of its own, started before the clock."""
+"""What a process pays once. Every sample is a Python process of its own; its start is not timed."""
 
 import subprocess
 import sys

@@ -44,7 +44,7 @@ def make_layer(n_in, n_out, dtype):
     return Layer(*(draw(shape, dtype) for shape in of_layer + of_samples + of_layer))
 
 
-# --- loops: the kernels take one sample; the loop over the batch is compiled too, as in the engine ---
+# The kernels take one sample: for a batch, a compiled loop around each, as in the engine.
 
 
 @kernel

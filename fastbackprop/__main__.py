@@ -1,7 +1,5 @@
 """`python -m fastbackprop demo`, `compare` and `warmup`."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence
@@ -11,6 +9,7 @@ from fastbackprop.commands import UsageError, compare, demo, warmup
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """Build the parser: a subcommand for each module of `fastbackprop.commands` that is one."""
     parser = argparse.ArgumentParser(
         prog="python -m fastbackprop", description=fastbackprop.__doc__
     )

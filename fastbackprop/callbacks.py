@@ -58,11 +58,9 @@ class History:
         return map(dict, self._epochs)
 
     def __repr__(self) -> str:
-        if not self._epochs:
-            return "<History of 0 epochs>"
-        last = ", ".join(f"{name} {value:.4g}" for name, value in self[-1].items())
-        end = ", interrupted" if self.interrupted else ""
-        return f"<History of {len(self)} epochs{end}; last: {last}>"
+        logs = self._epochs[-1].items() if self._epochs else ()
+        last = "; last: " + ", ".join(f"{name} {value:.4g}" for name, value in logs) if logs else ""
+        return f"<History of {len(self)} epochs{', interrupted' * self.interrupted}{last}>"
 
 
 class Callbacks:

@@ -1,5 +1,6 @@
 """Network: what a model is, and what can be asked of it. Methods check, then call an engine."""
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -200,6 +201,9 @@ class Network:
         self.__dict__.update(state)
         self._build()
         self.set_parameters(parameters)
+
+    def __copy__(self) -> "Network":
+        return copy.deepcopy(self)  # a copy that shared the generator would not be another network
 
     # --- forward ----------------------------------------------------------------------------------
 
@@ -403,7 +407,7 @@ class Network:
         """
         epochs = inputs.positive_integer(epochs, "epochs")
         rule = inputs.optimizer(optimizer)
-        rule.check_free_for(self)
+        rule.check_free_for(self, self._theta)
         samples, validation_samples = self._training_samples(X, y, sample_weight, validation)
         rows = len(samples.X) if batch_size is None else batch_size
         trainer = Trainer(

@@ -145,7 +145,7 @@ class Optimizer:
     name: ClassVar[str]
     _t: np.ndarray = field(init=False, repr=False, compare=False)
     _states: np.ndarray | None = field(init=False, repr=False, compare=False)
-    _owner: Any = field(init=False, repr=False, compare=False)
+    _owner: Callable[[], Any] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._settings()
@@ -160,13 +160,13 @@ class Optimizer:
         """Forget every state: the next step is the first."""
         self._t = np.zeros(1, np.int64)
         self._states = None
-        self._owner = lambda: None
+        self._owner = None  # a weak reference; None also after unpickling: whoever comes first
 
-    def check_free_for(self, network: Any) -> None:
+    def check_free_for(self, network: Any, theta: np.ndarray) -> None:
         """Raise ValueError if the state belongs to another network."""
-        owner = self._owner()
-        stale = owner is None and self._states is not None and self._states.shape[1] != network.size
-        if stale or (owner is not None and owner is not network):
+        states = self._states
+        fits = states is None or (states.shape[1], states.dtype) == (theta.size, theta.dtype)
+        if not fits or (self._owner is not None and self._owner() is not network):
             raise ValueError(
                 f"this {type(self).__name__} holds the state of another network: "
                 f"pass each network its own optimizer, or call reset() first"
@@ -191,7 +191,7 @@ class Optimizer:
         return {key: value for key, value in self.__dict__.items() if key != "_owner"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _owner=lambda: None)
+        self.__dict__.update(state, _owner=None)
 
 
 def _check(name: str, value: float, low: float, high: float) -> float:

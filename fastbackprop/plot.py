@@ -1,4 +1,4 @@
-"""Pictures of a training, with matplotlib (`pip install "fastbackprop[plot]"`): Axes in, Axes out."""
+"""Pictures of a training, with matplotlib (the extra `plot`): Axes in, Axes out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from fastbackprop.training import History
+    from fastbackprop.callbacks import History
 
 TRAINING, VALIDATION = "#1f5fa8", "#d1622b"
 
@@ -46,6 +46,7 @@ def history(history: History, ax: Axes | None = None) -> Axes:
             ax.plot(epochs, cost, color=color, linewidth=1.8, marker=marker, label=label)
     if len(history.cost) > 0 and min(history.cost) > 0:
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("epoch")
     ax.set_ylabel("mean cost")

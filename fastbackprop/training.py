@@ -97,7 +97,7 @@ class Trainer:
         except KeyboardInterrupt:
             history.interrupted = True
             message = f"training interrupted after {len(history)} of {epochs} epochs"
-            warnings.warn(message, RuntimeWarning, stacklevel=4)
+            warnings.warn(message, RuntimeWarning, stacklevel=3)
         callbacks.tell("on_train_end", network, history)
         return history
 

@@ -99,7 +99,7 @@ def test_demo_draws_elsewhere_where_it_cannot_write(short_demo, tmp_path, monkey
 
 def test_demo_splits_by_class_and_always_alike():
     pytest.importorskip("sklearn")
-    X, y, X_test, y_test = demo.load_digits()
+    X, _, X_test, y_test = demo.load_digits()
     assert X.shape == (1437, 64) and X_test.shape == (360, 64)
     assert X.dtype == np.float32 and X.min() == 0 and X.max() == 1
     assert set(np.bincount(y_test)) <= {35, 36, 37}

@@ -1,6 +1,8 @@
-"""The subcommands of `python -m fastbackprop`: each module has `add_arguments(parser)` and `run(arguments)`."""
+"""The subcommands of `python -m fastbackprop`.
 
-from __future__ import annotations
+`demo`, `compare` and `warmup` have `add_arguments(parser)` and `run(arguments)`, which returns an
+exit code; `race`, `peers` and `peak` are what `compare` is made of.
+"""
 
 import importlib
 from types import ModuleType

@@ -1,10 +1,9 @@
-"""Time every engine, PyTorch, scikit-learn and JAX on the same training, next to the machine's peak.
+"""Time every engine, PyTorch, scikit-learn and JAX on the same training, beside the machine's peak.
 
-Each does the same steps (relu hidden layers, softmax cross-entropy, plain SGD) from the same weights on the same data
-in the same order. They take turns, round after round, and the best round of each counts; compiling is not timed.
+Each does the same steps (relu hidden layers, softmax cross-entropy, plain SGD) from the same
+weights on the same data in the same order. They take turns, round after round, and the best round
+of each counts; compiling is not timed.
 """
-
-from __future__ import annotations
 
 import argparse
 import contextlib
@@ -83,7 +82,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def available_processors() -> list[int]:
-    """Processors this process may use, one of each core first: two threads of one core share its arithmetic."""
+    """Processors this process may use, one of each core first.
+
+    Two hardware threads of one core share its arithmetic.
+    """
     if not hasattr(os, "sched_getaffinity"):
         return list(range(os.cpu_count() or 1))
 

@@ -1,6 +1,4 @@
-"""The fused multiply-adds a processor does at best, measured: what every other figure is a share of."""
-
-from __future__ import annotations
+"""How many multiply-adds the processor does at best, measured: all other figures are shares of it."""
 
 import platform
 import threading
@@ -56,7 +54,9 @@ def _multiply_add(typing_context, iterations, factor, term):
         def splat(value):
             empty, index = ir.Constant(vector, None), ir.IntType(32)
             first = builder.insert_element(empty, value, index(0))
-            return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(index, lanes), None))
+            return builder.shuffle_vector(
+                first, empty, ir.Constant(ir.VectorType(index, lanes), None)
+            )
 
         factor, term = splat(factor), splat(term)
         # Different starts: equal accumulators would be merged into one.

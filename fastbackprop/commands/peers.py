@@ -1,13 +1,11 @@
 """The same training in every system: this package's engines, PyTorch, scikit-learn and JAX.
 
-Each class takes a `Work`, and has `reset` (back to the start, not timed), `run` (all steps once: what is timed) and
-`parameters` (where the run ended, in the order of `Network.get_parameters`, so that the systems can be compared).
+Each is made for a `Work`; see `System` for what it must be able to do.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import pairwise
 from types import ModuleType
 from typing import Protocol
 
@@ -39,31 +37,38 @@ class Work:
 
     @property
     def flops(self) -> int:
-        """Operations of one step: the forward sums and the weights' gradient of every layer, the error of the hidden ones."""
-        products = [2 * m * n for m, n in zip(self.sizes, self.sizes[1:])]
+        """Operations of one step: (0) and (3) in every layer, (2) in all but the first."""
+        products = [2 * m * n for m, n in pairwise(self.sizes)]
         return self.batch_size * (2 * sum(products) + sum(products[1:]))
 
     @cached_property
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """X, shape (n_samples, n_0), and integer labels, shape (n_samples,)."""
         rng, n_samples = np.random.default_rng(0), self.steps * self.batch_size
-        X = rng.standard_normal((n_samples, self.sizes[0]), dtype=self.dtype)
+        X = rng.standard_normal((n_samples, self.sizes[0])).astype(self.dtype)
         return X, rng.integers(0, self.sizes[-1], n_samples)
 
     @cached_property
     def layers(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """The weights and the biases to start from, layer by layer."""
         rng = np.random.default_rng(1)
-        pairs = list(zip(self.sizes, self.sizes[1:]))
-        weights = [rng.standard_normal((m, n)) * np.sqrt(2 / m) for m, n in pairs]
+        weights = [rng.standard_normal((m, n)) * np.sqrt(2 / m) for m, n in pairwise(self.sizes)]
         return [(W.astype(self.dtype), np.zeros(W.shape[1], self.dtype)) for W in weights]
 
 
 class System(Protocol):
+    """What `compare` times."""
+
     def __init__(self, work: Work): ...
-    def reset(self) -> None: ...
-    def run(self) -> None: ...
-    def parameters(self) -> np.ndarray: ...
+
+    def reset(self) -> None:
+        """Go back to the weights of the start; not timed."""
+
+    def run(self) -> None:
+        """Do all steps once: what is timed."""
+
+    def parameters(self) -> np.ndarray:
+        """Where the run ended, in the order of `Network.get_parameters`."""
 
 
 def flat(layers) -> np.ndarray:
@@ -79,18 +84,23 @@ class Engine:
         self._network = fb.Network(
             work.sizes, output="softmax", cost="cross_entropy", dtype=work.dtype, engine=engine
         )
-        self._options = {
-            "epochs": 1,
-            "batch_size": work.batch_size,
-            "optimizer": fb.SGD(learning_rate=LEARNING_RATE),
-            "shuffle": False,
-        }
+        self._batch_size, self._optimizer = work.batch_size, fb.SGD(learning_rate=LEARNING_RATE)
 
     def reset(self) -> None:
         self._network.set_parameters(self._start)
 
     def run(self) -> None:
-        self._network.fit(*self._data, **self._options)
+        X, labels = self._data
+        history = self._network.fit(
+            X,
+            labels,
+            epochs=1,
+            batch_size=self._batch_size,
+            optimizer=self._optimizer,
+            shuffle=False,
+        )
+        if history.interrupted:
+            raise KeyboardInterrupt
 
     def parameters(self) -> np.ndarray:
         return self._network.get_parameters()
@@ -113,7 +123,7 @@ class Torch:
 
     def reset(self) -> None:
         with self._torch.no_grad():
-            for linear, (W, b) in zip(self._linear, self._layers):
+            for linear, (W, b) in zip(self._linear, self._layers, strict=True):
                 linear.weight.copy_(self._torch.from_numpy(W.T))
                 linear.bias.copy_(self._torch.from_numpy(b))
 
@@ -151,11 +161,11 @@ class ScikitLearn:
         self._classifier.partial_fit(*first, classes=np.arange(work.sizes[-1]))
 
     def _present(self):
-        return zip(self._classifier.coefs_, self._classifier.intercepts_)
+        return zip(self._classifier.coefs_, self._classifier.intercepts_, strict=True)
 
     def reset(self) -> None:
-        for present, start in zip(self._present(), self._layers):
-            for values, initial in zip(present, start):
+        for present, start in zip(self._present(), self._layers, strict=True):
+            for values, initial in zip(present, start, strict=True):
                 values[...] = initial
 
     def run(self) -> None:

@@ -1,7 +1,5 @@
 """The measuring process of `compare`: one task in, a table (and a file of figures) out."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import platform
@@ -25,7 +23,8 @@ from fastbackprop.commands.peers import PEERS, System, Unavailable, Work, flat, 
 WIDTH = 100
 LABEL, CELL = 32, 31
 
-# Trained weights may differ by rounding, relative to the largest change of a weight; beyond this, it is other work.
+# How far apart rounding may take trained weights, relative to the largest change of a weight: what
+# is further away has done other work.
 TOLERANCE = {"float32": 1e-3, "float64": 1e-9}
 
 
@@ -49,7 +48,7 @@ class Result:
         if self.reason:
             return self.reason if len(self.reason) < CELL - 2 else "failed: see below"
         share = self.gflops / self.peak_gflops
-        return f"{self.seconds_per_step * 1e6:9.1f}{self.gflops:11.1f}{share:10.0%}"
+        return f"{self.seconds_per_step * 1e6:9.1f}{self.gflops:11.1f}{share:10.1%}"
 
     def to_dict(self) -> dict[str, Any]:
         work, done = self.work, not self.reason
@@ -111,10 +110,10 @@ def race(
     peak_gflops, started, n = 0.0, time.perf_counter(), 0
     while n < rounds or time.perf_counter() - started < seconds:
         n += 1
-        peak_gflops = max(peak_gflops, peak.measure())
         for result in results:
             if result.reason:
                 continue
+            peak_gflops = max(peak_gflops, peak.measure())
             with failure_is_a_reason(result):
                 ready[result.system].reset()
                 before = time.perf_counter()
@@ -141,10 +140,10 @@ def print_block(columns: list[list[Result]]) -> None:
     print(f"{name:{LABEL}}" + "".join(f"{text:>{CELL}}" for text in peaks))
     operations = f"  {works[0].flops / 1e6:.3g} MFLOP a step"
     print(f"{operations:{LABEL}}" + f"{'us/step':>10}{'GFLOP/s':>11}{'of peak':>10}" * len(columns))
-    for row in zip(*columns):
+    for row in zip(*columns, strict=True):
         cells = "".join(f" {result.cell:>{CELL - 1}}" for result in row)
         print(f"{row[0].system:{LABEL}}{cells}")
-    for result in (result for row in zip(*columns) for result in row):
+    for result in (result for row in zip(*columns, strict=True) for result in row):
         if result.reason and result.reason not in result.cell:
             note = f"  {result.system}, {result.work.dtype}: {result.reason}"
             print(textwrap.fill(note, WIDTH, subsequent_indent="    "))
@@ -184,8 +183,9 @@ def print_header(processor: str, threads: int, peaks: Mapping[str, float]) -> No
         f"{processor}, {threads} thread{several}, {8 * vector_bytes()}-bit vectors. "
         f"Measured multiply-add peak: {figures}.",
         f"{packages}.",
-        "One step: relu hidden layers, softmax cross-entropy, plain SGD; the same weights, data and order for all. "
-        "The best of several rounds in which the systems take turns; compiling is not timed.",
+        "One step: relu hidden layers, softmax cross-entropy, plain SGD; the same weights, "
+        "data and order for all. The best of several rounds in which the systems take turns; "
+        "compiling is not timed.",
     ):
         print(textwrap.fill(paragraph, WIDTH))
     sys.stdout.flush()
@@ -197,8 +197,7 @@ def print_differences(results: list[Result]) -> None:
     for result in done:
         worst[result.work.dtype] = max(worst[result.work.dtype], result.difference)
     figures = ", ".join(f"{value:.0e} ({dtype})" for dtype, value in worst.items())
-    text = f"Same work: their trained weights differ by at most {figures} of the largest change of a weight."
-    print("\n" + textwrap.fill(text, WIDTH))
+    print(f"\nLargest difference of a trained weight, relative to the largest change: {figures}.")
 
 
 def main(task: Mapping[str, Any]) -> None:

@@ -1,10 +1,10 @@
 """Compile everything once and keep it on disk, so that no later process has to."""
 
-from __future__ import annotations
-
 import argparse
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numba
 import numpy as np
@@ -15,6 +15,7 @@ from fastbackprop.engines import ENGINES
 from fastbackprop.engines._compile import cache_directory
 from fastbackprop.optimizers import OPTIMIZERS
 
+COMPILED, LOADED, NOTHING = "compiled", "loaded from the cache", "needed nothing more"
 DTYPES = ("float32", "float64")
 
 
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def items(dtype: str, engine: str) -> Iterator[tuple[str, Callable[[], object]]]:
-    """What a user may call, each on a network of a few neurons: one compilation serves every architecture."""
+    """What a user may call, on a network of a few neurons: its code serves every architecture."""
     network = fb.Network(
         [2, 3, 2], output="softmax", cost="cross_entropy", dtype=dtype, engine=engine, rng=0
     )
@@ -34,7 +35,7 @@ def items(dtype: str, engine: str) -> Iterator[tuple[str, Callable[[], object]]]
     yield "activations", lambda: network.activations(X)
     yield "trace", lambda: network.trace(X, y)
     for optimizer in OPTIMIZERS:
-        yield f"fit with {optimizer}", lambda: network.fit(X, y, epochs=1, optimizer=optimizer)
+        yield f"fit with {optimizer}", partial(network.fit, X, y, epochs=1, optimizer=optimizer)
 
 
 def what_it_did(call: Callable[[], object]) -> str:
@@ -44,21 +45,25 @@ def what_it_did(call: Callable[[], object]) -> str:
     with compile_events as compilations, lock_events as locks:
         call()
     if compilations.buffer:
-        return "compiled"
-    return "loaded from the cache" if locks.buffer else "ready: done"
+        return COMPILED
+    return LOADED if locks.buffer else NOTHING
 
 
 def run(arguments: argparse.Namespace) -> int:
     if numba.config.DISABLE_JIT:
         print("NUMBA_DISABLE_JIT is set: nothing is compiled")
         return 0
-    start = time.perf_counter()
+    start, outcomes = time.perf_counter(), Counter[str]()
     for dtype in DTYPES:
         for engine in ENGINES:
             for name, call in items(dtype, engine):
                 before = time.perf_counter()
                 did = what_it_did(call)
                 seconds = time.perf_counter() - before
-                print(f"{dtype}  {engine:6} {name:16} {did} in {seconds:.2f} s", flush=True)
-    print(f"All in {time.perf_counter() - start:.1f} s; cache: {cache_directory() or 'none (no folder is writable)'}")
+                outcomes[did] += 1
+                if did != NOTHING:
+                    print(f"{dtype}  {engine:6} {name:14} {did} in {seconds:.2f} s", flush=True)
+    counts = ", ".join(f"{n} {did}" for did, n in outcomes.items())
+    print(f"{outcomes.total()} calls in {time.perf_counter() - start:.1f} s: {counts}")
+    print(f"Cache: {cache_directory() or 'none, no folder is writable: every process compiles'}")
     return 0
