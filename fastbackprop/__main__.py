@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 
 import fastbackprop
@@ -26,6 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code: 0 for done, 2 for something the user can mend."""
+    warnings.filterwarnings("ignore", "training interrupted", RuntimeWarning)
     arguments = make_parser().parse_args(argv)
     try:
         return arguments.run(arguments)

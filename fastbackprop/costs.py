@@ -111,7 +111,7 @@ _ALL = (
         SIGMOID_CROSS_ENTROPY,
         sigmoid_cross_entropy,
         difference,
-        "-sum_k y_k log a_k + (1 - y_k) log(1 - a_k)",
+        "-sum_k [y_k log a_k + (1 - y_k) log(1 - a_k)]",
         output="sigmoid",
         targets="unit",
     ),

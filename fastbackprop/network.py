@@ -290,8 +290,8 @@ class Network:
         """Every quantity of the derivation, by its name; arguments and errors as for `evaluate`."""
         samples = self._samples(X, y, sample_weight)
         scale = 1 / _total_weight(samples)
-        z, a, delta = self._engine.trace(self._model, self._theta, samples, scale)
-        sums, vector = self._gradient_sums(samples, scale)
+        sums, vector = np.zeros(N_SUMS), np.zeros_like(self._theta)
+        z, a, delta = self._engine.trace(self._model, self._theta, samples, scale, vector, sums)
         weights, biases = self._layout.weights(vector), self._layout.biases(vector)
         cost = float(sums[COST] / sums[WEIGHT])
         return Trace(z, a, delta, list(weights), list(biases), cost)

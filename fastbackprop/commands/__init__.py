@@ -7,6 +7,8 @@ exit code; `race`, `peers` and `peak` are what `compare` is made of.
 import importlib
 from types import ModuleType
 
+from fastbackprop.callbacks import History
+
 
 class UsageError(Exception):
     """Something the user can mend; its text is all they need to see."""
@@ -20,3 +22,10 @@ def require(module: str, otherwise: Exception) -> ModuleType:
         if error.name and module.split(".")[0] == error.name.split(".")[0]:
             raise otherwise from None
         raise
+
+
+def finished(history: History) -> History:
+    """Pass on what `fit` returned. It takes Ctrl-C as an end of the training; a command ends too."""
+    if history.interrupted:
+        raise KeyboardInterrupt
+    return history

@@ -1,4 +1,4 @@
-"""How many multiply-adds the processor does at best, measured: all other figures are shares of it."""
+"""Multiply-adds the processor does at best, measured: all other figures are shares of it."""
 
 import platform
 import threading

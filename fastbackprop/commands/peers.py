@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 import fastbackprop as fb
-from fastbackprop.commands import require
+from fastbackprop.commands import finished, require
 from fastbackprop.engines import ENGINES
 
 LEARNING_RATE = 0.01
@@ -34,6 +34,10 @@ class Work:
     dtype: str
     steps: int
     threads: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"{'-'.join(map(str, self.sizes))}, batch {self.batch_size}"
 
     @property
     def flops(self) -> int:
@@ -99,8 +103,7 @@ class Engine:
             optimizer=self._optimizer,
             shuffle=False,
         )
-        if history.interrupted:
-            raise KeyboardInterrupt
+        finished(history)
 
     def parameters(self) -> np.ndarray:
         return self._network.get_parameters()

@@ -23,9 +23,10 @@ from fastbackprop.commands.peers import PEERS, System, Unavailable, Work, flat, 
 WIDTH = 100
 LABEL, CELL = 32, 31
 
-# How far apart rounding may take trained weights, relative to the largest change of a weight: what
-# is further away has done other work.
-TOLERANCE = {"float32": 1e-3, "float64": 1e-9}
+# How far apart rounding may take trained weights, relative to the way they went (Euclidean norms);
+# what is further away has done other work. In float32, one sample with a z so near 0 that rounding
+# turns its relu off has been seen to make 1.4e-3.
+TOLERANCE = {"float32": 1e-2, "float64": 1e-9}
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Result:
         if self.reason:
             return self.reason if len(self.reason) < CELL - 2 else "failed: see below"
         share = self.gflops / self.peak_gflops
-        return f"{self.seconds_per_step * 1e6:9.1f}{self.gflops:11.1f}{share:10.1%}"
+        return f"{self.seconds_per_step * 1e6:9.1f}{self.gflops:11.2f}{share:10.1%}"
 
     def to_dict(self) -> dict[str, Any]:
         work, done = self.work, not self.reason
@@ -85,7 +86,7 @@ def failure_is_a_reason(result: Result) -> Iterator[None]:
 def prepare(results: list[Result], makers: Mapping[str, Callable[[Work], System]]) -> dict:
     """Make every system and let it run once, which compiles it and shows that it does the same."""
     ready: dict[str, System] = {}
-    start, reference = flat(results[0].work.layers), None
+    reference = None
     for result in results:
         with failure_is_a_reason(result):
             system = makers[result.system](result.work)
@@ -93,8 +94,8 @@ def prepare(results: list[Result], makers: Mapping[str, Callable[[Work], System]
             system.run()
             end = system.parameters()
             reference = end if reference is None else reference
-            change = np.abs(reference - start).max()
-            result.difference = float(np.abs(end - reference).max() / change)
+            change = np.linalg.norm(reference - flat(result.work.layers))
+            result.difference = float(np.linalg.norm(end - reference) / change)
             if not result.difference <= TOLERANCE[result.work.dtype]:
                 raise Unavailable(f"trains differently, by {result.difference:.0e}")
             ready[result.system] = system
@@ -134,19 +135,22 @@ def steps_in_an_epoch(work: Work) -> int:
 def print_block(columns: list[list[Result]]) -> None:
     """One shape: a row for each system, three figures for each dtype."""
     works = [results[0].work for results in columns]
-    name = f"{'-'.join(map(str, works[0].sizes))}, batch {works[0].batch_size}"
     peaks = [f"{c[0].work.dtype}, peak {c[0].peak_gflops:.1f} GFLOP/s" for c in columns]
     print()
-    print(f"{name:{LABEL}}" + "".join(f"{text:>{CELL}}" for text in peaks))
-    operations = f"  {works[0].flops / 1e6:.3g} MFLOP a step"
+    print(f"{works[0].name:{LABEL}}" + "".join(f"{text:>{CELL}}" for text in peaks))
+    operations = f"  {works[0].flops / 1e3:,.1f} kFLOP a step"
     print(f"{operations:{LABEL}}" + f"{'us/step':>10}{'GFLOP/s':>11}{'of peak':>10}" * len(columns))
     for row in zip(*columns, strict=True):
         cells = "".join(f" {result.cell:>{CELL - 1}}" for result in row)
         print(f"{row[0].system:{LABEL}}{cells}")
-    for result in (result for row in zip(*columns, strict=True) for result in row):
-        if result.reason and result.reason not in result.cell:
-            note = f"  {result.system}, {result.work.dtype}: {result.reason}"
-            print(textwrap.fill(note, WIDTH, subsequent_indent="    "))
+    notes = {
+        f"  {result.system}: {result.reason}": None
+        for row in zip(*columns, strict=True)
+        for result in row
+        if result.reason not in result.cell
+    }
+    for note in notes:
+        print(textwrap.fill(note, WIDTH, subsequent_indent="    "))
     sys.stdout.flush()
 
 
@@ -177,7 +181,7 @@ def versions() -> dict[str, str | None]:
 
 def print_header(processor: str, threads: int, peaks: Mapping[str, float]) -> None:
     figures = " and ".join(f"{rate:.1f} GFLOP/s ({dtype})" for dtype, rate in peaks.items())
-    several = "" if threads == 1 else "s"
+    several = "" if threads == 1 else "s (the loops engine uses one)"
     packages = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
     for paragraph in (
         f"{processor}, {threads} thread{several}, {8 * vector_bytes()}-bit vectors. "
@@ -191,13 +195,19 @@ def print_header(processor: str, threads: int, peaks: Mapping[str, float]) -> No
     sys.stdout.flush()
 
 
+def show_progress(text: str) -> None:
+    """Say on a terminal what is going on, in a line that the next text replaces."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
 def print_differences(results: list[Result]) -> None:
     done = [result for result in results if not result.reason]
     worst = {r.work.dtype: 0.0 for r in done}
     for result in done:
         worst[result.work.dtype] = max(worst[result.work.dtype], result.difference)
     figures = ", ".join(f"{value:.0e} ({dtype})" for dtype, value in worst.items())
-    print(f"\nLargest difference of a trained weight, relative to the largest change: {figures}.")
+    print(f"\nSame work: trained weights differ by {figures} of their change, at most.")
 
 
 def main(task: Mapping[str, Any]) -> None:
@@ -212,8 +222,10 @@ def main(task: Mapping[str, Any]) -> None:
         for dtype, peak in peaks.items():
             steps = steps_in_an_epoch(Work(tuple(sizes), batch_size, dtype, 1))
             work = Work(tuple(sizes), batch_size, dtype, steps, threads)
+            show_progress(f"{work.name}, {dtype} ...")
             columns.append(race(work, peak, makers, task["rounds"], task["seconds"]))
             everything += columns[-1]
+        show_progress("")
         print_block(columns)
     print_differences(everything)
     if task["json"]:

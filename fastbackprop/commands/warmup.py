@@ -11,6 +11,7 @@ import numpy as np
 from numba.core import event
 
 import fastbackprop as fb
+from fastbackprop.commands import finished
 from fastbackprop.engines import ENGINES
 from fastbackprop.engines._compile import cache_directory
 from fastbackprop.optimizers import OPTIMIZERS
@@ -34,8 +35,12 @@ def items(dtype: str, engine: str) -> Iterator[tuple[str, Callable[[], object]]]
     yield "gradient", lambda: network.gradient(X, y)
     yield "activations", lambda: network.activations(X)
     yield "trace", lambda: network.trace(X, y)
+
+    def fit(optimizer):
+        finished(network.fit(X, y, epochs=1, optimizer=optimizer))
+
     for optimizer in OPTIMIZERS:
-        yield f"fit with {optimizer}", partial(network.fit, X, y, epochs=1, optimizer=optimizer)
+        yield f"fit with {optimizer}", partial(fit, optimizer)
 
 
 def what_it_did(call: Callable[[], object]) -> str:

@@ -18,8 +18,9 @@ only at multiples of `row_tile(model)`, which keeps every sum in one order.
                                     minibatch steps; returns `stop`, or, where a minibatch's cost
                                     is not finite, the place where that minibatch starts, before
                                     its step
-    trace(model, theta, samples, scale)
-                                    lists z (L), a (L + 1), delta (L) of arrays (n_samples, n_l)
+    trace(model, theta, samples, scale, gradient, sums)
+                                    as gradient_sums for all samples, and returns lists z (L),
+                                    a (L + 1), delta (L) of arrays (n_samples, n_l)
     activations(model, theta, X)    list a (L + 1)
 """
 

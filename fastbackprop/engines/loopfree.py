@@ -115,20 +115,18 @@ class _Parts:
         C = self.cost.terms(Z[-1], A[-1], Y).sum(axis=1)
         return Z, A, float((C * s).sum(dtype=np.float64))
 
-    def add_gradient(self, X: np.ndarray, Y: np.ndarray, s, scale: float, gradient) -> float:
-        """gradient += sum_i scale s_i dC_i/dtheta; returns sum_i s_i C_i."""
+    def forward_and_back(
+        self, X: np.ndarray, Y: np.ndarray, s, scale: float, gradient: np.ndarray
+    ) -> tuple[Arrays, Arrays, Arrays, float]:
+        """Z, A, Delta, sum_i s_i C_i; and gradient += sum_i scale s_i dC_i/dtheta."""
         Z, A, cost = self.forward_cost(X, Y, s)
-        Delta = backward(self.W, self.sigma, self.cost, Z, A, Y, _factor(X, s, scale))
+        factor = (s[:, None] * scale).astype(X.dtype) if np.ndim(s) else X.dtype.type(scale)
+        Delta = backward(self.W, self.sigma, self.cost, Z, A, Y, factor)
         G, g = self.layout.weights(gradient), self.layout.biases(gradient)
         for G_l, g_l, A_l, Delta_l in zip(G, g, A[:-1], Delta, strict=True):
             G_l += weight_gradient(A_l, Delta_l)
             g_l += bias_gradient(Delta_l)
-        return cost
-
-
-def _factor(X: np.ndarray, s, scale: float):
-    """s_i scale as a column of X's dtype, or one number where all weights are one."""
-    return (s[:, None] * scale).astype(X.dtype) if np.ndim(s) else X.dtype.type(scale)
+        return Z, A, Delta, cost
 
 
 def _rows(samples: Samples, rows: slice | np.ndarray):
@@ -170,7 +168,7 @@ def gradient_sums(
     parts = _Parts(model, theta)
     for rows in _tiles(model, start, stop):
         X, Y, s = _rows(samples, rows)
-        sums[COST] += parts.add_gradient(X, Y, s, scale, gradient)
+        sums[COST] += parts.forward_and_back(X, Y, s, scale, gradient)[-1]
         sums[WEIGHT] += np.sum(s) if np.ndim(s) else len(X)
 
 
@@ -200,7 +198,7 @@ def train(
         for tile in _tiles(model, place, end):
             X, Y, s = _rows(samples, order[tile])
             scale = 1 / total if total > 0 else 0.0
-            sums[MINIBATCH_COST] += parts.add_gradient(X, Y, s, scale, update.g)
+            sums[MINIBATCH_COST] += parts.forward_and_back(X, Y, s, scale, update.g)[-1]
         if end == last:
             if not np.isfinite(sums[MINIBATCH_COST]):
                 return first
@@ -220,13 +218,10 @@ def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> Arrays:
 
 @_quiet
 def trace(
-    model: Model, theta: np.ndarray, samples: Samples, scale: float
+    model: Model, theta: np.ndarray, samples: Samples, scale: float, gradient, sums
 ) -> tuple[Arrays, Arrays, Arrays]:
-    parts = _Parts(model, theta)
     X, Y, s = _rows(samples, slice(None))
-    Z, A, _ = parts.forward_cost(X, Y, s)
-    return (
-        Z,
-        [X.copy(), *A[1:]],
-        backward(parts.W, parts.sigma, parts.cost, Z, A, Y, _factor(X, s, scale)),
-    )
+    Z, A, Delta, cost = _Parts(model, theta).forward_and_back(X, Y, s, scale, gradient)
+    sums[COST] += cost
+    sums[WEIGHT] += np.sum(s) if np.ndim(s) else len(X)
+    return Z, [X.copy(), *A[1:]], Delta

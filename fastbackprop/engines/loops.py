@@ -92,7 +92,10 @@ def bias_gradient(delta, g):
 
 
 class Record(NamedTuple):
-    """z, a and delta of samples, a row each, layer after layer from layer 0; and a target."""
+    """z, a and delta of samples, layer after layer from layer 0, and one target.
+
+    Sample i has row i modulo the number of rows: one row is scratch, one for each sample a trace.
+    """
 
     z: np.ndarray  # (rows, sum of n_l)
     a: np.ndarray
@@ -169,21 +172,26 @@ def add_gradient(model, a, delta, gradient):
 
 
 @inlined
-def forward_cost(model, theta, samples, i, z, a, y):
+def forward_cost(model, theta, samples, i, record):
     """Sample i through all layers; returns s_i C_i."""
     L = model.layers.shape[0] - 1
+    row = i % record.z.shape[0]
+    z, a = record.z[row], record.a[row]
     forward(model, theta, samples.X[i], z, a)
-    target(samples, i, y)
-    C = cost_of_sample(model.cost, layer(model, z, L), layer(model, a, L), y)
+    target(samples, i, record.y)
+    C = cost_of_sample(model.cost, layer(model, z, L), layer(model, a, L), record.y)
     return weight(samples, i) * C
 
 
 @inlined
-def forward_and_back(model, theta, samples, i, scale, z, a, delta, y):
-    """Sample i through all layers and back; returns s_i C_i."""
-    cost = forward_cost(model, theta, samples, i, z, a, y)
+def forward_and_back(model, theta, samples, i, scale, gradient, record):
+    """Sample i through all layers and back, into the gradient; returns s_i C_i."""
+    cost = forward_cost(model, theta, samples, i, record)
+    row = i % record.z.shape[0]
+    z, a, delta = record.z[row], record.a[row], record.delta[row]
     factor = theta.dtype.type(weight(samples, i) * scale)
-    backward(model, theta, z, a, y, factor, delta)
+    backward(model, theta, z, a, record.y, factor, delta)
+    add_gradient(model, a, delta, gradient)
     return cost
 
 
@@ -211,10 +219,10 @@ def workspace(model: Model, dtype: np.dtype, rows: int = 1) -> Record:
 def predict(model, theta, X, out, work, start, stop):
     """out[i] = a^L of X[i]."""
     L = model.layers.shape[0] - 1
-    z, a = work.z[0], work.a[0]
     for i in range(start, stop):
-        forward(model, theta, X[i], z, a)
-        a_L = layer(model, a, L)
+        row = i % work.z.shape[0]
+        forward(model, theta, X[i], work.z[row], work.a[row])
+        a_L = layer(model, work.a[row], L)
         for k in range(a_L.shape[0]):
             out[i, k] = a_L[k]
 
@@ -222,26 +230,22 @@ def predict(model, theta, X, out, work, start, stop):
 @kernel(cached=True)
 def cost_sum(model, theta, samples, sums, work, start, stop):
     """Add sum_i s_i C_i and sum_i s_i to sums."""
-    z, a = work.z[0], work.a[0]
     for i in range(start, stop):
-        sums[COST] += forward_cost(model, theta, samples, i, z, a, work.y)
+        sums[COST] += forward_cost(model, theta, samples, i, work)
         sums[WEIGHT] += weight(samples, i)
 
 
 @kernel(cached=True)
 def gradient_sums(model, theta, samples, scale, gradient, sums, work, start, stop):
     """Add also sum_i scale s_i dC_i/dtheta to gradient."""
-    z, a, delta = work.z[0], work.a[0], work.delta[0]
     for i in range(start, stop):
-        sums[COST] += forward_and_back(model, theta, samples, i, scale, z, a, delta, work.y)
+        sums[COST] += forward_and_back(model, theta, samples, i, scale, gradient, work)
         sums[WEIGHT] += weight(samples, i)
-        add_gradient(model, a, delta, gradient)
 
 
 @kernel(cached=True)
 def train(model, theta, samples, order, batch_size, update, sums, work, start, stop):
     """Minibatch steps over order[start:stop]; a minibatch may be spread over several calls."""
-    z, a, delta = work.z[0], work.a[0], work.delta[0]
     place = start
     while place < stop:
         first = place // batch_size * batch_size
@@ -253,9 +257,8 @@ def train(model, theta, samples, order, batch_size, update, sums, work, start, s
             update.g[:] = 0
             sums[MINIBATCH_COST] = 0
         for i in order[place:end]:
-            cost = forward_and_back(model, theta, samples, i, scale, z, a, delta, work.y)
+            cost = forward_and_back(model, theta, samples, i, scale, update.g, work)
             sums[MINIBATCH_COST] += cost
-            add_gradient(model, a, delta, update.g)
         if end == last:
             if not np.isfinite(sums[MINIBATCH_COST]):
                 return first
@@ -267,34 +270,26 @@ def train(model, theta, samples, order, batch_size, update, sums, work, start, s
     return stop
 
 
-@kernel(cached=True)
-def forward_rows(model, theta, X, record):
-    """Every sample keeps its row of z and a."""
-    for i in range(X.shape[0]):
-        forward(model, theta, X[i], record.z[i], record.a[i])
-
-
-@kernel(cached=True)
-def forward_and_back_rows(model, theta, samples, scale, record):
-    """Every sample keeps its row of z, a and delta."""
-    for i in range(samples.X.shape[0]):
-        z, a, delta = record.z[i], record.a[i], record.delta[i]
-        forward_and_back(model, theta, samples, i, scale, z, a, delta, record.y)
-
-
 def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> list[np.ndarray]:
     """a^0 ... a^L, (n_samples, n_l) each."""
     record = workspace(model, theta.dtype, len(X))
-    forward_rows(model, theta, X, record)
+    out = np.empty((len(X), model.layers["width"][-1]), theta.dtype)
+    predict(model, theta, X, out, record, 0, len(X))
     return _by_layer(model, record.a)
 
 
 def trace(
-    model: Model, theta: np.ndarray, samples: Samples, scale: float
+    model: Model,
+    theta: np.ndarray,
+    samples: Samples,
+    scale: float,
+    gradient: np.ndarray,
+    sums: np.ndarray,
 ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """z, a, delta by layer; delta is of the cost times scale."""
-    record = workspace(model, theta.dtype, len(samples.X))
-    forward_and_back_rows(model, theta, samples, scale, record)
+    """What `gradient_sums` does, and z, a, delta of every sample by layer."""
+    n = len(samples.X)
+    record = workspace(model, theta.dtype, n)
+    gradient_sums(model, theta, samples, scale, gradient, sums, record, 0, n)
     z, a, delta = (_by_layer(model, rows) for rows in record[:3])
     return z[1:], a, delta[1:]
 
