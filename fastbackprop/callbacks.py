@@ -75,15 +75,15 @@ class Callbacks:
     def __init__(self, callbacks: Any, progress: Any, epochs: int) -> None:
         if callable(callbacks) or not isinstance(callbacks, Iterable):
             callbacks = [callbacks]
-        self._objects = list(callbacks)
+        self._objects: list[Any] = list(callbacks)
         for callback in self._objects:
             if not callable(callback) and not any(hasattr(callback, e) for e in self.EVENTS):
                 raise TypeError(
                     f"a callback must be a function (network, epoch, logs) or have a method out of "
                     f"{', '.join(self.EVENTS)}; got {callback!r}"
                 )
-        if progress is not None and progress is not False:
-            self._objects.append(_Progress(progress, epochs))
+        self._progress = _Progress(progress, epochs)
+        self._objects.append(self._progress)
 
     def tell(self, event: str, *arguments: Any) -> bool:
         """Call every callback that listens to the event; True if one of them returned true."""
@@ -96,9 +96,15 @@ class Callbacks:
                 stop |= bool(method(*arguments))
         return stop
 
+    def close(self) -> None:
+        """Training has ended, in whatever way: the progress bar is complete."""
+        self._progress.close()
+
 
 class _Progress:
-    """A progress bar with a tick for each epoch: tqdm's, or anything with its interface."""
+    """A progress bar with a tick for each epoch: tqdm's, anything with its interface, or none."""
+
+    INTERFACE = ("update", "set_postfix", "close")
 
     def __init__(self, progress: Any, epochs: int) -> None:
         if progress is True:
@@ -109,18 +115,27 @@ class _Progress:
                     "progress=True needs tqdm: pip install 'fastbackprop[progress]'"
                 ) from None
             progress = tqdm
-        make = isinstance(progress, type) or not hasattr(progress, "update")
-        if make and not callable(progress):
-            raise TypeError(f"progress must be None, True or like tqdm; got {progress!r}")
-        self._make = (lambda: progress(total=epochs, unit="epoch")) if make else (lambda: progress)
+        elif progress is False:
+            progress = None
+        is_bar = all(callable(getattr(progress, name, None)) for name in self.INTERFACE)
+        if progress is not None and not is_bar and not callable(progress):
+            raise TypeError(
+                f"progress must be None, True, or like tqdm, with methods "
+                f"{', '.join(self.INTERFACE)}; got {progress!r}"
+            )
+        self._make = progress if isinstance(progress, type) or not is_bar else lambda **_: progress
+        self._epochs = epochs
+        self._bar: Any = None
 
     def on_train_begin(self, network: Any) -> None:
-        self._bar = self._make()
+        if self._make is not None:
+            self._bar = self._make(total=self._epochs, unit="epoch")
 
     def on_epoch_end(self, network: Any, epoch: int, logs: dict[str, float]) -> None:
-        shown = {name: value for name, value in logs.items() if name != "seconds"}
-        self._bar.set_postfix(shown)
-        self._bar.update(1)
+        if self._bar is not None:
+            self._bar.set_postfix({name: x for name, x in logs.items() if name != "seconds"})
+            self._bar.update(1)
 
-    def on_train_end(self, network: Any, history: History) -> None:
-        self._bar.close()
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,10 @@ def layer_sizes(sizes: Any) -> tuple[int, ...]:
         )
     if len(sizes) < 2:
         raise ValueError(f"sizes must name an input and an output layer at least; got {sizes!r}")
-    return tuple(positive_integer(n, f"sizes[{i}]") for i, n in enumerate(sizes))
+    checked = tuple(positive_integer(n, f"sizes[{i}]") for i, n in enumerate(sizes))
+    if sum(m * n for m, n in pairwise(checked)) > 2**40:
+        raise ValueError(f"sizes {sizes!r} ask for more weights than a machine can hold")
+    return checked
 
 
 def float_dtype(dtype: Any) -> np.dtype:
@@ -164,6 +168,8 @@ def as_array(values: Any, what: str) -> np.ndarray:
     if array.dtype == object:
         try:
             array = array.astype(np.float64)
+        except OverflowError:
+            raise ValueError(f"{what} holds an integer too large for a float") from None
         except (TypeError, ValueError):
             raise TypeError(f"{what} must hold real numbers; got {_shown(values)}") from None
     return array
@@ -278,8 +284,13 @@ def _weights(sample_weight: Any, n: int) -> np.ndarray:
         raise ValueError(f"sample_weight must have shape (n_samples,) = ({n},); got {s.shape}")
     if s.min() < 0:
         raise ValueError(f"sample_weight must not be negative; its smallest value is {s.min()}")
-    if s.sum() == 0:
+    if s.max() == 0:
         raise ValueError("sample_weight must not be zero for every sample")
+    if not 1e-15 < s.max() < 1e15:
+        raise ValueError(
+            f"the largest sample_weight must lie between 1e-15 and 1e15; got {s.max()}. Only the "
+            f"proportions of the weights count: scale them"
+        )
     return s
 
 
@@ -321,8 +332,8 @@ def take(samples: Samples, rows: np.ndarray) -> Samples:
     return part
 
 
-def output(out: Any, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
-    """An array to fill: of exactly this shape and dtype, C-contiguous and writable."""
+def check_output(out: Any, shape: tuple[int, int], dtype: np.dtype) -> None:
+    """Refuse an array to fill that is not of this shape and dtype, C-contiguous and writable."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a NumPy array; got {_shown(out)}")
     if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
@@ -333,7 +344,6 @@ def output(out: Any, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
         )
     if not out.flags.writeable:
         raise ValueError("out must be writable; got a read-only array")
-    return np.asarray(out)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -230,12 +230,12 @@ class Network:
         if out is None:
             out = np.empty(shape, self._dtype)
         else:
-            out = inputs.output(out, shape, self._dtype)
+            inputs.check_output(out, shape, self._dtype)
             if np.may_share_memory(out, X):
                 X = inputs.read_only(X.copy())
-        work = self._engine.workspace(self._model, self._dtype)
+        filled, work = np.asarray(out), self._engine.workspace(self._model, self._dtype)
         for start, stop in self._slices(len(X)):
-            self._engine.predict(self._model, self._theta, X, out, work, start, stop)
+            self._engine.predict(self._model, self._theta, X, filled, work, start, stop)
         return out
 
     def activations(self, X: Any) -> list[np.ndarray]:
@@ -410,19 +410,22 @@ class Network:
         rule.check_free_for(self, self._theta)
         samples, validation_samples = self._training_samples(X, y, sample_weight, validation)
         rows = len(samples.X) if batch_size is None else batch_size
+        rows = inputs.positive_integer(rows, "batch_size")
+        rng = self._rng if inputs.flag(shuffle, "shuffle") else None
+        listeners = Callbacks(callbacks, progress, epochs)
+        update = rule.update_for(self, self._theta)  # the last that can refuse
+        self._optimizer = rule
         trainer = Trainer(
             self._engine,
             self._model,
             self._theta,
             samples,
             validation_samples,
-            rule.update_for(self, self._theta),
-            inputs.positive_integer(rows, "batch_size"),
-            self._rng if inputs.flag(shuffle, "shuffle") else None,
+            update,
+            rows,
+            rng,
         )
-        bound = Callbacks(callbacks, progress, epochs)
-        self._optimizer = rule
-        return trainer.run(self, epochs, bound)
+        return trainer.run(self, epochs, listeners)
 
     def partial_fit(
         self,

@@ -6,6 +6,7 @@ defaults and order of operations are PyTorch's. To add one: its two formulas, it
 its branch in `coefficients` and in `step`, its class.
 """
 
+import numbers
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -196,7 +197,8 @@ class Optimizer:
 
 def _check(name: str, value: float, low: float, high: float) -> float:
     """A hyperparameter in [low, high), as a float."""
-    if not isinstance(value, int | float | np.number) or not low <= value < high:
+    real = isinstance(value, numbers.Real | np.floating) and not isinstance(value, bool)
+    if not real or not low <= value < high:
         raise ValueError(f"{name} must be a number in [{low:g}, {high:g}); got {value!r}")
     return float(value)
 

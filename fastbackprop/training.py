@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -22,6 +22,7 @@ from fastbackprop.layout import Model
 from fastbackprop.optimizers import Update
 
 SLICE_SECONDS = 0.03
+Interrupt = Callable[[], None]
 
 
 class DivergenceError(FloatingPointError):
@@ -77,89 +78,91 @@ class Trainer:
         self.rng = rng  # None: samples keep their order
         self.work = engine.workspace(model, theta.dtype)
         self.sums = np.zeros(N_SUMS)
+        self._changing = (theta, update.states, update.t)  # all that a step changes
 
     def run(self, network: Any, epochs: int, callbacks: Callbacks) -> History:
         """Train; stop early where a callback says so, on Ctrl-C, or with DivergenceError."""
         history = History()
         try:
-            self._train(np.arange(1), 0, 0)  # compiles: no epoch's seconds hold that
             callbacks.tell("on_train_begin", network)
+            self._train(np.arange(1), 0, 0)  # compiles: no epoch's seconds hold that
             for epoch in range(1, epochs + 1):
                 callbacks.tell("on_epoch_begin", network, epoch)
-                began = time.perf_counter()
-                logs = {"cost": self._epoch(epoch, history)}
-                if self.validation is not None:
-                    logs["validation_cost"] = self._validation_cost(self.validation)
-                logs["seconds"] = time.perf_counter() - began
-                history.append(logs)
+                with deferred_interrupt() as interrupt:
+                    logs = self._epoch(epoch, history, interrupt)
+                    history.append(logs)
                 if callbacks.tell("on_epoch_end", network, epoch, dict(logs)):
                     break
         except KeyboardInterrupt:
             history.interrupted = True
             message = f"training interrupted after {len(history)} of {epochs} epochs"
             warnings.warn(message, RuntimeWarning, stacklevel=3)
+        finally:
+            callbacks.close()
         callbacks.tell("on_train_end", network, history)
         return history
 
-    def _train(self, order: np.ndarray, start: int, stop: int) -> int:
-        with no_interrupt():
-            return self.engine.train(
-                self.model,
-                self.theta,
-                self.samples,
-                order,
-                self.batch_size,
-                self.update,
-                self.sums,
-                self.work,
-                start,
-                stop,
-            )
-
-    def _epoch(self, epoch: int, history: History) -> float:
-        """One pass over all samples; returns their mean cost."""
+    def _epoch(self, epoch: int, history: History, interrupt: Interrupt) -> dict[str, float]:
+        """One pass over all samples; returns what the history says of it."""
+        began = time.perf_counter()
         n = len(self.samples.X)
         order = np.arange(n) if self.rng is None else self.rng.permutation(n)
-        before = self._changing()
+        before = [array.copy() for array in self._changing]
         self.sums[:] = 0
         tile = self.engine.row_tile(self.model)
         for start, stop in slices(n, self.batch_size, tile, self.theta.size):
             reached = self._train(order, start, stop)
-            if reached < stop:
-                self._stop(f"cost is not finite in epoch {epoch}", order, reached, before, history)
-        if not np.isfinite(self.theta).all():
-            self._stop(f"parameters overflow in epoch {epoch}", order, n, before, history)
-        return float(self.sums[COST] / self.sums[WEIGHT])
+            if reached < stop or (stop == n and not self._finite()):
+                if not self._finite():
+                    self._take_back(order, before)
+                raise DivergenceError(
+                    f"training diverged in epoch {epoch}: the cost, or a weight, is not finite. "
+                    f"The network holds its last finite parameters. Try a smaller learning rate, "
+                    f"or scale the inputs and targets",
+                    history,
+                )
+            if stop < n:
+                interrupt()
+        logs = {"cost": float(self.sums[COST] / self.sums[WEIGHT])}
+        if self.validation is not None:
+            logs["validation_cost"] = self._validation_cost(self.validation, interrupt)
+        return logs | {"seconds": time.perf_counter() - began}
 
-    def _changing(self) -> list[np.ndarray]:
-        """Copies of all that a step changes."""
-        return [array.copy() for array in (self.theta, self.update.states, self.update.t)]
-
-    def _stop(
-        self,
-        reason: str,
-        order: np.ndarray,
-        reached: int,
-        before: list[np.ndarray],
-        history: History,
-    ) -> None:
-        """Raise DivergenceError; where the last step ruined the parameters, take it back first.
-
-        That is done by running the epoch again up to that step: no step has to keep a copy.
-        """
-        if not np.isfinite(self.theta).all():
-            changing = (self.theta, self.update.states, self.update.t)
-            for array, copy in zip(changing, before, strict=True):
-                array[...] = copy
-            last_step = max(0, (reached - 1) // self.batch_size * self.batch_size)
-            self._train(order, 0, last_step)
-        raise DivergenceError(
-            f"training diverged: {reason}. The network holds its last finite parameters. "
-            f"Try a smaller learning rate, or scale the inputs and targets",
-            history,
+    def _train(self, order: np.ndarray, start: int, stop: int) -> int:
+        return self.engine.train(
+            self.model,
+            self.theta,
+            self.samples,
+            order,
+            self.batch_size,
+            self.update,
+            self.sums,
+            self.work,
+            start,
+            stop,
         )
 
-    def _validation_cost(self, samples: Samples) -> float:
+    def _finite(self) -> bool:
+        return bool(np.isfinite(self.theta).all())
+
+    def _take_back(self, order: np.ndarray, before: list[np.ndarray]) -> None:
+        """Undo the step that ruined the parameters.
+
+        From the start of the epoch its steps are taken again, one by one: rare, so no step has to
+        keep a copy for it.
+        """
+        self._restore(before)
+        for start in range(0, len(order), self.batch_size):
+            before = [array.copy() for array in self._changing]
+            self._train(order, start, min(start + self.batch_size, len(order)))
+            if not self._finite():
+                return self._restore(before)
+
+    def _restore(self, before: list[np.ndarray]) -> None:
+        for array, copy in zip(self._changing, before, strict=True):
+            array[...] = copy
+
+    def _validation_cost(self, samples: Samples, interrupt: Interrupt) -> float:
         sums = np.zeros(N_SUMS)
         n = len(samples.X)
         for start, stop in slices(n, n, self.engine.row_tile(self.model), self.theta.size):
@@ -168,24 +171,28 @@ class Trainer:
 
 
 @contextmanager
-def no_interrupt() -> Iterator[None]:
-    """Ctrl-C waits until the end of the block: it cannot land inside a step.
+def deferred_interrupt() -> Iterator[Interrupt]:
+    """Ctrl-C waits for a call of what this yields, or for the end of the block.
 
-    Outside the main thread, where Python raises no KeyboardInterrupt, and where somebody else
-    handles the signal, nothing is changed.
+    So it cannot land inside a step. Outside the main thread, where Python raises no
+    KeyboardInterrupt, and where somebody else handles the signal, nothing is changed.
     """
+    seen: list[int] = []
+
+    def interrupt() -> None:
+        if seen:
+            raise KeyboardInterrupt
+
     ours = (
         threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     )
     if not ours:
-        yield
+        yield interrupt
         return
-    seen: list[int] = []
     signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
     try:
-        yield
+        yield interrupt
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if seen:
-        raise KeyboardInterrupt
+    interrupt()

@@ -12,11 +12,12 @@ import numba
 import numpy as np
 import pytest
 
+import fastbackprop as fb
+from fastbackprop import plot
 from fastbackprop.__main__ import main
-from fastbackprop.commands import UsageError, compare, demo, require
+from fastbackprop.commands import UsageError, compare, demo, peak, peers, race, require
 from fastbackprop.engines import ENGINES
 
-needs_jit = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="measures compiled code")
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -106,6 +107,14 @@ def test_demo_splits_by_class_and_always_alike():
     np.testing.assert_array_equal(y_test, demo.load_digits()[3])
 
 
+def test_ctrl_c_in_a_training_ends_the_command(short_demo, monkeypatch):
+    def interrupt(network, epoch, logs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "print_epoch", interrupt)
+    assert main(["demo"]) == 130
+
+
 # --- compare -------------------------------------------------------------------------------------
 
 
@@ -126,12 +135,29 @@ def test_compare_says_what_it_cannot_do(arguments, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@needs_jit
+def test_processors_are_pinned_where_the_system_can(monkeypatch):
+    processors = compare.available_processors()
+    if hasattr(os, "sched_getaffinity"):
+        before = os.sched_getaffinity(0)
+        assert set(processors) == before
+        with compare.pinned(processors[:1]):
+            assert os.sched_getaffinity(0) == set(processors[:1])
+        assert os.sched_getaffinity(0) == before
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.delattr(os, "sched_setaffinity", raising=False)
+    assert compare.available_processors() == list(range(os.cpu_count()))
+    with compare.pinned([0]):
+        pass
+
+
+@pytest.mark.compiled
 def test_compare_runs_every_system_on_the_same_work(tmp_path):
     path = tmp_path / "figures.json"
     done = run("compare", "--shapes", "3-4-3:4", "4-3:2", "--quick", "--json", str(path))
     assert done.returncode == 0, done.stderr
-    assert max(map(len, done.stdout.splitlines())) <= 100
+    *table, figures = done.stdout.splitlines()
+    assert max(map(len, table)) <= 100
+    assert figures == f"Figures: {path}"
     report = json.loads(path.read_text())
     assert report["threads"] == 1 and report["processor"]
     assert set(report["peak_gflops"]) == {"float32", "float64"}
@@ -151,16 +177,13 @@ def test_compare_runs_every_system_on_the_same_work(tmp_path):
 
 
 def test_flops_count_both_directions():
-    peers = pytest.importorskip("fastbackprop.commands.peers")
     work = peers.Work((5, 7, 3), batch_size=2, dtype="float32", steps=1)
     forward, weight_gradient, hidden_error = 2 * (5 * 7 + 7 * 3), 2 * (5 * 7 + 7 * 3), 2 * 7 * 3
     assert work.flops == 2 * (forward + weight_gradient + hidden_error)
 
 
-@needs_jit
+@pytest.mark.compiled
 def test_a_system_that_fails_is_a_row_with_its_reason(capsys):
-    from fastbackprop.commands import peak, peers, race
-
     class Same(peers.Engine):
         def __init__(self, work):
             super().__init__(work, ENGINES[0])
@@ -201,12 +224,10 @@ def test_a_system_that_fails_is_a_row_with_its_reason(capsys):
     assert max(map(len, table.splitlines())) <= 100
 
 
-@needs_jit
+@pytest.mark.compiled
 @pytest.mark.parametrize("width", [16, 32, 64])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_peak_multiplies_and_adds_in_every_lane(width, dtype, monkeypatch):
-    from fastbackprop.commands import peak
-
     monkeypatch.setattr(peak, "vector_bytes", lambda: width)
     run_once = numba.njit(peak._run.py_func)
     scalar = np.dtype(dtype).type
@@ -216,17 +237,15 @@ def test_peak_multiplies_and_adds_in_every_lane(width, dtype, monkeypatch):
     assert run_once(2, scalar(2), scalar(3)) == expected
 
 
-@needs_jit
+@pytest.mark.compiled
 def test_peak_of_two_threads_is_measured():
-    from fastbackprop.commands import peak
-
     assert peak.Peak("float32", threads=2).measure() > 0
 
 
 # --- warmup --------------------------------------------------------------------------------------
 
 
-@needs_jit
+@pytest.mark.compiled
 def test_warmup_fills_the_cache_once(tmp_path):
     first = run("warmup", NUMBA_CACHE_DIR=str(tmp_path))
     assert first.returncode == 0, first.stderr
@@ -249,9 +268,6 @@ def test_warmup_without_compilation(monkeypatch, capsys):
 def test_history_plot_goes_where_it_is_told():
     pytest.importorskip("matplotlib")
     from matplotlib.figure import Figure
-
-    import fastbackprop as fb
-    from fastbackprop import plot
 
     X, y = np.eye(4, dtype=np.float32), np.arange(4)
     network = fb.Network([4, 4], output="softmax", cost="cross_entropy", rng=0)

@@ -24,8 +24,7 @@ def require(module: str, otherwise: Exception) -> ModuleType:
         raise
 
 
-def finished(history: History) -> History:
-    """Pass on what `fit` returned. It takes Ctrl-C as an end of the training; a command ends too."""
+def finished(history: History) -> None:
+    """After a `fit`, for which Ctrl-C is the end of the training: it is the command's end too."""
     if history.interrupted:
         raise KeyboardInterrupt
-    return history
