@@ -167,6 +167,7 @@ class Trainer:
         n = len(samples.X)
         for start, stop in slices(n, n, self.engine.row_tile(self.model), self.theta.size):
             self.engine.cost_sum(self.model, self.theta, samples, sums, self.work, start, stop)
+            interrupt()
         return float(sums[COST] / sums[WEIGHT])
 
 
