@@ -73,13 +73,16 @@ formula = register_jitable(inline="always")
 # --- the disk cache ------------------------------------------------------------------------------
 
 
+DIGEST_SIZE = hashlib.sha256().digest_size
+
+
 @functools.cache
 def fingerprint() -> str:
     """Hash of all that decides what a kernel compiles to: sources, versions and options.
 
     Numba's own cache looks at the file that defines a function and at nothing else: an edit in a
     helper's file, or another compiler option, would go unseen. The processor and the argument types
-    are in the name of each entry.
+    are in the name of each entry. No kernel on disk comes from `commands`.
     """
     package = Path(__file__).parents[1]
     parts = [platform.python_version(), numba.__version__, llvmlite.__version__, np.__version__]
@@ -88,7 +91,7 @@ def fingerprint() -> str:
         for name in ("BOUNDSCHECK", "OPT", "DEBUGINFO_DEFAULT")
     ]
     digest = hashlib.sha256("\n".join(parts).encode())
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted({*package.rglob("*.py")} - {*package.glob("commands/*")}):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:20]
 
@@ -99,7 +102,8 @@ def cache_roots() -> Iterator[Path]:
         yield Path(numba.config.CACHE_DIR) / "fastbackprop"
     yield Path(AppDirs("fastbackprop", appauthor=False).user_cache_dir)
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-    yield Path(tempfile.gettempdir()) / f"fastbackprop-{user}"
+    with contextlib.suppress(OSError):  # there may be none
+        yield Path(tempfile.gettempdir()) / f"fastbackprop-{user}"
 
 
 @functools.cache
@@ -108,8 +112,10 @@ def cache_directory() -> Path | None:
     for root in cache_roots():
         with contextlib.suppress(OSError):
             folder = root / fingerprint()
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if _is_private(root) and (os.access(folder, os.W_OK) or any(folder.iterdir())):
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            private = _is_private(root) and _is_private(folder)
+            if private and (os.access(folder, os.W_OK) or any(folder.iterdir())):
                 return folder
     return None
 
@@ -126,9 +132,9 @@ def _is_private(folder: Path) -> bool:
 class DiskCache(_Cache):
     """One file for each function, processor and signature, in `cache_directory()`.
 
-    A file appears whole or not at all (written aside, then renamed) and there is no index to keep
-    in step, so any number of processes may compile at once. Whatever goes wrong here costs a
-    compilation and nothing else.
+    A file appears whole or not at all (written aside, then renamed), begins with the hash of what
+    follows, and there is no index to keep in step, so any number of processes may compile at once.
+    Whatever goes wrong here costs a compilation and nothing else.
     """
 
     def __init__(self, function: Callable) -> None:
@@ -149,8 +155,12 @@ class DiskCache(_Cache):
         if path is None or not path.exists():
             return None
         try:
-            return CompileResult._rebuild(target_context, *pickle.loads(path.read_bytes()))
-        except Exception:  # cut short, or from a broken build: compile it again
+            content = path.read_bytes()
+            digest, payload = content[:DIGEST_SIZE], content[DIGEST_SIZE:]
+            if hashlib.sha256(payload).digest() != digest:
+                return None
+            return CompileResult._rebuild(target_context, *pickle.loads(payload))
+        except Exception:  # unreadable, or not of this Numba after all: compile it again
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -160,8 +170,9 @@ class DiskCache(_Cache):
         with contextlib.suppress(OSError):
             aside = tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False)
             try:
+                payload = dumps(data._reduce())
                 with aside:
-                    aside.write(dumps(data._reduce()))
+                    aside.write(hashlib.sha256(payload).digest() + payload)
                 os.replace(aside.name, path)
             except BaseException:
                 os.unlink(aside.name)

@@ -213,7 +213,7 @@ def train(
 @_quiet
 def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> Arrays:
     parts = _Parts(model, theta)
-    return [X.copy(), *forward(parts.W, parts.b, parts.sigma, X)[1][1:]]
+    return [np.array(A_l) for A_l in forward(parts.W, parts.b, parts.sigma, X)[1]]
 
 
 @_quiet
@@ -224,4 +224,4 @@ def trace(
     Z, A, Delta, cost = _Parts(model, theta).forward_and_back(X, Y, s, scale, gradient)
     sums[COST] += cost
     sums[WEIGHT] += np.sum(s) if np.ndim(s) else len(X)
-    return Z, [X.copy(), *A[1:]], Delta
+    return Z, [np.array(A_l) for A_l in A], Delta  # the identity's A^l is Z^l, and A^0 is X

@@ -1,0 +1,182 @@
+"""sigma and sigma' on arrays and through every engine, from tiny to huge z."""
+
+import naive
+import numba
+import numpy as np
+import pytest
+from problems import every_dtype, every_engine, every_hidden
+
+import fastbackprop as fb
+from fastbackprop.activations import ACTIVATIONS
+
+# 128 values, 0 and -0 among them: a mean over a power of two samples is exact.
+STEPS = np.geomspace(1e-10, 1e4, 63)
+Z = np.concatenate([-STEPS[::-1], [-0.0, 0.0], STEPS])
+
+ERROR = 8  # units of rounding; the largest measured is 5, of silu'
+
+coupled = [a.name for a in ACTIVATIONS.values() if a.coupled]
+every_coupled = pytest.mark.parametrize("output", coupled)
+
+
+def error(comp, ref):
+    """Largest error in units of rounding, of values below 1 beside 1: some are 1 - (1 - small)."""
+    unit, ref = np.finfo(comp.dtype).eps, np.array(ref)
+    return np.max(np.abs(comp.astype(np.float64) - ref) / np.maximum(np.abs(ref), 1)) / unit
+
+
+def extremes(dtype):
+    limits = np.finfo(dtype)
+    magnitudes = [
+        limits.smallest_subnormal,
+        limits.tiny,
+        88.0,
+        89.0,
+        709.0,
+        746.0,
+        1e30,
+        limits.max,
+    ]
+    return np.array([sign * z for z in magnitudes for sign in (-1, 1)], dtype)
+
+
+def one_neuron(name, engine, dtype):
+    """A network whose hidden neuron has z = x, and whose output is a = sigma(z)."""
+    net = fb.Network([1, 1, 1], hidden=name, engine=engine, dtype=dtype, rng=0)
+    net.set_parameters([1, 0, 1, 0])
+    return net
+
+
+@every_dtype
+@every_hidden
+def test_on_arrays(hidden, dtype):
+    z, activation = Z.astype(dtype), ACTIVATIONS[hidden]
+    sigma, slope = naive.ACTIVATIONS[hidden]
+    a = activation.sigma(z)
+    derivative = np.broadcast_to(activation.derivative(z, a), z.shape)
+    assert a.dtype == derivative.dtype == dtype
+    assert error(a, [sigma(z_k) for z_k in z.tolist()]) < ERROR
+    assert error(derivative, [slope(z_k) for z_k in z.tolist()]) < ERROR
+
+
+@every_dtype
+@every_engine
+@every_hidden
+def test_in_a_network(hidden, engine, dtype):
+    z, net = Z.astype(dtype), one_neuron(hidden, engine, dtype)
+    sigma, slope = naive.ACTIVATIONS[hidden]
+    a = net.predict(z[:, None])[:, 0]
+    trace = net.trace(z[:, None], a - 1)
+    assert np.array_equal(trace.z[0][:, 0], z)
+    derivative = trace.delta[0][:, 0] / trace.delta[1][:, 0]
+    assert error(a, [sigma(z_k) for z_k in z.tolist()]) < ERROR
+    assert error(derivative, [slope(z_k) for z_k in z.tolist()]) < ERROR
+
+
+@every_dtype
+@every_engine
+@every_hidden
+def test_at_the_extremes(hidden, engine, dtype):
+    z, activation = extremes(dtype), ACTIVATIONS[hidden]
+    sigma, slope = naive.ACTIVATIONS[hidden]
+    a_ref = [sigma(z_k) for z_k in z.tolist()]
+    net = fb.Network([1, 1], output=hidden, engine=engine, dtype=dtype, rng=0)
+    net.set_parameters([1, 0])
+    assert error(net.predict(z[:, None])[:, 0], a_ref) < ERROR
+    with np.errstate(all="ignore"):
+        a = activation.sigma(z)
+        derivative = np.broadcast_to(activation.derivative(z, a), z.shape)
+    assert error(a, a_ref) < ERROR
+    assert error(derivative, [slope(z_k) for z_k in z.tolist()]) < ERROR
+
+
+@every_dtype
+@every_engine
+@pytest.mark.parametrize(
+    ("name", "z"),
+    [
+        ("sigmoid", [-80.0, -30.0, -5.0]),
+        ("tanh", [-1e-5, 1e-10, 0.01]),
+        ("elu", [-1e-5, -1e-10, -0.01]),
+        ("softplus", [-80.0, -30.0, -5.0]),
+        ("silu", [-80.0, -30.0, -5.0]),
+    ],
+)
+def test_small_values_are_as_precise_as_large_ones(name, z, engine, dtype):
+    z = np.array(z, dtype)
+    a = one_neuron(name, engine, dtype).predict(z[:, None])[:, 0]
+    ref = [naive.ACTIVATIONS[name][0](z_k) for z_k in z.tolist()]
+    assert a == pytest.approx(ref, rel=float(8 * np.finfo(dtype).eps), abs=0)
+
+
+@every_engine
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_derivative_at_the_kink_is_pytorchs(zero, engine):
+    slopes = {"relu": 0.0, "leaky_relu": 0.01, "elu": 1.0}
+    for name, slope in slopes.items():
+        net = one_neuron(name, engine, "float64")
+        assert net.trace([[zero]], [[-1.0]]).delta == [[[slope]], [[1.0]]]
+
+
+@every_hidden
+def test_derivative_is_the_slope(hidden):
+    z, h, activation = np.array([-2.5, -0.7, 0.3, 1.9]), 1e-3, ACTIVATIONS[hidden]
+    near, far = (activation.sigma(z + m * h) - activation.sigma(z - m * h) for m in (1, 2))
+    slope = (8 * near - far) / (12 * h)
+    assert activation.derivative(z, activation.sigma(z)) == pytest.approx(slope, rel=1e-11, abs=0)
+
+
+@pytest.mark.compiled
+@every_hidden
+def test_compiled_float32_stays_float32(hidden):
+    sigma, derivative = ACTIVATIONS[hidden].sigma, ACTIVATIONS[hidden].derivative
+
+    @numba.njit
+    def value_and_slope(z):
+        a = sigma(z)
+        return a, derivative(z, a)
+
+    value_and_slope.compile((numba.float32,))
+    types = value_and_slope.nopython_signatures[0].return_type
+    assert types == numba.types.UniTuple(numba.float32, 2)
+
+
+# --- activations that couple a row ---------------------------------------------------------------
+
+ROWS = np.array([[0, 0, 0], [1, -2, 3], [1e4, -1e4, 9999], [-1e4, -1e4, -1e4], [30, -30, 0]])
+
+
+@every_dtype
+@every_engine
+@every_coupled
+def test_coupled_outputs(output, engine, dtype):
+    net = fb.Network([3, 3], output=output, engine=engine, dtype=dtype, rng=0)
+    net.weights[0] = np.eye(3)
+    a = net.predict(ROWS)
+    ref = [naive.activate(output, z) for z in ROWS.tolist()]
+    on_arrays = ACTIVATIONS[output].sigma(ROWS.astype(dtype))
+    assert a.dtype == on_arrays.dtype == dtype
+    assert error(a, ref) < ERROR
+    assert error(on_arrays, ref) < ERROR
+
+
+@every_dtype
+def test_softmax_is_pulled_back_through_its_jacobian(dtype):
+    z = ROWS.astype(dtype)
+    g = np.random.default_rng(4).normal(size=z.shape).astype(dtype)
+    softmax = ACTIVATIONS["softmax"]
+    comp = softmax.pull_back(g, z, softmax.sigma(z))
+    ref = [
+        np.array(g_i) @ naive.softmax_jacobian(z_i)
+        for g_i, z_i in zip(g.tolist(), z.tolist(), strict=True)
+    ]
+    assert comp.dtype == dtype
+    assert error(comp, ref) < ERROR
+
+
+# --- the registry --------------------------------------------------------------------------------
+
+
+def test_names_and_codes_are_one_to_one():
+    assert all(name == activation.name for name, activation in ACTIVATIONS.items())
+    assert len({activation.code for activation in ACTIVATIONS.values()}) == len(ACTIVATIONS)

@@ -1,0 +1,509 @@
+"""When machine code is made, where it is kept, and when it is made anew."""
+
+import errno
+import os
+import pickle
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+import llvmlite
+import numba
+import numpy as np
+import pytest
+
+import fastbackprop
+from fastbackprop.engines import ENGINES, _compile, loops
+
+pytestmark = pytest.mark.compiled
+
+PACKAGE = Path(fastbackprop.__file__).parent
+posix = pytest.mark.skipif(os.name != "posix", reason="about users and permissions")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="XDG_CACHE_HOME is heeded there")
+
+
+def start(script, *arguments, root=PACKAGE.parent, **environment):
+    """A process of its own, which finds the package under `root` and no cache of the user's."""
+    ours = ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-W", "error", "-c", textwrap.dedent(script), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=inherited | {"PYTHONPATH": str(root)} | {k: str(v) for k, v in environment.items()},
+    )
+
+
+def finish(process):
+    """What it printed, evaluated."""
+    try:
+        out, err = process.communicate(timeout=300)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, err
+    assert err == ""
+    return eval(out)
+
+
+def run(script, *arguments, **options):
+    return finish(start(script, *arguments, **options))
+
+
+# The smallest kernel there is: g += delta.
+SMALL = """
+    import numpy as np
+    from fastbackprop.engines import _compile, loops
+
+    g = np.ones(3)
+    loops.bias_gradient(np.arange(3.0), g)
+    stats = loops.bias_gradient.stats
+    print((
+        g.tolist(),
+        sum(stats.cache_hits.values()),
+        sum(stats.cache_misses.values()),
+        str(_compile.cache_directory()),
+    ))
+"""
+RIGHT = [1.0, 2.0, 3.0]
+
+
+# --- import --------------------------------------------------------------------------------------
+
+
+def test_nothing_is_compiled_or_written_at_import(tmp_path):
+    script = """
+        import sys
+        from numba.core import event
+
+        with event.install_recorder("numba:compile") as recorder:
+            import fastbackprop
+            import fastbackprop.__main__
+            from fastbackprop import engines
+
+            nets = [fastbackprop.Network([2, 3, 1], engine=name) for name in engines.ENGINES]
+            [repr(net) for net in nets]
+        optional = {"matplotlib", "sklearn", "tqdm", "torch", "jax"} & set(sys.modules)
+        print((len(recorder.buffer), optional))
+    """
+    folders = {"NUMBA_CACHE_DIR": tmp_path / "a", "XDG_CACHE_HOME": tmp_path / "b"}
+    assert run(script, HOME=tmp_path / "home", **folders) == (0, set())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_read_only_package_is_left_alone(tmp_path):
+    """Not even the user root, whom permissions do not hold, leaves anything there."""
+    copy = copy_of_the_package(tmp_path / "site")
+    files = sorted(copy.rglob("*"))
+    for path in (copy, *files):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    environment = {"NUMBA_CACHE_DIR": tmp_path / "cache", "PYTHONDONTWRITEBYTECODE": 1}
+    try:
+        g, hits, misses, folder = run(SMALL, root=copy.parent, **environment)
+    finally:
+        for path in (copy, *files):
+            path.chmod(0o755)
+    assert (g, hits, misses) == (RIGHT, 0, 1)
+    assert sorted(copy.rglob("*")) == files
+    assert Path(folder).is_relative_to(tmp_path / "cache")
+
+
+def copy_of_the_package(folder):
+    return Path(
+        shutil.copytree(
+            PACKAGE, folder / "fastbackprop", ignore=shutil.ignore_patterns("__pycache__")
+        )
+    )
+
+
+# --- one compilation for all ---------------------------------------------------------------------
+
+# Each kernel that Python calls: signatures, loaded, compiled; then all results.
+EVERYTHING = """
+    import sys, pkgutil, importlib
+    import numpy as np
+    from numba.core import event
+    import fastbackprop as fb
+    from fastbackprop.engines import ENGINES, _compile
+    from fastbackprop.optimizers import OPTIMIZERS
+
+    rng, results = np.random.default_rng(0), []
+    CE = dict(cost="cross_entropy")
+
+    def use(net, X, y, s=None):
+        read_only = X.copy()
+        read_only.flags.writeable = False
+        for x in (X, np.asfortranarray(X), read_only, X[::-1], X.tolist(), X.astype("f8")):
+            results.append(net.predict(x))
+        net.predict(X, out=results[-1])
+        results.extend(net.activations(X))
+        results.append(net.evaluate(X, y, s))
+        results.append(net.gradient_sums(X, y, s)[2])
+        results.extend(net.trace(X, y, s).delta)
+        for name in OPTIMIZERS:
+            net.fit(X, y, epochs=2, batch_size=2, optimizer=name, sample_weight=s)
+        net.fit(X, y, epochs=1, batch_size=None, shuffle=False, validation=0.4,
+                optimizer=fb.SGD(0.1, momentum=0.9))
+        results.append(net.get_parameters())
+
+    with event.install_recorder("numba:compile") as recorder:
+        for engine in ENGINES:
+            X, s = rng.standard_normal((5, 3)).astype("f4"), np.arange(5.0)
+            make = lambda *sizes, **kw: fb.Network(sizes, rng=0, engine=engine, **kw)
+            use(make(3, 2), X, X[:, :2])
+            use(make(3, 1, hidden=[], output="sigmoid", **CE), X, [0, 1, 1, 0, 1], s)
+            use(make(3, 4, 2, hidden="gelu", output="softmax", **CE), X, [0, 1, 1, 0, 1])
+            use(make(3, 4, 2, output="softmax", **CE), X, np.eye(2)[[0, 1, 1, 0, 1]], s)
+            use(make(3, 7, 5, 4, hidden=["tanh", "elu"], output="softmax"), X, X[:, [0, 1, 2, 0]])
+            make(3, 4, 2, dtype="float64").predict(X)
+
+    kernels = {}
+    for info in pkgutil.walk_packages(fb.__path__, "fastbackprop."):
+        if info.name.endswith("__main__"):
+            continue
+        for value in vars(importlib.import_module(info.name)).values():
+            if isinstance(getattr(value, "_cache", None), _compile.DiskCache) and value.signatures:
+                stats = value.stats
+                counts = [sum(c.values()) for c in (stats.cache_hits, stats.cache_misses)]
+                kernels[value.py_func.__module__ + "." + value.__name__] = (
+                    len(value.signatures), *counts
+                )
+    # Kernels give no promise about the sign of a zero; adding one makes all of them positive.
+    flat = np.concatenate([np.ravel(r) for r in results]) + 0.0
+    print((kernels, len(recorder.buffer), flat.tobytes()))
+"""
+
+
+def test_one_compilation_for_each_dtype_and_the_next_process_loads_it(tmp_path):
+    first, compiled, results = run(EVERYTHING, NUMBA_CACHE_DIR=tmp_path)
+    assert compiled > 0
+    assert all(hits == 0 for _, hits, _ in first.values())
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    second, compiled, results_again = run(EVERYTHING, NUMBA_CACHE_DIR=tmp_path)
+    assert compiled == 0
+    # Only what Python itself calls is loaded: with one signature, and for float64 one more.
+    called = {f"{loops.__name__}.{name}" for name in ("predict", "cost_sum", "train")}
+    assert called <= set(second) <= set(first)
+    for name, (signatures, hits, misses) in second.items():
+        assert (signatures, hits, misses) == ((2, 2, 0) if ".predict" in name else (1, 1, 0)), name
+    assert results_again == results
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == files
+
+
+# --- the folder ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """The user's cache directory and the temporary one, both of this test's own."""
+    user, temporary = tmp_path / "user", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(user))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    return user / "fastbackprop", temporary / f"fastbackprop-{os.getuid()}"
+
+
+def look_up():
+    return _compile.cache_directory.__wrapped__()
+
+
+def files_below(folder):
+    return [path for path in folder.rglob("*") if not path.is_dir()]
+
+
+@linux
+def test_the_folder_is_numbas_then_the_users(places, tmp_path, monkeypatch):
+    user, temporary = places
+    assert look_up() == user / _compile.fingerprint()
+    assert look_up() == user / _compile.fingerprint()
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "numba"))
+    assert look_up() == tmp_path / "numba" / "fastbackprop" / _compile.fingerprint()
+    assert not temporary.exists()
+
+
+@linux
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o077])
+def test_nobody_else_can_write_into_the_folder(umask, places):
+    user, _ = places
+    before = os.umask(umask)
+    try:
+        folder = look_up()
+    finally:
+        os.umask(before)
+    assert folder == user / _compile.fingerprint()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not stat.S_IMODE(user.stat().st_mode) & stat.S_IWOTH
+
+
+def a_file(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("not a folder")
+
+
+def a_link(path):
+    elsewhere = path.parents[1] / "elsewhere"
+    elsewhere.mkdir()
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(elsewhere)
+
+
+def a_dangling_link(path):
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(path.parents[1] / "nowhere")
+
+
+def writable_by_all(path):
+    path.mkdir(parents=True)
+    path.chmod(0o777)
+
+
+def of_another_user(path):
+    if os.getuid() != 0:
+        pytest.skip("only root can give a folder away")
+    path.mkdir(parents=True)
+    os.chown(path, 12345, 12345)
+
+
+UNUSABLE = [a_file, a_dangling_link, writable_by_all, of_another_user]
+
+
+@linux
+@pytest.mark.parametrize("spoil", UNUSABLE)
+def test_a_folder_that_cannot_be_trusted_is_passed_over(spoil, places):
+    """First for the temporary one, then for none; nothing is written into it."""
+    user, temporary = places
+    spoil(user)
+    assert look_up() == temporary / _compile.fingerprint()
+    shutil.rmtree(temporary)
+    spoil(temporary)
+    assert look_up() is None
+    assert files_below(user) + files_below(temporary) == []
+
+
+@linux
+def test_a_link_planted_in_the_temporary_folder_is_not_followed(places):
+    user, temporary = places
+    a_file(user)
+    a_link(temporary)
+    assert look_up() is None
+
+
+@linux
+@posix
+def test_a_folder_of_machine_code_that_all_may_write_is_passed_over(places):
+    user, _ = places
+    folder = user / _compile.fingerprint()
+    writable_by_all(folder)
+    user.chmod(0o755)
+    assert look_up() != folder
+
+
+@linux
+def test_the_users_cache_directory_may_be_a_file(places):
+    user, temporary = places
+    a_file(user.parent)
+    assert look_up() == temporary / _compile.fingerprint()
+
+
+@linux
+def test_no_temporary_folder_at_all(places, monkeypatch):
+    def gettempdir():
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    user, _ = places
+    a_file(user)
+    monkeypatch.setattr(tempfile, "gettempdir", gettempdir)
+    assert look_up() is None
+
+
+@linux
+def test_without_any_folder_kernels_compile_in_every_process(tmp_path):
+    a_file(tmp_path / "cache")
+    a_file(tmp_path / "temporary" / f"fastbackprop-{os.getuid()}")
+    environment = {
+        "NUMBA_CACHE_DIR": tmp_path / "cache",
+        "XDG_CACHE_HOME": tmp_path / "cache",
+        "TMPDIR": tmp_path / "temporary",
+    }
+    before = files_below(tmp_path)
+    for _ in range(2):
+        assert run(SMALL, **environment) == (RIGHT, 0, 1, "None")
+    assert files_below(tmp_path) == before
+
+
+@linux
+def test_the_temporary_folder_serves_the_next_process(tmp_path):
+    a_file(tmp_path / "cache")
+    (tmp_path / "temporary").mkdir()
+    environment = {"XDG_CACHE_HOME": tmp_path / "cache", "TMPDIR": tmp_path / "temporary"}
+    folder = tmp_path / "temporary" / f"fastbackprop-{os.getuid()}" / _compile.fingerprint()
+    assert run(SMALL, **environment) == (RIGHT, 0, 1, str(folder))
+    assert run(SMALL, **environment) == (RIGHT, 1, 0, str(folder))
+    assert len(files_below(tmp_path / "temporary")) == 1
+
+
+# --- what the folder depends on ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (numba.config, "BOUNDSCHECK"),
+        (numba.config, "OPT"),
+        (numba.config, "DEBUGINFO_DEFAULT"),
+        (numba, "__version__"),
+        (llvmlite, "__version__"),
+        (np, "__version__"),
+    ],
+)
+def test_options_and_versions_have_folders_of_their_own(module, name, monkeypatch):
+    before = _compile.fingerprint.__wrapped__()
+    monkeypatch.setattr(module, name, "another")
+    assert _compile.fingerprint.__wrapped__() != before
+
+
+def test_bounds_checks_have_a_folder_of_their_own(tmp_path):
+    """Checked code must not be served to those who did not ask for it, nor the other way round."""
+    found = {
+        run(SMALL, NUMBA_CACHE_DIR=tmp_path, NUMBA_BOUNDSCHECK=value)[1:] for value in (0, 1, 0, 1)
+    }
+    assert {(hits, misses) for hits, misses, _ in found} == {(0, 1), (1, 0)}
+    assert len({folder for *_, folder in found}) == 2
+
+
+def test_an_edit_in_a_helpers_file_is_seen(tmp_path):
+    """output_error is in loops.py, the gradient that it calls in costs.py."""
+    script = """
+        import numpy as np
+        from fastbackprop.engines import _compile, loops
+
+        one, delta = np.ones(2), np.zeros(2)
+        loops.output_error(0, 0, one, one, np.zeros(2), delta)
+        stats = loops.output_error.stats
+        counts = [sum(c.values()) for c in (stats.cache_hits, stats.cache_misses)]
+        print((delta.tolist(), *counts, str(_compile.cache_directory())))
+    """
+    options = {"root": tmp_path, "NUMBA_CACHE_DIR": tmp_path / "cache"}
+    costs = copy_of_the_package(tmp_path) / "costs.py"
+    original = costs.read_text()
+    assert original.count("return a - y\n") == 1
+    *first, folder = run(script, **options)
+    assert first == [[1.0, 1.0], 0, 1]
+    costs.write_text(original.replace("return a - y\n", "return a - y + a\n"))
+    *edited, other_folder = run(script, **options)
+    assert edited == [[2.0, 2.0], 0, 1]
+    assert other_folder != folder
+    costs.write_text(original)
+    assert run(script, **options) == ([1.0, 1.0], 1, 0, folder)
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(_compile, "cache_directory", lambda: tmp_path)
+    return tmp_path
+
+
+def fresh_kernel():
+    return _compile.kernel(loops.bias_gradient.py_func, cached=True)
+
+
+def call(kernel):
+    """Whether it was loaded; the result is checked."""
+    g = np.ones(3)
+    kernel(np.arange(3.0), g)
+    assert g.tolist() == RIGHT
+    stats = kernel.stats
+    hits, misses = sum(stats.cache_hits.values()), sum(stats.cache_misses.values())
+    assert hits + misses == 1
+    return hits == 1
+
+
+DAMAGE = {
+    "empty": lambda data: b"",
+    "cut short": lambda data: data[: len(data) // 2],
+    "one byte short": lambda data: data[:-1],
+    "text": lambda data: b"nothing that was ever pickled",
+    "another object": lambda data: pickle.dumps({"a": 1}),
+    "a tuple of another length": lambda data: pickle.dumps((1, 2, 3)),
+    "of a class that is gone": lambda data: b"cno_module\nno_class\n.",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_compiled_anew(damage, folder):
+    assert not call(fresh_kernel())
+    (path,) = folder.iterdir()
+    whole = path.read_bytes()
+    assert call(fresh_kernel())
+    path.write_bytes(DAMAGE[damage](whole))
+    assert not call(fresh_kernel())
+    assert [p.name for p in folder.iterdir()] == [path.name]
+    assert len(path.read_bytes()) > len(whole) // 2
+    assert call(fresh_kernel())
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+def test_a_file_with_a_wrong_byte_is_compiled_anew(share, tmp_path):
+    """In a process of its own: machine code with a wrong byte may end it."""
+    run(SMALL, NUMBA_CACHE_DIR=tmp_path)
+    (path,) = files_below(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[int(share * len(data))] ^= 0xFF
+    path.write_bytes(data)
+    assert run(SMALL, NUMBA_CACHE_DIR=tmp_path)[:3] == (RIGHT, 0, 1)
+    assert run(SMALL, NUMBA_CACHE_DIR=tmp_path)[:3] == (RIGHT, 1, 0)
+
+
+def test_a_folder_in_the_place_of_a_file(folder):
+    assert not call(fresh_kernel())
+    (path,) = folder.iterdir()
+    path.unlink()
+    path.mkdir()
+    assert not call(fresh_kernel())
+    assert [p.name for p in folder.iterdir()] == [path.name]
+
+
+def test_a_folder_that_disappears(folder):
+    kernel = fresh_kernel()
+    folder.rmdir()
+    assert not call(kernel)
+    folder.mkdir()
+
+
+@pytest.mark.parametrize("step", ["replace", "NamedTemporaryFile"])
+def test_a_full_disk(step, folder, monkeypatch):
+    def fail(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os if step == "replace" else tempfile, step, fail)
+    assert not call(fresh_kernel())
+    assert list(folder.iterdir()) == []
+
+
+def test_each_signature_has_a_file(folder):
+    kernel = fresh_kernel()
+    for dtype in (np.float32, np.float64):
+        kernel(np.ones(2, dtype), np.ones(2, dtype))
+    assert len(list(folder.iterdir())) == 2
+    assert kernel.stats.cache_path == str(folder)
+
+
+def test_processes_may_compile_at_once(tmp_path):
+    processes = [start(SMALL, NUMBA_CACHE_DIR=tmp_path) for _ in range(4)]
+    results = [finish(process) for process in processes]
+    assert {(tuple(g), hits + misses) for g, hits, misses, _ in results} == {(tuple(RIGHT), 1)}
+    assert len(files_below(tmp_path)) == 1
+    assert run(SMALL, NUMBA_CACHE_DIR=tmp_path)[1:3] == (1, 0)
+
+
+def test_all_engines_are_tested_above():
+    assert loops.__name__.rpartition(".")[2] in ENGINES

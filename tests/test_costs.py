@@ -1,0 +1,210 @@
+"""Costs and output errors: by hand, at saturation, where they are small; what is refused."""
+
+import math
+
+import naive
+import numba
+import numpy as np
+import pytest
+from problems import PAIRS, TOLERANCE, deviation, every_dtype, every_engine, every_pair
+
+import fastbackprop as fb
+from fastbackprop.activations import ACTIVATIONS
+from fastbackprop.costs import BY_CODE, COSTS
+
+
+def outputs_are_inputs(n, engine="loops", dtype="float64", **options):
+    """A network with z^L = x."""
+    net = fb.Network([n, n], engine=engine, dtype=dtype, rng=0, **options)
+    net.weights[0] = np.eye(n)
+    return net
+
+
+def costs_and_deltas(net, Z, Y):
+    """C and delta^L of every sample by itself."""
+    traces = [net.trace([z], [y]) for z, y in zip(Z, Y, strict=True)]
+    return [t.cost for t in traces], [t.delta[-1][0] for t in traces]
+
+
+def references(output, cost, Z, Y):
+    traces = [
+        naive.trace([np.eye(len(z))], [[0] * len(z)], [], output, cost, [z], [y])
+        for z, y in zip(Z, Y, strict=True)
+    ]
+    return [t.cost for t in traces], [t.delta[0][0] for t in traces]
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+@every_engine
+@pytest.mark.parametrize(
+    ("output", "cost", "z", "y", "C", "delta"),
+    [  # sigmoid(log 3) = 3/4, softmax(0, log 3) = (1/4, 3/4)
+        ("identity", "squared_error", [3, 5], [1, 6], 2.5, [2, -1]),
+        ("relu", "squared_error", [-3, 5], [1, 6], 1, [0, -1]),
+        ("softmax", "squared_error", [0, math.log(3)], [0, 1], 1 / 16, [3 / 32, -3 / 32]),
+        ("sigmoid", "squared_error", [0, math.log(3)], [0, 1], 5 / 32, [1 / 8, -3 / 64]),
+        ("softmax", "cross_entropy", [0, math.log(3)], [0, 1], math.log(4 / 3), [0.25, -0.25]),
+        ("softmax", "cross_entropy", [0, math.log(3)], [1, 0], math.log(4), [-0.75, 0.75]),
+        ("sigmoid", "cross_entropy", [0, math.log(3)], [0, 1], math.log(8 / 3), [0.5, -0.25]),
+        ("sigmoid", "cross_entropy", [0, math.log(3)], [0.5, 0], math.log(8), [0, 0.75]),
+    ],
+)
+def test_by_hand(output, cost, z, y, C, delta, engine):
+    net = outputs_are_inputs(2, engine, output=output, cost=cost)
+    trace = net.trace([z], [y])
+    assert trace.cost == pytest.approx(C, rel=1e-14)
+    assert trace.delta[0][0] == pytest.approx(delta, rel=1e-14, abs=1e-15)
+
+
+@every_engine
+def test_the_cost_of_a_batch_is_the_weighted_mean(engine):
+    net = outputs_are_inputs(1, engine)
+    X, Y = [[1.0], [2.0]], [[0.0], [5.0]]  # C is 0.5 and 4.5, delta 1 and -3
+    assert net.evaluate(X, Y) == 2.5
+    assert net.evaluate(X, Y, [3, 1]) == 1.5
+    assert net.gradient_sums(X, Y, [3, 1])[:2] == (6.0, 4.0)
+    assert np.array_equal(net.trace(X, Y, [3, 1]).delta[0], [[0.75], [-0.75]])
+    assert net.gradient(X, Y, [3, 1]).biases == [[0.0]]
+
+
+# --- saturation ----------------------------------------------------------------------------------
+
+FAR = [sign * z for z in (0.1, 1.0, 10.0, 20.0, 40.0, 90.0, 100.0, 750.0, 1e4) for sign in (-1, 1)]
+SATURATED = (
+    [[z, 0.0, -z / 3] for z in FAR] + [[z, z, z] for z in FAR] + [[z, z - 3, 0] for z in FAR]
+)
+TARGETS = [[1, 0, 0], [0, 1, 0], [0.25, 0.25, 0.5]]
+
+
+@every_dtype
+@every_engine
+@every_pair
+@pytest.mark.parametrize("y", TARGETS, ids=str)
+def test_saturated_outputs(y, output, cost, engine, dtype):
+    Z, Y = np.array(SATURATED, dtype), [y] * len(SATURATED)
+    net = outputs_are_inputs(3, engine, dtype, output=output, cost=cost)
+    costs, deltas = costs_and_deltas(net, Z, Y)
+    costs_ref, deltas_ref = references(output, cost, Z, Y)
+    # 1 + small is rounded at 1: that much is lost of a cost near 0, and of a delta.
+    absolute = 10 * float(np.finfo(dtype).eps)
+    assert costs == pytest.approx(costs_ref, rel=TOLERANCE[dtype], abs=absolute)
+    for delta, delta_ref in zip(deltas, deltas_ref, strict=True):
+        assert delta == pytest.approx(delta_ref, rel=TOLERANCE[dtype], abs=absolute)
+
+
+@every_dtype
+@every_engine
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+def test_a_wrong_certainty_costs_what_it_should(output, engine, dtype):
+    net = outputs_are_inputs(2, engine, dtype, output=output, cost="cross_entropy")
+    trace = net.trace([[1e4, -1e4]], [[0, 1]])
+    assert trace.cost == 2e4
+    assert np.array_equal(trace.delta[0], [[1, -1]])
+    trace = net.trace([[1e4, -1e4]], [[1, 0]])
+    assert trace.cost == 0
+    assert not np.any(trace.delta[0])
+
+
+@every_engine
+def test_labels_of_saturated_outputs(engine):
+    net = outputs_are_inputs(3, engine, output="softmax", cost="cross_entropy")
+    Z = [[1e4, -1e4, 0], [-1e4, 1e4, 0], [0, 0, 1e4]]
+    assert net.evaluate(Z, [0, 1, 2]) == 0
+    assert net.evaluate(Z, [1, 0, 0]) == pytest.approx((2e4 + 2e4 + 1e4) / 3, rel=1e-15)
+
+
+@every_dtype
+@every_engine
+@pytest.mark.parametrize(
+    ("output", "z", "y", "C"),
+    [  # large z whose differences decide: gathered the other way, the cost would be rounding
+        ("softmax", [1000.0, 993.0], [1, 0], math.log1p(math.exp(-7))),
+        ("softmax", [-1000.0, -993.0], [0, 1], math.log1p(math.exp(-7))),
+        ("sigmoid", [20.0, -15.0], [1, 0], math.log1p(math.exp(-20)) + math.log1p(math.exp(-15))),
+        ("sigmoid", [80.0, -80.0], [1, 0], 2 * math.exp(-80)),
+    ],
+)
+def test_small_costs_are_not_lost(output, z, y, C, engine, dtype):
+    net = outputs_are_inputs(2, engine, dtype, output=output, cost="cross_entropy")
+    digits = {"float64": 1e-12, "float32": 1e-3 if output == "softmax" else 1e-5}
+    assert net.evaluate([z], [y]) == pytest.approx(C, rel=digits[dtype], abs=0)
+
+
+@every_dtype
+@every_engine
+def test_small_costs_are_not_lost_in_a_large_sum(engine, dtype):
+    net = outputs_are_inputs(1, engine, dtype)
+    X = [[1e4], *[[1.0]] * 1000]
+    assert net.evaluate(X, np.zeros((1001, 1))) == pytest.approx((0.5e8 + 500) / 1001, rel=1e-15)
+
+
+# --- costs on arrays -----------------------------------------------------------------------------
+
+
+ELEMENTWISE = [c for c in BY_CODE.values() if not (c.output and ACTIVATIONS[c.output].coupled)]
+
+
+@every_dtype
+@pytest.mark.parametrize("cost", BY_CODE.values(), ids=lambda cost: f"{cost.name}-{cost.output}")
+def test_the_gradient_is_the_slope(cost, dtype):
+    """dC/da^L, or dC/dz^L of a pair, against differences of the cost."""
+    rng, h = np.random.default_rng(5), 1e-3
+    Z, Y = rng.normal(size=(4, 3)), rng.random((4, 3))
+    activation = ACTIVATIONS[cost.output or "identity"]
+
+    def costs(Z):
+        return cost.terms(Z, activation.sigma(Z), Y).sum(axis=1)
+
+    slope = np.empty_like(Z)
+    for k, unit in enumerate(np.eye(3)):
+        near, far = (costs(Z + m * h * unit) - costs(Z - m * h * unit) for m in (1, 2))
+        slope[:, k] = (8 * near - far) / (12 * h)
+    Z, Y = Z.astype(dtype), Y.astype(dtype)
+    gradient = cost.gradient(Z, activation.sigma(Z), Y)
+    assert gradient.dtype == cost.terms(Z, activation.sigma(Z), Y).dtype == dtype
+    assert deviation(gradient, slope) < {"float64": 1e-11, "float32": 1e-6}[dtype]
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("cost", ELEMENTWISE)
+def test_compiled_float32_stays_float32(cost):
+    terms, gradient = cost.terms, cost.gradient
+
+    @numba.njit
+    def value_and_slope(z, a, y):
+        return terms(z, a, y), gradient(z, a, y)
+
+    value_and_slope.compile((numba.float32,) * 3)
+    types = value_and_slope.nopython_signatures[0].return_type
+    assert types == numba.types.UniTuple(numba.float32, 2)
+
+
+# --- which cost goes with which output -----------------------------------------------------------
+
+
+def test_pairs_are_those_that_mean_something():
+    everything = [(output, "squared_error") for output in ACTIVATIONS]
+    fused = [("softmax", "cross_entropy"), ("sigmoid", "cross_entropy")]
+    assert sorted(PAIRS) == sorted(everything + fused)
+
+
+@pytest.mark.parametrize(
+    ("output", "cost"),
+    [(output, cost) for output in ACTIVATIONS for cost in COSTS if (output, cost) not in PAIRS],
+)
+def test_other_pairs_are_refused_with_a_reason(output, cost):
+    reason = f"whose values are probabilities; got output='{output}'"
+    with pytest.raises(ValueError, match=reason) as refusal:
+        fb.Network([2, 3], output=output, cost=cost)
+    with pytest.raises(ValueError, match="is not defined for"):
+        naive.sample_cost(cost, output, [[0.0]], [[0.0]], [0.0])
+    partners = [repr(partner) for partner, name in PAIRS if name == cost]
+    assert all(partner in str(refusal.value) for partner in partners)
+
+
+@every_pair
+def test_a_network_knows_its_pair(output, cost):
+    net = fb.Network([2, 3], output=output, cost=cost)
+    assert (net.output, net.cost) == (output, cost)

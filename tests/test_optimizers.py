@@ -1,0 +1,274 @@
+"""Optimisers: ten-step trajectories against PyTorch, and what state they keep for whom."""
+
+import pickle
+from functools import partial
+
+import autodiff
+import naive
+import numba
+import numpy as np
+import pytest
+from problems import TOLERANCE, deviation, every_dtype, every_engine, problem
+
+import fastbackprop as fb
+from fastbackprop.optimizers import OPTIMIZERS, RULES
+
+CASES = {
+    "sgd": ("sgd", {"learning_rate": 0.5}),
+    "momentum": ("sgd", {"learning_rate": 0.5, "momentum": 0.5}),
+    "nesterov": ("sgd", {"learning_rate": 0.5, "momentum": 0.5, "nesterov": True}),
+    "adam": ("adam", {}),
+    "adam, all set": ("adam", {"learning_rate": 0.1, "betas": (0.5, 0.8), "epsilon": 1e-3}),
+}
+every_case = pytest.mark.parametrize("case", CASES)
+
+
+def optimizer_of(case):
+    name, options = CASES[case]
+    return OPTIMIZERS[name](**options)
+
+
+def follow(net, X, Y, optimizer, epochs=10, batch_size=None, s=None):
+    """Train in order; returns the parameters after each epoch, and the history."""
+    thetas = []
+    history = net.fit(
+        X,
+        Y,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        sample_weight=s,
+        shuffle=False,
+        callbacks=lambda net, epoch, logs: thetas.append(net.get_parameters()),
+    )
+    return thetas, history
+
+
+# --- trajectories --------------------------------------------------------------------------------
+
+# Parameters after each of ten steps from w^1 = 0.5, b^1 = 0.25, w^2 = -1, b^2 = 0.75 (tanh, then
+# identity, squared_error) on x = -1, 0.5, 2 and y = 0, 1, -1, as PyTorch 2.13 has them.
+RECORDED = {
+    "sgd": [
+        [0.381741594481223, 0.354675010752469, -1.0320259219601, 0.552580355802302],
+        [0.306164500048519, 0.373269912188475, -1.04662290789206, 0.495946884336691],
+        [0.270315423799746, 0.364986305775981, -1.059011409049, 0.475626487983205],
+        [0.256010502433467, 0.350868570619645, -1.07239793669752, 0.462966384357739],
+        [0.250381284382362, 0.335082386392806, -1.08590209744253, 0.452693734505742],
+        [0.2476836265721, 0.31880287745513, -1.0991569268962, 0.443239131106498],
+        [0.245957010079405, 0.302578611283009, -1.11213085984626, 0.433888402649316],
+        [0.244583517077493, 0.286626557780226, -1.12482286805, 0.424376884243599],
+        [0.243374496396754, 0.271016418492734, -1.1372246989998, 0.414629907487455],
+        [0.242273802040843, 0.255763057705923, -1.14932529399597, 0.404639063286968],
+    ],
+    "momentum": [
+        [0.381741594481223, 0.354675010752469, -1.0320259219601, 0.552580355802302],
+        [0.247035297289131, 0.42560741756471, -1.06263586887211, 0.397237062237842],
+        [0.173370475879139, 0.398842712009927, -1.06536421633864, 0.369303864567749],
+        [0.183646177647693, 0.324833032973109, -1.06152650268567, 0.402383263026377],
+        [0.242619965169354, 0.266824985351074, -1.07533182055473, 0.418308791251149],
+        [0.282630476167788, 0.234843092221507, -1.10131668491855, 0.401775078718349],
+        [0.27754947910933, 0.21195663531616, -1.12535904490177, 0.371715049199484],
+        [0.24942981308009, 0.186867647688087, -1.1453494678321, 0.342770956488753],
+        [0.232533703128507, 0.160570982654845, -1.16614423376812, 0.316236422630985],
+        [0.236703095019773, 0.134793614730591, -1.18870458885918, 0.291236787121723],
+    ],
+    "nesterov": [
+        [0.322612391721834, 0.407012516128703, -1.04803888294015, 0.453870533703453],
+        [0.221995189718831, 0.383485401506968, -1.04826722304148, 0.425947728410783],
+        [0.221950179366504, 0.336703532045084, -1.06192462113891, 0.425278585485823],
+        [0.244678521188966, 0.298385350529814, -1.0860860387075, 0.414377275519536],
+        [0.248994835169938, 0.261855992128272, -1.10994511786231, 0.400329059428208],
+        [0.247176395115356, 0.230800874069894, -1.13442406052741, 0.379948479969128],
+        [0.244241877865618, 0.20144862638047, -1.15805595525655, 0.358061635000829],
+        [0.242454819696734, 0.173165747553826, -1.18062302537298, 0.335589551274748],
+        [0.241232659669628, 0.145686494589328, -1.20183046897568, 0.312796233340933],
+        [0.240491351089064, 0.119251612767317, -1.22165524529882, 0.289415605248621],
+    ],
+    "adam": [
+        [0.49900000004228, 0.250999999952233, -1.00099999984388, 0.749000000025327],
+        [0.498000008860294, 0.251999908858338, -1.00199997132523, 0.748000137053981],
+        [0.49700003316179, 0.252999664585669, -1.00299989428, 0.747000503192479],
+        [0.496000080294394, 0.253999204080202, -1.00399974764737, 0.746001190871104],
+        [0.495000158240446, 0.254998463493703, -1.00499950950982, 0.745002292640454],
+        [0.49400027560962, 0.255997378312286, -1.00599915713636, 0.744003900969981],
+        [0.493000441629444, 0.256995883485333, -1.00699866702825, 0.743006108050044],
+        [0.492000666133794, 0.257993913553748, -1.007998014967, 0.742009005598975],
+        [0.491000959549498, 0.258991402776568, -1.00899717606416, 0.741012684676522],
+        [0.490001332881184, 0.259988285254986, -1.0099961248125, 0.740017235504973],
+    ],
+    "adam, all set": [
+        [0.400421022830187, 0.349524601902655, -1.09846276455864, 0.650252627778322],
+        [0.303165606338666, 0.435711771605361, -1.19042969576706, 0.564595120745067],
+        [0.218235993596567, 0.461659065885661, -1.23618743537567, 0.518402764459365],
+        [0.169237340830427, 0.421317060656836, -1.22657767124204, 0.516897244136367],
+        [0.181723774587384, 0.364024661245546, -1.23657935670447, 0.527675897520285],
+        [0.226131447725388, 0.319195135933945, -1.29402246996058, 0.526045282046129],
+        [0.247287069141386, 0.285159846811089, -1.36475155605326, 0.512384421267575],
+        [0.219181869095253, 0.251810621687201, -1.42212452877581, 0.494331266845015],
+        [0.187946532967218, 0.226624096086619, -1.48732832465266, 0.467885410707786],
+        [0.196676949551042, 0.206047010301107, -1.56469597712928, 0.436750267091145],
+    ],
+}
+
+
+@every_engine
+@every_case
+def test_recorded_trajectory(case, engine):
+    net = fb.Network([1, 1, 1], hidden="tanh", dtype="float64", engine=engine, rng=0)
+    net.set_parameters([0.5, 0.25, -1, 0.75])
+    thetas, _ = follow(net, [[-1], [0.5], [2]], [0, 1, -1], optimizer_of(case))
+    assert np.array(thetas) == pytest.approx(np.array(RECORDED[case]), rel=1e-13, abs=0)
+
+
+def naive_trajectory(name, *network_and_data, **options):
+    *network_and_data, s = network_and_data
+    return naive.train(*network_and_data, partial(getattr(naive, name), **options), s)
+
+
+@every_dtype
+@every_engine
+@every_case
+@pytest.mark.parametrize(
+    "oracle", [naive_trajectory, autodiff.torch_trajectory], ids=["naive", "torch"]
+)
+def test_trajectory_of_minibatches(oracle, case, engine, dtype):
+    pair = {"output": "softmax", "cost": "cross_entropy"}
+    p = problem([3, 4, 2], 13, hidden="tanh", engine=engine, dtype=dtype, **pair)
+    name, options = CASES[case]
+    orders = [range(13)] * 2  # batches of 3, 3, 3, 3 and 1
+    ref, costs_ref = oracle(name, *p.network, p.X, p.Y, orders, 3, p.s, **options)
+    thetas, history = follow(p.net, p.X, p.Y, optimizer_of(case), 2, 3, p.s)
+    assert len(ref) == 10
+    assert deviation(thetas, [ref[4], ref[9]]) < TOLERANCE[dtype]
+    assert deviation(history.cost, costs_ref) < TOLERANCE[dtype]
+
+
+@every_engine
+@every_case
+def test_trajectory_of_single_steps(case, engine):
+    p = problem([3, 4, 2], 13, hidden="tanh", engine=engine, dtype="float64")
+    name, options = CASES[case]
+    data = p.X, p.Y, [range(13)] * 10, 13, p.s
+    ref, costs_ref = autodiff.torch_trajectory(name, *p.network, *data, **options)
+    thetas, history = follow(p.net, p.X, p.Y, optimizer_of(case), s=p.s)
+    assert deviation(thetas, ref) < TOLERANCE["float64"]
+    assert deviation(history.cost, costs_ref) < TOLERANCE["float64"]
+
+
+def test_every_rule_has_a_trajectory():
+    assert {name for name, _ in CASES.values()} == set(OPTIMIZERS)
+    assert {optimizer_of(case)._settings()[0] for case in CASES} == set(RULES)
+    assert set(RECORDED) == set(CASES)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("rule", RULES)
+def test_compiled_float32_stays_float32(rule):
+    n = 1 + RULES[rule].n_states
+    element = numba.njit(RULES[rule].element)
+    element.compile((numba.float32,) * (n + 1) + (numba.types.UniTuple(numba.float32, 8),))
+    types = element.nopython_signatures[0].return_type
+    assert types == numba.types.UniTuple(numba.float32, n)
+
+
+# --- hyperparameters -----------------------------------------------------------------------------
+
+
+def test_defaults_are_the_documented_ones():
+    assert fb.SGD() == fb.SGD(learning_rate=1e-2, momentum=0.0, nesterov=False)
+    assert fb.Adam() == fb.Adam(learning_rate=1e-3, betas=(0.9, 0.999), epsilon=1e-8)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_name_is_the_optimizer_with_its_defaults(name):
+    trained = []
+    for optimizer in (name, OPTIMIZERS[name]()):
+        p = problem([3, 4, 2], 8)
+        p.net.fit(p.X, p.Y, epochs=2, batch_size=3, optimizer=optimizer)
+        trained.append(p.net.get_parameters())
+    assert np.array_equal(*trained)
+    assert not np.array_equal(trained[0], problem([3, 4, 2], 8).net.get_parameters())
+
+
+@every_engine
+@every_case
+def test_learning_rate_of_zero_changes_nothing(case, engine):
+    p, optimizer = problem([3, 4, 2], engine=engine), optimizer_of(case)
+    before = p.net.get_parameters()
+    optimizer.learning_rate = 0
+    p.net.fit(p.X, p.Y, epochs=2, optimizer=optimizer)
+    assert optimizer.steps == 2
+    assert np.array_equal(p.net.get_parameters(), before)
+
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+def trained(case, engine, epochs, between=lambda optimizer: optimizer):
+    """Parameters after one `fit` for each number of epochs, with one optimizer all along."""
+    p, optimizer = problem([3, 4, 2], 8, hidden="tanh", engine=engine), optimizer_of(case)
+    for n in epochs:
+        p.net.fit(p.X, p.Y, epochs=n, batch_size=3, optimizer=optimizer)
+        optimizer = between(optimizer)
+    return p.net.get_parameters()
+
+
+def reset(optimizer):
+    optimizer.reset()
+    assert optimizer.steps == 0
+    return optimizer
+
+
+@every_engine
+@every_case
+def test_reset_forgets_the_state(case, engine):
+    restarted = trained(case, engine, [2, 3], reset)
+    assert np.array_equal(restarted, trained(case, engine, [2, 3], lambda _: optimizer_of(case)))
+    if RULES[optimizer_of(case)._settings()[0]].n_states:
+        assert not np.array_equal(restarted, trained(case, engine, [5]))
+
+
+@every_engine
+@every_case
+def test_learning_rate_may_change_between_fits(case, engine):
+    p, (name, options) = problem([3, 4, 2], engine=engine, dtype="float64"), CASES[case]
+    rule = getattr(naive, name)
+
+    def step(theta, g, state, t):
+        rule(theta, g, state, t, **options | ({"learning_rate": 0.02} if t > 4 else {}))
+
+    ref, _ = naive.train(*p.network, p.X, p.Y, [range(5)] * 10, 5, step)
+    optimizer = optimizer_of(case)
+    thetas, _ = follow(p.net, p.X, p.Y, optimizer, epochs=4)
+    optimizer.learning_rate = 0.02
+    more, _ = follow(p.net, p.X, p.Y, optimizer, epochs=6)
+    assert deviation(thetas + more, ref) < TOLERANCE["float64"]
+
+
+def test_momentum_may_be_switched_on_between_fits():
+    p, optimizer = problem([3, 4, 2], dtype="float64"), fb.SGD(learning_rate=0.1)
+    follow(p.net, p.X, p.Y, optimizer, epochs=1)
+    optimizer.momentum = 0.9
+    q = problem([3, 4, 2], dtype="float64")
+    q.net.set_parameters(p.net.get_parameters())
+    follow(p.net, p.X, p.Y, optimizer, epochs=3)
+    follow(q.net, q.X, q.Y, fb.SGD(learning_rate=0.1, momentum=0.9), epochs=3)
+    assert np.array_equal(p.net.get_parameters(), q.net.get_parameters())
+
+
+@pytest.mark.parametrize("sizes", [[3, 5, 2], [2, 2]], ids=str)
+def test_an_unpickled_state_of_other_sizes_is_refused(sizes):
+    p, optimizer = problem([3, 4, 2]), fb.Adam()
+    p.net.fit(p.X, p.Y, epochs=1, optimizer=optimizer)
+    other = problem(sizes)
+    with pytest.raises(ValueError, match="holds the state of another network"):
+        other.net.fit(other.X, other.Y, epochs=1, optimizer=pickle.loads(pickle.dumps(optimizer)))
+
+
+def test_state_does_not_count_when_optimizers_are_compared_or_shown():
+    p, optimizer = problem([3, 4, 2]), fb.Adam(learning_rate=0.5)
+    p.net.fit(p.X, p.Y, epochs=1, optimizer=optimizer)
+    assert optimizer == fb.Adam(learning_rate=0.5)
+    assert optimizer != fb.Adam()
+    assert repr(optimizer) == "Adam(learning_rate=0.5, betas=(0.9, 0.999), epsilon=1e-08)"
