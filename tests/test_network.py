@@ -422,6 +422,7 @@ def test_one_network_predicts_in_threads_while_others_train(engine):
 @every_engine
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")  # JAX, if loaded
 def test_other_processes_compute_the_same(method, engine):
     """Also children forked after this process has trained."""
     net = trained(network(engine))

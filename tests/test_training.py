@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import fastbackprop as fb
-from fastbackprop import engines, training
+from fastbackprop import engines, optimizers, training
 from fastbackprop.engines import ENGINES
 from fastbackprop.optimizers import OPTIMIZERS
 
@@ -148,6 +148,24 @@ def test_a_minibatch_without_weight_takes_no_step(engine):
     close(net.get_parameters(), trajectory[-1], "float64")
     close(history.cost, costs, "float64")
     assert optimizer.steps == 4
+
+
+@every_engine
+@pytest.mark.parametrize("tiny", [1e-30, 1e-200, 1e-310])
+def test_a_minibatch_of_tiny_weights_takes_the_same_step(tiny, engine):
+    """Its mean is over its own samples: proportions count, or the weights are refused."""
+    net, alone = network(engine, "float64"), network(engine, "float64")
+    s = np.ones(N)
+    s[4:8] = tiny
+    options = {"epochs": 1, "batch_size": 4, "optimizer": fb.SGD(0.1), "shuffle": False}
+    try:
+        net.fit(X, Y, sample_weight=s, **options)
+    except ValueError:
+        with pytest.raises(ValueError, match="sample_weight"):
+            net.fit(X, Y, sample_weight=s, **options)
+        return
+    alone.fit(X, Y, **options | {"optimizer": fb.SGD(0.1)})
+    close(net.get_parameters(), alone.get_parameters(), "float64")
 
 
 @every_engine
@@ -724,6 +742,16 @@ def test_a_diverged_network_can_be_trained_with_smaller_steps(engine):
 
 
 @every_engine
+def test_divergence_can_be_reported_by_another_process(engine):
+    """What a pool of processes does with an error: pickle it."""
+    with pytest.raises(fb.DivergenceError) as info:
+        network(engine).fit(X, Y, optimizer=fb.SGD(1e3))
+    error = pickle.loads(pickle.dumps(info.value))
+    assert type(error) is fb.DivergenceError and str(error) == str(info.value)
+    assert error.history.to_dict() == info.value.history.to_dict()
+
+
+@every_engine
 def test_huge_inputs_diverge_with_an_error(engine):
     net = network(engine)
     before = bits(net)
@@ -735,17 +763,18 @@ def test_huge_inputs_diverge_with_an_error(engine):
 # --- Ctrl-C --------------------------------------------------------------------------------------
 
 
-def interrupt_after(net, n_calls, monkeypatch):
-    """Ctrl-C during the engine's n-th call of `train`, counted from here on."""
-    original, calls = net._engine.train, []
+def interrupt_in(net, function, n_calls, monkeypatch):
+    """Ctrl-C during the n-th call of an engine's function; returns the ends of all calls."""
+    original, ends = getattr(net._engine, function), []
 
-    def train(*arguments):
-        calls.append(arguments)
-        if len(calls) == n_calls:
+    def interrupted(*arguments):
+        ends.append(arguments[-1])
+        if len(ends) == n_calls:
             signal.raise_signal(signal.SIGINT)
         return original(*arguments)
 
-    monkeypatch.setattr(net._engine, "train", train)
+    monkeypatch.setattr(net._engine, function, interrupted)
+    return ends
 
 
 @every_engine
@@ -753,17 +782,20 @@ def interrupt_after(net, n_calls, monkeypatch):
 @pytest.mark.parametrize("n_calls", [1, 2, 5, 8])
 def test_ctrl_c_within_an_epoch_ends_after_the_step(n_calls, rule, engine, monkeypatch):
     """Call 1 compiles; with slices of no length every other one is a step, or a part of one."""
+    batch_size = 4
     monkeypatch.setattr(training, "SLICE_SECONDS", 0.0)
     net, optimizer = network(engine), RULES[rule][0]()
-    interrupt_after(net, n_calls, monkeypatch)
+    ends = interrupt_in(net, "train", n_calls, monkeypatch)
     with pytest.warns(RuntimeWarning, match="interrupted") as warned:
-        history = net.fit(X, Y, epochs=9, batch_size=4, optimizer=optimizer)
+        history = net.fit(X, Y, epochs=9, batch_size=batch_size, optimizer=optimizer)
     assert warned[0].filename == __file__
     assert history.interrupted
     assert "interrupted" in repr(history)
-    assert len(history) == optimizer.steps // 3 < 9
+    assert len(ends) == n_calls
+    assert len(history) == ends.count(N)
+    assert optimizer.steps == 3 * ends.count(N) + (ends[-1] // batch_size) * (ends[-1] < N)
     monkeypatch.undo()
-    check_steps(net, optimizer, RULES[rule][0](), 4)
+    check_steps(net, optimizer, RULES[rule][0](), batch_size)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -776,6 +808,41 @@ def check_steps(net, optimizer, same, batch_size):
         again.fit(X[rows], Y[rows], epochs=1, batch_size=batch_size, optimizer=same, shuffle=False)
         rows_left = (optimizer.steps - same.steps) * batch_size
     assert bits(net, optimizer) == bits(again, same)
+
+
+@every_rule
+def test_ctrl_c_within_a_step_waits_for_its_end(rule, monkeypatch):
+    """Of an engine in Python, which is not a native call that nothing can interrupt."""
+    net, optimizer = network("numpy"), RULES[rule][0]()
+    code = optimizer._settings()[0]
+    element, calls = optimizers.RULES[code].element, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
+        return element(*arguments)
+
+    interrupted_rule = optimizers.RULES[code]._replace(element=interrupted)
+    monkeypatch.setitem(optimizers.RULES, code, interrupted_rule)
+    with pytest.warns(RuntimeWarning, match="interrupted"):
+        net.fit(X, Y, epochs=9, batch_size=4, optimizer=optimizer)
+    monkeypatch.undo()
+    assert optimizer.steps >= 5
+    check_steps(net, optimizer, RULES[rule][0](), 4)
+
+
+@every_engine
+def test_ctrl_c_within_validation(engine, monkeypatch):
+    monkeypatch.setattr(training, "SLICE_SECONDS", 0.0)
+    net, optimizer = network(engine), fb.Adam()
+    interrupt_in(net, "cost_sum", 1, monkeypatch)
+    with pytest.warns(RuntimeWarning, match="interrupted"):
+        history = net.fit(X, Y, epochs=9, batch_size=4, optimizer=optimizer, validation=(X, Y))
+    monkeypatch.undo()
+    assert history.interrupted and optimizer.steps == 3
+    assert list(history.to_dict()) in ([], ["cost", "validation_cost", "seconds"])
+    check_steps(net, optimizer, fb.Adam(), 4)
 
 
 @every_engine
@@ -801,7 +868,7 @@ def test_ctrl_c_within_a_callback(event, engine):
 @every_engine
 def test_ctrl_c_while_the_first_call_compiles(engine, monkeypatch):
     net, bar = network(engine), Bar()
-    interrupt_after(net, 1, monkeypatch)
+    interrupt_in(net, "train", 1, monkeypatch)
     before = bits(net)
     with pytest.warns(RuntimeWarning, match="interrupted after 0 of 9 epochs"):
         history = net.fit(X, Y, epochs=9, progress=bar)
@@ -815,7 +882,7 @@ def test_other_handlers_of_the_signal_are_left_alone(engine, monkeypatch):
     handler = signal.getsignal(signal.SIGINT)
     try:
         net = network(engine)
-        interrupt_after(net, 2, monkeypatch)
+        interrupt_in(net, "train", 2, monkeypatch)
         history = net.fit(X, Y, epochs=3)
         assert signal.getsignal(signal.SIGINT) is handler
     finally:
