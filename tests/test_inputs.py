@@ -625,6 +625,20 @@ def test_out_may_overlap_X(rows, engine):
 
 
 @every_engine
+def test_out_may_be_the_weights_or_is_refused(engine):
+    net = network(engine, sizes=(3, 3))
+    x = np.random.default_rng(5).standard_normal((3, 3))
+    expected = net.predict(x)
+    try:
+        net.predict(x, out=net.weights[0])
+    except ValueError:
+        with refused(net, "out"):
+            net.predict(x, out=net.weights[0])
+    else:
+        assert same_bits(net.weights[0], expected)
+
+
+@every_engine
 def test_out_may_be_memory_mapped(engine, tmp_path):
     net = network(engine)
     out = np.lib.format.open_memmap(tmp_path / "out.npy", "w+", "f4", (N, N_OUT))
@@ -737,6 +751,7 @@ def test_misspelt_names_are_answered_with_close_ones(argument, typed, meant, nam
         assert f"did you mean {meant!r}" in message
     else:
         assert "did you mean" not in message
+        assert f"{typed!r}. Known" in message or f"{typed!r}: known" in message
 
 
 def test_sizes_may_be_any_sequence_of_integers():

@@ -282,6 +282,17 @@ def test_pickle_keeps_everything(protocol, dtype, engine):
     assert bits(twin) != bits(net)
 
 
+@every_engine
+@pytest.mark.parametrize(
+    "make", [lambda net: pickle.loads(pickle.dumps(net)), copy.deepcopy], ids=["pickle", "deepcopy"]
+)
+def test_copies_of_a_network_with_weights_that_are_not_finite(make, engine):
+    """Written through a view they are there: what was saved can be read, and looked at."""
+    net = network(engine)
+    net.weights[0][0, :2] = np.nan, np.inf
+    assert bits(make(net)) == bits(net)
+
+
 def trained(net, **options):
     net.fit(X, Y, epochs=2, batch_size=2, **options)
     return net

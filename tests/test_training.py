@@ -303,6 +303,18 @@ def test_the_state_of_a_network_that_is_gone_is_not_used_for_another(engine):
 
 
 @every_engine
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy], ids=["copy", "deepcopy"])
+def test_a_copy_of_an_optimizer_has_a_state_of_its_own(make, engine):
+    net, optimizer = network(engine), fb.Adam()
+    net.fit(X, Y, epochs=2, batch_size=4, optimizer=optimizer)
+    before, steps = pickle.dumps(optimizer), optimizer.steps
+    twin = make(optimizer)
+    copy.deepcopy(net).fit(X, Y, epochs=1, batch_size=4, optimizer=twin)
+    assert pickle.dumps(optimizer) == before
+    assert twin.steps == steps + 3
+
+
+@every_engine
 @every_rule
 def test_partial_fit_keeps_the_state(rule, engine):
     once, parts = network(engine), network(engine)
