@@ -31,7 +31,7 @@ def choice(name: Any, known: Mapping[str, Any] | Iterable[str], what: str) -> st
         raise TypeError(f"{what} must be one of {_listed(names)}; got {_shown(name)}")
     if name not in names:
         close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
-        hint = f": did you mean {_listed(close)}?" if close else ""
+        hint = f": did you mean {_listed(close)}?" if close else "."
         raise ValueError(f"unknown {what} {name!r}{hint} Known are {_listed(names)}")
     return name
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+CACHE_LINE = 64  # bytes
+
 LAYER = np.dtype(
     [
         ("width", np.int64),  # n_l
@@ -33,6 +35,14 @@ class Model(NamedTuple):
     cost: int  # code of C
 
 
+def aligned_zeros(n: int, dtype: np.dtype) -> np.ndarray:
+    """Zeros, (n,), that start on a cache line: no vector then lies across two of them."""
+    itemsize = np.dtype(dtype).itemsize
+    array = np.zeros(n + CACHE_LINE // itemsize, dtype)
+    skip = -array.ctypes.data % CACHE_LINE // itemsize
+    return array[skip : skip + n]
+
+
 class Views(list):
     """A list of array views; assigning to an item writes the values through the view."""
 
@@ -41,11 +51,14 @@ class Views(list):
 
 
 class Layout:
-    """The place of every weight and bias of a network of these sizes, in rows padded to `lanes`."""
+    """The place of every weight and bias of a network of these sizes.
 
-    def __init__(self, sizes: Sequence[int], lanes: int = 1) -> None:
+    `strides` are the lengths of rows in memory, one for each layer; without, there is no padding.
+    """
+
+    def __init__(self, sizes: Sequence[int], strides: Sequence[int] | None = None) -> None:
         self.sizes = tuple(sizes)
-        self.strides = tuple(-(-n // lanes) * lanes for n in sizes)
+        self.strides = self.sizes if strides is None else tuple(strides)
         weight_start, bias_start, end = [], [], 0
         for rows, columns in pairwise(self.strides):
             weight_start.append(end)

@@ -6,6 +6,7 @@ defaults and order of operations are PyTorch's. To add one: its two formulas, it
 its branch in `coefficients` and in `step`, its class.
 """
 
+import copy
 import numbers
 import weakref
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from fastbackprop.engines._compile import formula, inlined, kernel
+from fastbackprop.layout import aligned_zeros
 
 N_COEFFICIENTS = 8
 PLAIN_SGD, MOMENTUM, NESTEROV, ADAM = range(4)
@@ -146,6 +148,7 @@ class Optimizer:
     name: ClassVar[str]
     _t: np.ndarray = field(init=False, repr=False, compare=False)
     _states: np.ndarray | None = field(init=False, repr=False, compare=False)
+    _made_for: str | None = field(init=False, repr=False, compare=False)
     _owner: Callable[[], Any] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -160,13 +163,12 @@ class Optimizer:
     def reset(self) -> None:
         """Forget every state: the next step is the first."""
         self._t = np.zeros(1, np.int64)
-        self._states = None
+        self._states = self._made_for = None
         self._owner = None  # a weak reference; None also after unpickling: whoever comes first
 
-    def check_free_for(self, network: Any, theta: np.ndarray) -> None:
+    def check_free_for(self, network: Any) -> None:
         """Raise ValueError if the state belongs to another network."""
-        states = self._states
-        fits = states is None or (states.shape[1], states.dtype) == (theta.size, theta.dtype)
+        fits = self._states is None or self._made_for == _likeness(network)
         if not fits or (self._owner is not None and self._owner() is not network):
             raise ValueError(
                 f"this {type(self).__name__} holds the state of another network: "
@@ -179,20 +181,30 @@ class Optimizer:
         shape = (RULES[rule].n_states, theta.size)
         if self._states is None or self._states.shape != shape:
             self._states = np.zeros(shape, theta.dtype)
-        self._owner = weakref.ref(network)
+        self._owner, self._made_for = weakref.ref(network), _likeness(network)
         hyperparameters = np.array(h, dtype=np.float64)
         c = np.zeros(N_COEFFICIENTS, theta.dtype)
-        return Update(rule, hyperparameters, self._t, c, self._states, np.zeros_like(theta))
+        return Update(
+            rule, hyperparameters, self._t, c, self._states, aligned_zeros(theta.size, theta.dtype)
+        )
 
     def _settings(self) -> tuple[int, tuple[float, ...]]:
         """Code of the rule and its hyperparameters, checked. Raises ValueError."""
         raise NotImplementedError
+
+    def __copy__(self) -> "Optimizer":
+        return copy.deepcopy(self)  # a copy that shared the states would disturb its original
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_owner"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _owner=None)
+
+
+def _likeness(network: Any) -> str:
+    """What two networks must have in common for the state of one to fit the other."""
+    return f"{network.sizes}, {network.dtype}, {network.engine}"
 
 
 def _check(name: str, value: float, low: float, high: float) -> float:

@@ -35,6 +35,9 @@ class DivergenceError(FloatingPointError):
         super().__init__(message)
         self.history = history
 
+    def __reduce__(self) -> tuple[type, tuple[str, History]]:
+        return type(self), (str(self), self.history)
+
 
 def slices(n: int, batch_size: int, tile: int, work: int) -> Iterator[tuple[int, int]]:
     """Cut 0 ... n into pieces of about SLICE_SECONDS each.

@@ -3,6 +3,7 @@
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 from asv_runner.discovery import disc_benchmarks, get_benchmark_from_name
 
@@ -32,3 +33,29 @@ def test_benchmark_runs(name):
         benchmark.do_teardown()
     assert len(result["samples"]) == 1
     assert result["samples"][0] > 0
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", equations.SHAPES)
+@pytest.mark.parametrize(
+    ("equation", "result"),
+    [
+        ("0 weighted_input", "Z"),
+        ("2 hidden_error", "Delta_in"),
+        ("3 weight_gradient", "G"),
+        ("4 bias_gradient", "g"),
+    ],
+)
+def test_engines_compute_the_same_equation(equation, result, shape, dtype):
+    layer = equations.make_layer(*equations.SHAPES[shape], dtype)
+    tiled = equations.make_tiled(layer)
+    before = np.array(getattr(layer, result))
+    for engine in ("loops", "tiles"):
+        equations.EQUATIONS[equation][engine](layer, tiled)
+    ref, comp = getattr(layer, result), getattr(tiled, result)
+    rows = comp.array.reshape(-1, comp.stride or comp.array.size)
+    comp = rows[: np.atleast_2d(ref).shape[0], : ref.shape[-1]]
+    assert not np.array_equal(ref, before)
+    tolerance = {"float32": 2e-6, "float64": 1e-14}[dtype] * np.abs(ref).max()
+    assert np.abs(comp - ref).max() < tolerance

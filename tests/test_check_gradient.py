@@ -94,7 +94,7 @@ def one_entry_of_another_sign(gradient):
 
 
 def bias_forgotten(gradient):
-    gradient[-1] = 0
+    gradient[np.flatnonzero(gradient)[-1]] = 0  # behind it there may be padding
 
 
 def not_a_number(gradient):

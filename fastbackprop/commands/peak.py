@@ -5,27 +5,14 @@ import threading
 import time
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastbackprop.engines._compile import kernel
+from fastbackprop.engines._tile import widest_vector as vector_bytes
 
 ITERATIONS = 500_000
-
-
-def host_features() -> set[str]:
-    """Features of this processor, by LLVM's names; empty where LLVM cannot tell."""
-    try:
-        return {name for name, present in binding.get_host_cpu_features().items() if present}
-    except RuntimeError:
-        return set()
-
-
-def vector_bytes() -> int:
-    """Width in bytes of the widest vector registers of this processor."""
-    features = host_features()
-    return 64 if "avx512f" in features else 32 if "avx2" in features else 16
 
 
 def n_accumulators() -> int:

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 import fastbackprop
-from fastbackprop.commands.peak import Peak, vector_bytes
+from fastbackprop.commands.peak import Peak
 from fastbackprop.commands.peers import PEERS, System, Unavailable, Work, flat, systems
+from fastbackprop.engines._tile import widest_vector
 
 WIDTH = 100
 LABEL, CELL = 32, 31
@@ -184,7 +185,7 @@ def print_header(processor: str, threads: int, peaks: Mapping[str, float]) -> No
     several = "" if threads == 1 else "s (the loops engine uses one)"
     packages = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
     for paragraph in (
-        f"{processor}, {threads} thread{several}, {8 * vector_bytes()}-bit vectors. "
+        f"{processor}, {threads} thread{several}, {8 * widest_vector()}-bit vectors. "
         f"Measured multiply-add peak: {figures}.",
         f"{packages}.",
         "One step: relu hidden layers, softmax cross-entropy, plain SGD; the same weights, "

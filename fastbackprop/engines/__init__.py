@@ -5,20 +5,20 @@ dtype before they get here; an engine never checks and never raises. `start:stop
 `train`: places in `order`), so the caller decides how long a call takes; inside a minibatch it cuts
 only at multiples of `row_tile(model)`, which keeps every sum in one order.
 
-    lanes(dtype)                    rows of the layout are padded to a multiple of this
+    stride(width, dtype)            length, padding included, of a row of so many elements
     row_tile(model)                 samples that are taken through the layers together
     workspace(model, dtype)         scratch memory for the calls below
     predict(model, theta, X, out, work, start, stop)
                                     out[i] = a^L
     cost_sum(model, theta, samples, sums, work, start, stop)
                                     sums[COST] += sum_i s_i C_i, sums[WEIGHT] += sum_i s_i
-    gradient_sums(model, theta, samples, scale, gradient, sums, work, start, stop)
-                                    the same, and gradient += sum_i scale s_i dC_i/dtheta
+    gradient_sums(model, theta, samples, total, gradient, sums, work, start, stop)
+                                    the same, and gradient += sum_i s_i / total dC_i/dtheta
     train(model, theta, samples, order, batch_size, update, sums, work, start, stop)
                                     minibatch steps; returns `stop`, or, where a minibatch's cost
                                     is not finite, the place where that minibatch starts, before
                                     its step
-    trace(model, theta, samples, scale, gradient, sums)
+    trace(model, theta, samples, total, gradient, sums)
                                     as gradient_sums for all samples, and returns lists z (L),
                                     a (L + 1), delta (L) of arrays (n_samples, n_l)
     activations(model, theta, X)    list a (L + 1)
@@ -27,7 +27,11 @@ only at multiples of `row_tile(model)`, which keeps every sum in one order.
 from importlib import import_module
 from types import ModuleType
 
-_MODULES = {"loops": "loops", "numpy": "loopfree"}
+import numba
+
+_MODULES = {"tiles": "tiles", "loops": "loops", "numpy": "loopfree"}
+if numba.config.DISABLE_JIT:  # a register tile exists in compiled code only
+    del _MODULES["tiles"]
 ENGINES = tuple(_MODULES)
 
 

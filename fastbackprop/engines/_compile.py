@@ -33,8 +33,8 @@ from numba.extending import register_jitable
 from numba.misc.appdirs import AppDirs
 
 # `reassoc` lets a sum be split over vector lanes. Never `nnan` or `ninf`: with them a test for NaN
-# means nothing.
-FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp"})
+# means nothing. Nor `arcp`: the reciprocal of a tiny sum of weights overflows, the quotient not.
+FASTMATH = frozenset({"contract", "reassoc", "nsz"})
 
 # Without the runtime (`_nrt`) nothing counts references, and nothing can be allocated: a step of a
 # small network takes a quarter of the time, and an allocation in a kernel is an error.
@@ -90,6 +90,7 @@ def fingerprint() -> str:
         f"{name}={getattr(numba.config, name)}"
         for name in ("BOUNDSCHECK", "OPT", "DEBUGINFO_DEFAULT")
     ]
+    parts.append(f"vectors={os.environ.get('FASTBACKPROP_VECTOR_BYTES')}")
     digest = hashlib.sha256("\n".join(parts).encode())
     for path in sorted({*package.rglob("*.py")} - {*package.glob("commands/*")}):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())

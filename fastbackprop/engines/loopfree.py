@@ -87,14 +87,15 @@ def backward(
 _quiet = np.errstate(all="ignore")  # as compiled code: training that diverges is seen by its cost
 
 
-def lanes(dtype: np.dtype) -> int:
+def stride(width: int, dtype: np.dtype) -> int:
     """No padding."""
-    return 1
+    return width
 
 
 def row_tile(model: Model) -> int:
-    """Enough rows for BLAS, few enough for memory that does not grow with the batch."""
-    return 1024
+    """Enough rows for BLAS, few enough to return to Python often and to need little memory."""
+    widths = model.layers["width"]
+    return max(64, min(1024, 2**28 // int(widths[1:] @ widths[:-1])))
 
 
 def workspace(model: Model, dtype: np.dtype) -> None:
@@ -116,11 +117,11 @@ class _Parts:
         return Z, A, float((C * s).sum(dtype=np.float64))
 
     def forward_and_back(
-        self, X: np.ndarray, Y: np.ndarray, s, scale: float, gradient: np.ndarray
+        self, X: np.ndarray, Y: np.ndarray, s, total: float, gradient: np.ndarray
     ) -> tuple[Arrays, Arrays, Arrays, float]:
-        """Z, A, Delta, sum_i s_i C_i; and gradient += sum_i scale s_i dC_i/dtheta."""
+        """Z, A, Delta, sum_i s_i C_i; and gradient += sum_i s_i / total dC_i/dtheta."""
         Z, A, cost = self.forward_cost(X, Y, s)
-        factor = (s[:, None] * scale).astype(X.dtype) if np.ndim(s) else X.dtype.type(scale)
+        factor = (s[:, None] / total).astype(X.dtype) if np.ndim(s) else X.dtype.type(1 / total)
         Delta = backward(self.W, self.sigma, self.cost, Z, A, Y, factor)
         G, g = self.layout.weights(gradient), self.layout.biases(gradient)
         for G_l, g_l, A_l, Delta_l in zip(G, g, A[:-1], Delta, strict=True):
@@ -163,12 +164,12 @@ def cost_sum(model: Model, theta, samples: Samples, sums, work, start: int, stop
 
 @_quiet
 def gradient_sums(
-    model: Model, theta, samples: Samples, scale, gradient, sums, work, start: int, stop: int
+    model: Model, theta, samples: Samples, total, gradient, sums, work, start: int, stop: int
 ) -> None:
     parts = _Parts(model, theta)
     for rows in _tiles(model, start, stop):
         X, Y, s = _rows(samples, rows)
-        sums[COST] += parts.forward_and_back(X, Y, s, scale, gradient)[-1]
+        sums[COST] += parts.forward_and_back(X, Y, s, total, gradient)[-1]
         sums[WEIGHT] += np.sum(s) if np.ndim(s) else len(X)
 
 
@@ -191,20 +192,20 @@ def train(
         first = place // batch_size * batch_size
         last = min(first + batch_size, len(order))
         end = min(last, stop)
-        total = samples.s[order[first:last]].sum() if len(samples.s) else last - first
+        sum_of_weights = samples.s[order[first:last]].sum() if len(samples.s) else last - first
+        total = sum_of_weights if sum_of_weights > 0 else 1.0
         if place == first:
             update.g[:] = 0
             sums[MINIBATCH_COST] = 0
         for tile in _tiles(model, place, end):
             X, Y, s = _rows(samples, order[tile])
-            scale = 1 / total if total > 0 else 0.0
-            sums[MINIBATCH_COST] += parts.forward_and_back(X, Y, s, scale, update.g)[-1]
+            sums[MINIBATCH_COST] += parts.forward_and_back(X, Y, s, total, update.g)[-1]
         if end == last:
             if not np.isfinite(sums[MINIBATCH_COST]):
                 return first
             sums[COST] += sums[MINIBATCH_COST]
-            sums[WEIGHT] += total
-            if total > 0:
+            sums[WEIGHT] += sum_of_weights
+            if sum_of_weights > 0:
                 step_loop_free(theta, update)
         place = end
     return stop
@@ -218,10 +219,10 @@ def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> Arrays:
 
 @_quiet
 def trace(
-    model: Model, theta: np.ndarray, samples: Samples, scale: float, gradient, sums
+    model: Model, theta: np.ndarray, samples: Samples, total: float, gradient, sums
 ) -> tuple[Arrays, Arrays, Arrays]:
     X, Y, s = _rows(samples, slice(None))
-    Z, A, Delta, cost = _Parts(model, theta).forward_and_back(X, Y, s, scale, gradient)
+    Z, A, Delta, cost = _Parts(model, theta).forward_and_back(X, Y, s, total, gradient)
     sums[COST] += cost
     sums[WEIGHT] += np.sum(s) if np.ndim(s) else len(X)
     return Z, [np.array(A_l) for A_l in A], Delta  # the identity's A^l is Z^l, and A^0 is X

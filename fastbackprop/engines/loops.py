@@ -184,12 +184,12 @@ def forward_cost(model, theta, samples, i, record):
 
 
 @inlined
-def forward_and_back(model, theta, samples, i, scale, gradient, record):
+def forward_and_back(model, theta, samples, i, total, gradient, record):
     """Sample i through all layers and back, into the gradient; returns s_i C_i."""
     cost = forward_cost(model, theta, samples, i, record)
     row = i % record.z.shape[0]
     z, a, delta = record.z[row], record.a[row], record.delta[row]
-    factor = theta.dtype.type(weight(samples, i) * scale)
+    factor = theta.dtype.type(weight(samples, i) / total)
     backward(model, theta, z, a, record.y, factor, delta)
     add_gradient(model, a, delta, gradient)
     return cost
@@ -198,9 +198,9 @@ def forward_and_back(model, theta, samples, i, scale, gradient, record):
 # --- the engine contract: batches and epochs -----------------------------------------------------
 
 
-def lanes(dtype: np.dtype) -> int:
+def stride(width: int, dtype: np.dtype) -> int:
     """No padding: rows are as long as layers are wide."""
-    return 1
+    return width
 
 
 def row_tile(model: Model) -> int:
@@ -236,10 +236,10 @@ def cost_sum(model, theta, samples, sums, work, start, stop):
 
 
 @kernel(cached=True)
-def gradient_sums(model, theta, samples, scale, gradient, sums, work, start, stop):
-    """Add also sum_i scale s_i dC_i/dtheta to gradient."""
+def gradient_sums(model, theta, samples, total, gradient, sums, work, start, stop):
+    """Add also sum_i s_i / total dC_i/dtheta to gradient."""
     for i in range(start, stop):
-        sums[COST] += forward_and_back(model, theta, samples, i, scale, gradient, work)
+        sums[COST] += forward_and_back(model, theta, samples, i, total, gradient, work)
         sums[WEIGHT] += weight(samples, i)
 
 
@@ -251,20 +251,20 @@ def train(model, theta, samples, order, batch_size, update, sums, work, start, s
         first = place // batch_size * batch_size
         last = min(first + batch_size, order.shape[0])
         end = min(last, stop)
-        total = total_weight(samples, order, first, last)
-        scale = 1.0 / total if total > 0 else 0.0
+        sum_of_weights = total_weight(samples, order, first, last)
+        total = sum_of_weights if sum_of_weights > 0 else 1.0
         if place == first:
             update.g[:] = 0
             sums[MINIBATCH_COST] = 0
         for i in order[place:end]:
-            cost = forward_and_back(model, theta, samples, i, scale, update.g, work)
+            cost = forward_and_back(model, theta, samples, i, total, update.g, work)
             sums[MINIBATCH_COST] += cost
         if end == last:
             if not np.isfinite(sums[MINIBATCH_COST]):
                 return first
             sums[COST] += sums[MINIBATCH_COST]
-            sums[WEIGHT] += total
-            if total > 0:
+            sums[WEIGHT] += sum_of_weights
+            if sum_of_weights > 0:
                 step(theta, update)
         place = end
     return stop
@@ -282,14 +282,14 @@ def trace(
     model: Model,
     theta: np.ndarray,
     samples: Samples,
-    scale: float,
+    total: float,
     gradient: np.ndarray,
     sums: np.ndarray,
 ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
     """What `gradient_sums` does, and z, a, delta of every sample by layer."""
     n = len(samples.X)
     record = workspace(model, theta.dtype, n)
-    gradient_sums(model, theta, samples, scale, gradient, sums, record, 0, n)
+    gradient_sums(model, theta, samples, total, gradient, sums, record, 0, n)
     z, a, delta = (_by_layer(model, rows) for rows in record[:3])
     return z[1:], a, delta[1:]
 

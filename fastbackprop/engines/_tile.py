@@ -1,0 +1,213 @@
+"""The register tile: R rows of C vectors, a Numba value that LLVM keeps in registers.
+
+Inside a kernel a tile is made, updated and stored; it has no address. The vocabulary:
+
+    acc = load(array, offset, stride, R, C)     R x C vectors; stride 0 repeats one row
+    acc = outer_along(acc, ...)                 += the sum of N outer products, factors' depth
+                                                contiguous (a row of S is walked along)
+    acc = outer_across(acc, ...)                += one outer product, factor's rows contiguous
+    store(acc, array, offset, stride)
+    transpose(source, ...)                      one V x V block, in registers
+
+Offsets and strides count elements of flat arrays; a vector has V = lanes(dtype) of them. Loads and
+stores are not checked against bounds.
+"""
+
+import os
+from typing import Any
+
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+_ELEMENT = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
+_INDEX = ir.IntType(64)
+_LANE = ir.IntType(32)
+
+
+def widest_vector() -> int:
+    """Bytes of this processor's widest vectors, or FASTBACKPROP_VECTOR_BYTES, for tests."""
+    chosen = os.environ.get("FASTBACKPROP_VECTOR_BYTES")
+    if chosen:
+        return int(chosen)
+    try:
+        features = binding.get_host_cpu_features()
+    except RuntimeError:  # LLVM knows no features of this processor
+        features = {}
+    return 64 if features.get("avx512f") else 32 if features.get("avx2") else 16
+
+
+VECTOR_BYTES = widest_vector()
+
+
+class TileType(types.Type):
+    """R x C vectors of a dtype."""
+
+    def __init__(self, dtype: Any, R: int, C: int) -> None:
+        self.dtype, self.R, self.C = dtype, R, C
+        super().__init__(name=f"Tile({dtype}, {R}, {C})")
+
+
+@register_model(TileType)
+class _TileModel(models.PrimitiveModel):
+    def __init__(self, manager, tile):
+        super().__init__(manager, tile, ir.ArrayType(_vector(tile.dtype), tile.R * tile.C))
+
+
+def _vector(dtype: Any) -> ir.VectorType:
+    return ir.VectorType(_ELEMENT[dtype], VECTOR_BYTES * 8 // dtype.bitwidth)
+
+
+def _pointer(context, builder, array_type, array, offset):
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [offset])
+
+
+def _load_vector(builder, pointer, c, dtype):
+    """Vector number c from here on."""
+    vector = _vector(dtype)
+    place = builder.gep(pointer, [ir.Constant(_INDEX, c * vector.count)])
+    value = builder.load(builder.bitcast(place, vector.as_pointer()))
+    value.align = dtype.bitwidth // 8
+    return value
+
+
+def _store_vector(builder, value, pointer, c, dtype):
+    place = builder.gep(pointer, [ir.Constant(_INDEX, c * value.type.count)])
+    store = builder.store(value, builder.bitcast(place, value.type.as_pointer()))
+    store.align = dtype.bitwidth // 8
+
+
+def _broadcast(builder, pointer, n, dtype):
+    """Element number n from here on, in every lane."""
+    vector = _vector(dtype)
+    value = builder.load(builder.gep(pointer, [ir.Constant(_INDEX, n)]))
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(_LANE, 0))
+    lanes = ir.Constant(ir.VectorType(_LANE, vector.count), [0] * vector.count)
+    return builder.shuffle_vector(first, undefined, lanes)
+
+
+def _multiply_add(builder, dtype):
+    vector = _vector(dtype)
+    name = f"llvm.fmuladd.v{vector.count}f{dtype.bitwidth}"
+    function_type = ir.FunctionType(vector, [vector] * 3)
+    function = cgutils.get_or_insert_function(builder.module, function_type, name)
+    return lambda x, y, z: builder.call(function, [x, y, z])
+
+
+def _add_outer(builder, tile, acc, scalars, w):
+    """acc[r, c] += scalars[r] * w[c]: a (pointer, place) for each row, a pointer to C vectors."""
+    multiply_add = _multiply_add(builder, tile.dtype)
+    vectors = [_load_vector(builder, w, c, tile.dtype) for c in range(tile.C)]
+    for r, (pointer, place) in enumerate(scalars):
+        factor = _broadcast(builder, pointer, place, tile.dtype)
+        for c in range(tile.C):
+            i = r * tile.C + c
+            value = multiply_add(factor, vectors[c], builder.extract_value(acc, i))
+            acc = builder.insert_value(acc, value, i)
+    return acc
+
+
+@intrinsic(prefer_literal=True)
+def load(typingctx, array, offset, stride, R, C):
+    """R rows of C vectors from array[offset + r stride]."""
+    tile = TileType(array.dtype, R.literal_value, C.literal_value)
+
+    def generate(context, builder, signature, args):
+        acc = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        row = _pointer(context, builder, array, args[0], args[1])
+        for r in range(tile.R):
+            for c in range(tile.C):
+                value = _load_vector(builder, row, c, tile.dtype)
+                acc = builder.insert_value(acc, value, r * tile.C + c)
+            row = builder.gep(row, [args[2]])
+        return acc
+
+    return tile(array, types.intp, types.intp, R, C), generate
+
+
+@intrinsic
+def store(typingctx, tile, array, offset, stride):
+    """The rows to array[offset + r stride]."""
+
+    def generate(context, builder, signature, args):
+        row = _pointer(context, builder, array, args[1], args[2])
+        for r in range(tile.R):
+            for c in range(tile.C):
+                value = builder.extract_value(args[0], r * tile.C + c)
+                _store_vector(builder, value, row, c, tile.dtype)
+            row = builder.gep(row, [args[3]])
+        return context.get_dummy_value()
+
+    return types.void(tile, array, types.intp, types.intp), generate
+
+
+@intrinsic(prefer_literal=True)
+def outer_along(typingctx, tile, S, s, s_stride, W, w, w_stride, N):
+    """acc[r, c] += sum_{t<N} S[s + r s_stride + t] W[w + t w_stride + c V].
+
+    N at once: addresses within a row are then constants. Sums of one processor cycle each leave no
+    cycles for computing addresses.
+    """
+
+    def generate(context, builder, signature, args):
+        acc = args[0]
+        rows = [_pointer(context, builder, S, args[1], args[2])]
+        for _ in range(1, tile.R):
+            rows.append(builder.gep(rows[-1], [args[3]]))
+        w_row = _pointer(context, builder, W, args[4], args[5])
+        for t in range(N.literal_value):
+            acc = _add_outer(builder, tile, acc, [(row, t) for row in rows], w_row)
+            w_row = builder.gep(w_row, [args[6]])
+        return acc
+
+    return tile(tile, S, types.intp, types.intp, W, types.intp, types.intp, N), generate
+
+
+@intrinsic
+def outer_across(typingctx, tile, S, s, W, w):
+    """acc[r, c] += S[s + r] W[w + c V]."""
+
+    def generate(context, builder, signature, args):
+        column = _pointer(context, builder, S, args[1], args[2])
+        w_row = _pointer(context, builder, W, args[3], args[4])
+        return _add_outer(builder, tile, args[0], [(column, r) for r in range(tile.R)], w_row)
+
+    return tile(tile, S, types.intp, W, types.intp), generate
+
+
+@intrinsic
+def transpose_block(typingctx, S, s, s_stride, D, d, d_stride):
+    """D[d + c d_stride + r] = S[s + r s_stride + c] for r, c < V: log2(V) stages of shuffles."""
+    dtype = S.dtype
+
+    def generate(context, builder, signature, args):
+        V = _vector(dtype).count
+        pointer = _pointer(context, builder, S, args[0], args[1])
+        rows = []
+        for _ in range(V):
+            rows.append(_load_vector(builder, pointer, 0, dtype))
+            pointer = builder.gep(pointer, [args[2]])
+        half = V // 2
+        while half:  # exchange the off-diagonal quarters of every 2 half x 2 half block
+            for r in (r for r in range(V) if not r & half):
+                upper, lower = rows[r], rows[r + half]
+                first = [lane if not lane & half else V + lane - half for lane in range(V)]
+                second = [lane + half if not lane & half else V + lane for lane in range(V)]
+                rows[r] = _shuffle(builder, upper, lower, first)
+                rows[r + half] = _shuffle(builder, upper, lower, second)
+            half //= 2
+        pointer = _pointer(context, builder, D, args[3], args[4])
+        for row in rows:
+            _store_vector(builder, row, pointer, 0, dtype)
+            pointer = builder.gep(pointer, [args[5]])
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(S, index, index, D, index, index), generate
+
+
+def _shuffle(builder, x, y, lanes):
+    return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_LANE, len(lanes)), lanes))
