@@ -1,10 +1,11 @@
-"""The samples of a call as engines see them, and the few kernels that read them."""
+"""The samples of a call as engines see them, and what compiled engines do with them alike."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from fastbackprop.engines._compile import inlined
+from fastbackprop.optimizers import step
 
 # Places in the array of sums, float64: over the call or epoch so far, and of the minibatch at work.
 COST, WEIGHT, MINIBATCH_COST = range(3)
@@ -39,9 +40,23 @@ def weight(samples, i):
 
 
 @inlined
-def total_weight(samples, order, first, last):
-    """The sum of s_i over a minibatch, order[first:last]."""
-    total = 0.0
+def minibatch(samples, order, batch_size, place):
+    """(first, last, sum of s_i) of the minibatch order[first:last] that the place lies in."""
+    first = place // batch_size * batch_size
+    last = min(first + batch_size, order.shape[0])
+    sum_of_weights = 0.0
     for i in range(first, last):
-        total += weight(samples, order[i])
-    return total
+        sum_of_weights += weight(samples, order[i])
+    return first, last, sum_of_weights
+
+
+@inlined
+def end_minibatch(theta, update, sums, sum_of_weights):
+    """Take the step, if any sample has a weight; False, and no step, if the cost is not finite."""
+    finite = np.isfinite(sums[MINIBATCH_COST])
+    if finite:
+        sums[COST] += sums[MINIBATCH_COST]
+        sums[WEIGHT] += sum_of_weights
+        if sum_of_weights > 0:
+            step(theta, update)
+    return finite

@@ -17,12 +17,12 @@ from fastbackprop.engines._samples import (
     MINIBATCH_COST,
     WEIGHT,
     Samples,
+    end_minibatch,
+    minibatch,
     target,
-    total_weight,
     weight,
 )
 from fastbackprop.layout import Model
-from fastbackprop.optimizers import step
 
 # --- the equations -------------------------------------------------------------------------------
 
@@ -248,24 +248,16 @@ def train(model, theta, samples, order, batch_size, update, sums, work, start, s
     """Minibatch steps over order[start:stop]; a minibatch may be spread over several calls."""
     place = start
     while place < stop:
-        first = place // batch_size * batch_size
-        last = min(first + batch_size, order.shape[0])
-        end = min(last, stop)
-        sum_of_weights = total_weight(samples, order, first, last)
-        total = sum_of_weights if sum_of_weights > 0 else 1.0
+        first, last, sum_of_weights = minibatch(samples, order, batch_size, place)
+        end, total = min(last, stop), sum_of_weights if sum_of_weights > 0 else 1.0
         if place == first:
             update.g[:] = 0
             sums[MINIBATCH_COST] = 0
         for i in order[place:end]:
             cost = forward_and_back(model, theta, samples, i, total, update.g, work)
             sums[MINIBATCH_COST] += cost
-        if end == last:
-            if not np.isfinite(sums[MINIBATCH_COST]):
-                return first
-            sums[COST] += sums[MINIBATCH_COST]
-            sums[WEIGHT] += sum_of_weights
-            if sum_of_weights > 0:
-                step(theta, update)
+        if end == last and not end_minibatch(theta, update, sums, sum_of_weights):
+            return first
         place = end
     return stop
 

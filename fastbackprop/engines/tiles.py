@@ -4,7 +4,7 @@ Letters are those of the derivation. The three sums, over j in (0), over k in (2
 samples i in (3), are one kind of product, a sum of outer products, with other things on the rows
 and on the vector lanes:
 
-    (0)  Z[i, k]   += A[i, j] W[j, k]       rows i, lanes k
+    (0)  Z[i, k]   += A[i, j] W[j, k]          rows i, lanes k
     (2)  P^T[j, i] += W[j, k] Delta^T[k, i]    rows j, lanes i: Delta transposed, never W
     (3)  G[j, k]   += A[i, j] Delta[i, k]      rows j, lanes k
 
@@ -23,8 +23,9 @@ from fastbackprop.engines._samples import (
     MINIBATCH_COST,
     WEIGHT,
     Samples,
+    end_minibatch,
+    minibatch,
     target,
-    total_weight,
     weight,
 )
 from fastbackprop.engines._tile import (
@@ -37,7 +38,6 @@ from fastbackprop.engines._tile import (
 )
 from fastbackprop.engines.loops import output_error
 from fastbackprop.layout import Model, aligned_zeros
-from fastbackprop.optimizers import step
 
 ROWS = 128  # samples of a row tile, at most
 ROW = 4  # rows of every product come in fours
@@ -421,11 +421,8 @@ def train(model, theta, samples, order, batch_size, update, sums, work, start, s
     """Minibatch steps over order[start:stop]; a minibatch may be spread over several calls."""
     place = start
     while place < stop:
-        first = place // batch_size * batch_size
-        last = min(first + batch_size, order.shape[0])
-        end = min(last, stop)
-        sum_of_weights = total_weight(samples, order, first, last)
-        total = sum_of_weights if sum_of_weights > 0 else 1.0
+        first, last, sum_of_weights = minibatch(samples, order, batch_size, place)
+        end, total = min(last, stop), sum_of_weights if sum_of_weights > 0 else 1.0
         if place == first:
             sums[MINIBATCH_COST] = 0
         for tile in range(place, end, ROWS):
@@ -433,13 +430,8 @@ def train(model, theta, samples, order, batch_size, update, sums, work, start, s
             sums[MINIBATCH_COST] += forward_and_back(
                 model, theta, samples, order, tile, n, total, update.g, fresh, work
             )
-        if end == last:
-            if not np.isfinite(sums[MINIBATCH_COST]):
-                return first
-            sums[COST] += sums[MINIBATCH_COST]
-            sums[WEIGHT] += sum_of_weights
-            if sum_of_weights > 0:
-                step(theta, update)
+        if end == last and not end_minibatch(theta, update, sums, sum_of_weights):
+            return first
         place = end
     return stop
 
