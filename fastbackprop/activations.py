@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.engines._compile import formula, kernel
-from fastbackprop.engines._math import erf, exp, expm1, log1p, scalar, tanh, where
+from fastbackprop.engines._math import erf, exp, expm1, log1p, plus, scalar, sigmoid, tanh, where
+
+# No `reassoc`: what is rounded in formulas must not be rearranged.
+EXACT = frozenset({"contract", "nsz"})
 
 (IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SOFTPLUS, GELU, SILU, SOFTMAX) = range(10)
 
@@ -26,13 +29,6 @@ def identity(z):
 @formula
 def identity_derivative(z, a):
     return scalar(z)(1)
-
-
-@formula
-def sigmoid(z):
-    T = scalar(z)
-    e = exp(-abs(z))  # at most 1: no overflow on either side
-    return where(z >= T(0), T(1), e) / (T(1) + e)
 
 
 @formula
@@ -132,7 +128,7 @@ def softmax_pull_back(G: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray
     return A * (G - (G * A).sum(axis=1, keepdims=True))
 
 
-@kernel
+@kernel(fastmath=EXACT)
 def softmax_row(z, a):
     m = z[0]
     for k in range(z.shape[0]):
@@ -140,7 +136,7 @@ def softmax_row(z, a):
     total = a.dtype.type(0)
     for k in range(z.shape[0]):
         a[k] = exp(z[k] - m)
-        total += a[k]
+        total = plus(total, a[k])
     for k in range(z.shape[0]):
         a[k] /= total
 
@@ -211,9 +207,6 @@ BY_CODE = {activation.code: activation for activation in ACTIVATIONS.values()}
 # One `if` chain, outside the loop, so one compilation serves every network. The chains are written
 # out: composed from the registry they took 4.9 s to compile where these take 1.2 s, and the loops
 # inside were no longer vectorised (Numba 0.68).
-
-# No `reassoc`: the rounding of an elementary function must not be rearranged.
-EXACT = frozenset({"contract", "nsz"})
 
 
 @kernel(fastmath=EXACT)

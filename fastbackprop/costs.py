@@ -14,7 +14,7 @@ import numpy as np
 
 from fastbackprop.activations import EXACT, Activation
 from fastbackprop.engines._compile import formula, kernel
-from fastbackprop.engines._math import exp, log1p, scalar
+from fastbackprop.engines._math import exp, log, log1p, plus, scalar
 
 SQUARED_ERROR = 0
 FUSED = 64  # codes from here on give dC/dz^L, the others dC/da^L
@@ -60,11 +60,11 @@ def softmax_cross_entropy_row(z, y):
         m = max(m, z[k])
     total = z.dtype.type(0)
     for k in range(z.shape[0]):
-        total += exp(z[k] - m)
-    log_total = np.log(total)
+        total = plus(total, exp(z[k] - m))
+    log_total = log(total)
     C = z.dtype.type(0)
     for k in range(z.shape[0]):
-        C += y[k] * ((m - z[k]) + log_total)
+        C = plus(C, y[k] * ((m - z[k]) + log_total))
     return C
 
 
@@ -153,10 +153,10 @@ def cost_of_sample(code, z, a, y):
     C = a.dtype.type(0)
     if code == SQUARED_ERROR:
         for k in range(a.shape[0]):
-            C += squared_error(z[k], a[k], y[k])
+            C = plus(C, squared_error(z[k], a[k], y[k]))
     elif code == SIGMOID_CROSS_ENTROPY:
         for k in range(a.shape[0]):
-            C += sigmoid_cross_entropy(z[k], a[k], y[k])
+            C = plus(C, sigmoid_cross_entropy(z[k], a[k], y[k]))
     elif code == SOFTMAX_CROSS_ENTROPY:
         C = softmax_cross_entropy_row(z, y)
     return C

@@ -1,8 +1,7 @@
 """Elementary functions that mean the same in a kernel (scalars) and in Python (arrays).
 
-In Python each is NumPy's; in compiled code it is what the function marked `overload` returns.
-`formula`s are written with these, so one text serves both, and compiled code can get faster ones
-without any formula changing.
+In Python each is NumPy's; in compiled code it is what the function marked `overload` returns, or
+the recipe that `compiled` names. `formula`s are written with these, so one text serves both.
 """
 
 import math
@@ -11,7 +10,9 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
+from fastbackprop.engines import _vector_math
 from fastbackprop.engines._compile import kernel
+from fastbackprop.engines._vector_math import compiled
 
 
 def scalar(x: Any) -> Any:
@@ -38,46 +39,53 @@ def _(condition, x, y):
     return lambda condition, x, y: x if condition else y
 
 
+@compiled(_vector_math.plus)
+def plus(total: Any, x: Any) -> Any:
+    """Total + x, in a sum whose order does not matter, so that it is split over vector lanes.
+
+    A kernel's `reassoc` would allow that too, but for the additions within x as well.
+    """
+    return total + x
+
+
+@compiled(_vector_math.exp)
 def exp(x: Any) -> Any:
     """e^x."""
     return np.exp(x)
 
 
-@overload(exp)
-def _(x):
-    return lambda x: math.exp(x)
-
-
+@compiled(_vector_math.expm1)
 def expm1(x: Any) -> Any:
     """e^x - 1, accurate near 0."""
     return np.expm1(x)
 
 
-@overload(expm1)
-def _(x):
-    return lambda x: math.expm1(x)
+@compiled(_vector_math.log)
+def log(x: Any) -> Any:
+    """Natural logarithm."""
+    return np.log(x)
 
 
+@compiled(_vector_math.log1p)
 def log1p(x: Any) -> Any:
     """log(1 + x), accurate near 0."""
     return np.log1p(x)
 
 
-@overload(log1p)
-def _(x):
-    return lambda x: math.log1p(x)
+@compiled(_vector_math.sigmoid)
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + e^-x)."""
+    e = np.exp(-np.abs(x))  # at most 1: no overflow on either side
+    return np.where(x >= 0, x.dtype.type(1), e) / (1 + e)
 
 
+@compiled(_vector_math.tanh)
 def tanh(x: Any) -> Any:
     """Hyperbolic tangent."""
     return np.tanh(x)
 
 
-@overload(tanh)
-def _(x):
-    return lambda x: math.tanh(x)
-
-
+@compiled(_vector_math.erf)
 def erf(x: Any) -> Any:
     """Error function, 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x.
 
@@ -91,12 +99,7 @@ def erf(x: Any) -> Any:
     return result
 
 
-@overload(erf)
-def _(x):
-    return lambda x: math.erf(x)
-
-
 @kernel(cached=True)
 def _erf_of_each(x, result):
     for i in range(x.shape[0]):
-        result[i] = math.erf(x[i])
+        result[i] = erf(x[i])
