@@ -3,9 +3,8 @@
 LLVM's vectoriser takes a loop over them whole. Calls of the C library it leaves scalar, at 2.5 ns
 (exp) to 11 ns (tanh) an element.
 
-Arithmetic on a `Value` writes LLVM's instructions: nothing here is typed or inlined by Numba, which
-would cost every first fit seconds. The instructions carry a flag of their own, which Numba leaves
-alone, so the `reassoc` of a kernel around them cannot fold the rounding away.
+They are written in `Value`s, whose arithmetic is LLVM's instructions with their own flags: the
+`reassoc` of a kernel around them cannot fold the rounding away.
 
 NaN goes through every function, infinities and subnormals are right, and odd functions keep the
 sign of zero. "Error" is the largest measured, in units in the last place, of float32 and float64:
@@ -19,6 +18,8 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 from numba.extending import lower_builtin, type_callable
+
+from fastbackprop.engines._value import Value
 
 INFINITY = math.inf
 
@@ -83,92 +84,7 @@ FORMATS = {
 # fmt: on
 
 
-# --- a language of few words ---------------------------------------------------------------------
-
-
-class Value:
-    """A float or an integer of the compiled code; arithmetic on it writes that code."""
-
-    def __init__(self, builder: Any, format: Format, value: Any) -> None:
-        self.builder, self.format, self.value = builder, format, value
-
-    def like(self, value: Any) -> "Value":
-        """An instruction's result, or a constant of this value's type."""
-        if isinstance(value, Value):
-            return value
-        if not isinstance(value, ir.Value):
-            value = ir.Constant(self.value.type, value)
-        return Value(self.builder, self.format, value)
-
-    def _binary(self, name, x, y):
-        x, y = self.like(x).value, self.like(y).value
-        if self.value.type == self.format.integer:
-            return self.like(getattr(self.builder, name)(x, y))
-        return self.like(getattr(self.builder, "f" + name)(x, y, flags=("contract",)))
-
-    def __add__(self, other):
-        return self._binary("add", self, other)
-
-    def __radd__(self, other):
-        return self._binary("add", other, self)
-
-    def __sub__(self, other):
-        return self._binary("sub", self, other)
-
-    def __rsub__(self, other):
-        return self._binary("sub", other, self)
-
-    def __mul__(self, other):
-        return self._binary("mul", self, other)
-
-    def __rmul__(self, other):
-        return self._binary("mul", other, self)
-
-    def __truediv__(self, other):
-        return self._binary("div", self, other)
-
-    def __rtruediv__(self, other):
-        return self._binary("div", other, self)
-
-    def __lshift__(self, bits):
-        return self._binary("shl", self, bits)
-
-    def __rshift__(self, bits):
-        return self._binary("ashr", self, bits)
-
-    def __and__(self, other):
-        return self._binary("and_", self, other)
-
-    def __or__(self, other):
-        return self._binary("or_", self, other)
-
-    def compare(self, relation: str, other: Any) -> Any:
-        """The condition self < other and so on; false where either is NaN."""
-        integer = self.value.type == self.format.integer
-        compare = self.builder.icmp_signed if integer else self.builder.fcmp_ordered
-        return compare(relation, self.value, self.like(other).value)
-
-    def where(self, condition: Any, other: Any) -> "Value":
-        """This value where the condition holds, else the other."""
-        return self.like(self.builder.select(condition, self.value, self.like(other).value))
-
-    def at_most(self, bound: Any) -> "Value":
-        """The smaller of the two; NaN stays."""
-        return self.like(bound).where(self.compare(">", bound), self)
-
-    def at_least(self, bound: Any) -> "Value":
-        """The larger of the two; NaN stays."""
-        return self.like(bound).where(self.compare("<", bound), self)
-
-    @property
-    def bits(self) -> "Value":
-        """The float's bits as an integer."""
-        return self.like(self.builder.bitcast(self.value, self.format.integer))
-
-    @property
-    def as_float(self) -> "Value":
-        """The float that has this integer's bits."""
-        return self.like(self.builder.bitcast(self.value, self.format.real))
+# --- parts of them -------------------------------------------------------------------------------
 
 
 def absolute(x: Value) -> Value:
