@@ -116,7 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--quick",
         action="store_true",
-        help="few shapes, few rounds, no torch.compile: half a minute instead of some minutes",
+        help="few shapes, few rounds, no torch.compile: about a minute",
     )
     add("--json", metavar="FILE", help="also write the figures to this file")
     add("--plot", metavar="FILE", help="also draw the time of a step over its operations")

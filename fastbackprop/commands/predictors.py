@@ -36,7 +36,7 @@ class Engine(Predictor):
 
     def __init__(self, work: Work, engine: str, reuse: bool = False):
         self._network, self._X, self._steps = make_network(work, engine), work.data[0], work.steps
-        self._options: dict[str, Any] = thread_options(work, engine)
+        self._options = thread_options(work, engine)
         if reuse:
             self._options["out"] = np.empty((work.batch_size, work.sizes[-1]), work.dtype)
 
@@ -105,9 +105,9 @@ class Onnx(Predictor):
     @staticmethod
     def _graph(onnx, work: Work) -> bytes:
         make, sigma, n_layers = onnx.helper, work.activation.capitalize(), len(work.layers)
-        nodes, constants = [], []
+        constant, nodes, constants = onnx.numpy_helper.from_array, [], []
         for l, (W, b) in enumerate(work.layers, 1):
-            constants += [onnx.numpy_helper.from_array(p, f"{n}{l}") for p, n in ((W, "W"), (b, "b"))]
+            constants += [constant(W, f"W{l}"), constant(b, f"b{l}")]
             nodes += [
                 make.make_node("Gemm", [f"a{l - 1}", f"W{l}", f"b{l}"], [f"z{l}"]),
                 make.make_node("Softmax" if l == n_layers else sigma, [f"z{l}"], [f"a{l}"]),

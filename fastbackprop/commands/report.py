@@ -22,6 +22,7 @@ from fastbackprop.engines._tile import widest_vector
 
 WIDTH = 100
 LABEL, CELL = 32, 34
+BUSY = 0.95
 
 
 @dataclass
@@ -33,7 +34,9 @@ class Result:
     seconds: float = float("inf")  # of a step
     peak_gflops: float = 0.0
     difference: float = 0.0
+    other_formula: bool = False  # known to be slightly different
     ratio: float = 1.0  # seconds, over those of OURS
+    busy: float = 1.0  # share of the time that the processor worked on this and nothing else
     reason: str = ""
 
     @property
@@ -43,6 +46,11 @@ class Result:
     @property
     def share(self) -> float:
         return self.gflops / self.peak_gflops
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other processes took the processor: only one thread has to be always at work."""
+        return not self.reason and self.work.threads == 1 and self.busy < BUSY
 
     @property
     def cell(self) -> str:
@@ -71,6 +79,7 @@ class Result:
             "peak_share": self.share if done else None,
             "ratio": self.ratio if done else None,
             "difference": self.difference if done else None,
+            "busy": self.busy if done else None,
             "reason": self.reason or None,
         }
 
@@ -180,16 +189,34 @@ def print_ratios(results: list[Result], dtypes: list[str]) -> None:
 
 
 def print_differences(results: list[Result]) -> None:
-    worst: dict[tuple[str, str], float] = {}
-    for result in results:
-        if not result.reason:
-            key = result.work.task, result.work.dtype
-            worst[key] = max(worst.get(key, 0.0), result.difference)
-    texts = {"train": "trained weights differ by {} of their change", "predict": "predictions by {}"}
-    parts = []
-    for task, text in texts.items():
-        figures = [f"{value:.0e} ({dtype})" for (t, dtype), value in worst.items() if t == task]
-        if figures:
-            parts.append(text.format(", ".join(figures)))
+    """Largest differences from what OURS computed."""
+    groups = {
+        "trained weights differ by {} of their change": lambda r: r.work.trains,
+        "scikit-learn's Adam, with epsilon in another place, by {}": lambda r: r.other_formula,
+        "predictions differ by {}": lambda r: not r.work.trains,
+    }
+    parts, left = [], [result for result in results if not result.reason]
+    for text, belongs in groups.items():
+        worst: dict[str, float] = {}
+        for result in left:
+            if belongs(result) and (result.other_formula == ("Adam" in text)):
+                dtype = result.work.dtype
+                worst[dtype] = max(worst.get(dtype, 0.0), result.difference)
+        if worst:
+            figures = ", ".join(f"{value:.0e} ({dtype})" for dtype, value in worst.items())
+            parts.append(text.format(figures))
     if parts:
-        print("\n" + textwrap.fill(f"Same work: {'; '.join(parts)}, at most.", WIDTH))
+        print("\n" + textwrap.fill(f"Same work, at most: {'; '.join(parts)}.", WIDTH))
+
+
+def print_disturbances(results: list[Result]) -> None:
+    """Short runs fit between the turns of another process and long ones do not: ratios are off."""
+    disturbed = sum(result.disturbed for result in results)
+    if disturbed:
+        done = sum(not result.reason for result in results)
+        text = (
+            f"Not to be relied on: in {disturbed} of {done} figures even the best round shared the "
+            f"processor with other processes, which favours systems with short runs. Repeat it "
+            f"on an idle machine."
+        )
+        print("\n" + textwrap.fill(text, WIDTH))

@@ -36,12 +36,12 @@ PEERS = (
 
 def systems(task: str, quick: bool = False) -> dict[str, Callable[[Work], System]]:
     """Label -> a function that makes the system for a `Work` of this task; ours come first."""
-    engine = peers.Engine if task == "train" else predictors.Engine
+    engine: Callable[..., System] = peers.Engine if task == "train" else predictors.Engine
     found: dict[str, Callable[[Work], System]] = {
         f"fastbackprop {name}": partial(engine, engine=name) for name in ENGINES
     }
     if task == "predict":
-        reuse = partial(predictors.Engine, engine=ENGINES[0], reuse=True)
+        reuse: Callable[[Work], System] = partial(predictors.Engine, engine=ENGINES[0], reuse=True)
         found = {OURS: found.pop(OURS), f"{OURS}, out=": reuse} | found
     chosen = [peer for peer in PEERS if peer.task == task and not (quick and peer.slow_to_start)]
     return found | {peer.label: peer.system for peer in chosen}

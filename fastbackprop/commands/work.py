@@ -68,7 +68,7 @@ class Work:
         """X, shape (n_samples, n_0), and integer labels, shape (n_samples,)."""
         rng = np.random.default_rng(0)
         n_samples = self.batch_size * (self.steps if self.trains else 1)
-        X = rng.standard_normal((n_samples, self.sizes[0]), dtype=self.dtype)
+        X = rng.standard_normal((n_samples, self.sizes[0])).astype(self.dtype)
         return X, rng.integers(0, self.sizes[-1], n_samples)
 
     @cached_property
@@ -80,7 +80,10 @@ class Work:
 
 
 class System(Protocol):
-    """What `compare` times."""
+    """What `compare` times.
+
+    A `tolerance` of its own is for one whose formula is known to be slightly different.
+    """
 
     def __init__(self, work: Work): ...
 
