@@ -97,7 +97,7 @@ def compare(figures: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     peak = figures["peak_gflops"][dtype] * 1e3  # operations in a microsecond
     ax.plot(x, x / peak, color="0.45", linewidth=0.8, linestyle=(0, (4, 3)), label="peak", zorder=1)
     ends.append(("measured peak", x[0] / peak, "0.45", False))
-    _label_left_ends(ax, x[0], ends)
+    _label_left_ends(ax, x, ends)
 
     threads = figures["threads"]
     several = "one thread" if threads == 1 else f"{threads} threads"
@@ -113,7 +113,7 @@ def compare(figures: Mapping[str, Any], ax: Axes | None = None) -> Axes:
 
 
 def _label_left_ends(
-    ax: Axes, left: float, ends: Iterable[tuple[str, float, str, bool]], apart: float = 1.75
+    ax: Axes, x: np.ndarray, ends: Iterable[tuple[str, float, str, bool]], apart: float = 1.75
 ) -> None:
     """Name each line beside its first point, names at least a factor `apart` from each other."""
     ends = sorted(ends, key=lambda end: end[1])
@@ -122,6 +122,7 @@ def _label_left_ends(
     steps = np.log(apart) * np.arange(len(ends))
     up = np.maximum.accumulate(heights - steps) + steps
     down = np.minimum.accumulate((heights - steps)[::-1])[::-1] + steps
+    left, right = x[0], x[-1]
     for (name, y, color, bold), height in zip(ends, np.exp((up + down) / 2), strict=True):
         ax.plot([left / 1.9, left / 1.1], [height, y], color=color, linewidth=0.8)
         ax.annotate(
@@ -133,9 +134,12 @@ def _label_left_ends(
             color=color if bold else "0.2",
             fontweight="bold" if bold else "normal",
         )
-    ax.set_xlim(left=left / 400)
-    ax.set_xticks([tick for tick in 10.0 ** np.arange(0, 16) if tick >= left / 10])
+    decades = max(np.log10(right / left), 1.0)
+    ticks = 10.0 ** np.arange(16)
+    ax.set_xticks([tick for tick in ticks if left / 2 <= tick <= right * 2])
+    ax.set_xlim(left / 10 ** (0.58 * decades), right * 10 ** (0.05 * decades))
     ax.xaxis.set_major_formatter(_operations)
+    ax.tick_params(labelsize=9)
     ax.yaxis.set_major_formatter("{x:,g}")
     ax.minorticks_off()
 
