@@ -140,7 +140,7 @@ def _label_left_ends(
     ax.set_xlim(left / 10 ** (0.58 * decades), right * 10 ** (0.05 * decades))
     ax.xaxis.set_major_formatter(_operations)
     ax.tick_params(labelsize=9)
-    ax.yaxis.set_major_formatter("{x:,g}")
+    ax.yaxis.set_major_formatter(lambda y, position: f"{y:,.0f}" if y >= 1 else f"{y:g}")
     ax.minorticks_off()
 
 
