@@ -49,6 +49,15 @@ class Epoch(Network):
         )
 
 
+class FullBatchEpoch(Epoch):
+    """One step, on all samples."""
+
+    def setup(self, engine, shape, dtype):
+        Network.setup(self, engine, shape, dtype)
+        self.batch_size = None
+        self.time_epoch(engine, shape, dtype)
+
+
 class Prediction(Network):
     def setup(self, *parameters):
         super().setup(*parameters)
@@ -56,3 +65,10 @@ class Prediction(Network):
 
     def time_prediction(self, engine, shape, dtype):
         self.network.predict(self.X)
+
+
+class PredictionOfOneRow(Prediction):
+    def setup(self, *parameters):
+        Network.setup(self, *parameters)
+        self.X = self.X[:1]
+        self.time_prediction(*parameters)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numba
@@ -14,8 +15,19 @@ import pytest
 
 import fastbackprop as fb
 from fastbackprop import plot
-from fastbackprop.__main__ import main
-from fastbackprop.commands import UsageError, compare, demo, peak, peers, race, require
+from fastbackprop.__main__ import main, make_parser
+from fastbackprop.commands import (
+    UsageError,
+    compare,
+    demo,
+    peak,
+    peers,
+    race,
+    report,
+    require,
+    systems,
+    work,
+)
 from fastbackprop.engines import ENGINES
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -84,9 +96,9 @@ def test_demo_reports_and_draws(short_demo, tmp_path, capsys):
     path = tmp_path / "curve.png"
     assert main(["demo", "--output", str(path)]) == 0
     assert path.read_bytes().startswith(PNG)
-    report = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for word in ("epoch  1 of 1", "Held-out accuracy", "Gradient check", str(path), *ENGINES):
-        assert word in report
+        assert word in printed
 
 
 def test_demo_draws_elsewhere_where_it_cannot_write(short_demo, tmp_path, monkeypatch, capsys):
@@ -128,7 +140,12 @@ def test_shapes():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--threads", "100000"], ["--json", "no/such/folder/figures.json"]],
+    [
+        ["--threads", "100000"],
+        ["--json", "no/such/folder/figures.json"],
+        ["--plot", "no/such/folder/plot.png"],
+        ["--plot", "plot.of_no_kind"],
+    ],
 )
 def test_compare_says_what_it_cannot_do(arguments, capsys):
     assert main(["compare", *arguments]) == 2
@@ -153,17 +170,23 @@ def test_processors_are_pinned_where_the_system_can(monkeypatch):
 @pytest.mark.compiled
 def test_compare_runs_every_system_on_the_same_work(tmp_path):
     path = tmp_path / "figures.json"
-    done = run("compare", "--shapes", "3-4-3:4", "4-3:2", "--quick", "--json", str(path))
+    shapes = ["--shapes", "3-4-3:4", "4-3:2"]
+    drawn = [] if not importlib.util.find_spec("matplotlib") else ["--plot", f"{tmp_path}/plot.png"]
+    done = run("compare", *shapes, "--quick", "--json", str(path), *drawn)
     assert done.returncode == 0, done.stderr
-    *table, figures = done.stdout.splitlines()
-    assert max(map(len, table)) <= 100
-    assert figures == f"Figures: {path}"
-    report = json.loads(path.read_text())
-    assert report["threads"] == 1 and report["processor"]
-    assert set(report["peak_gflops"]) == {"float32", "float64"}
-    results = report["results"]
-    packages = {"PyTorch": "torch", "scikit-learn": "sklearn", "JAX": "jax"}
-    assert len(results) == 2 * 2 * (len(ENGINES) + len(packages))
+    lines = done.stdout.splitlines()
+    assert f"Figures: {path}" in lines
+    if drawn:
+        assert (tmp_path / "plot.png").read_bytes().startswith(PNG)
+    assert max(len(line) for line in lines if str(tmp_path) not in line) <= 100
+    assert f"Time over that of {systems.OURS}" in done.stdout
+    written = json.loads(path.read_text())
+    assert written["threads"] == 1 and written["processor"]
+    assert set(written["peak_gflops"]) == {"float32", "float64"}
+    results = written["results"]
+    names = [name for task in ("train", "predict") for name in systems.systems(task, quick=True)]
+    assert len(results) == 2 * 2 * len(names)
+    packages = {"PyTorch": "torch", "scikit-learn": "sklearn", "JAX": "jax", "ONNX": "onnxruntime"}
     for result in results:
         package = packages.get(result["system"].split(" ")[0])
         if package and not importlib.util.find_spec(package):
@@ -171,22 +194,105 @@ def test_compare_runs_every_system_on_the_same_work(tmp_path):
             continue
         assert result["reason"] is None, result
         assert result["difference"] < (1e-4 if result["dtype"] == "float32" else 1e-12), result
-        seconds = result["flops_per_step"] / result["gflops"] / 1e9
-        assert seconds == pytest.approx(result["seconds_per_step"])
+        assert result["flops"] / result["gflops"] / 1e9 == pytest.approx(result["seconds"])
         assert 0 < result["gflops"] < result["peak_gflops"]
+        assert (result["optimizer"] is None) == (result["task"] == "predict")
+        assert result["ratio"] > 0 and (result["ratio"] == 1 or result["system"] != systems.OURS)
+
+
+def planned(*arguments):
+    return list(compare.works(make_parser().parse_args(["compare", *arguments])))
+
+
+def test_what_compare_measures():
+    default = planned()
+    functions = {(work["activation"], work["optimizer"]) for work in default}
+    assert {("relu", "sgd"), ("relu", "adam"), ("tanh", "adam"), ("gelu", "adam")} <= functions
+    assert [w["batch_size"] for w in default if w["task"] == "predict"] == [1, 10_000]
+    assert len(planned("--quick")) < len(default) / 2
+    chosen = planned("--activation", "gelu", "--optimizer", "adam", "--shapes", "4-3:10000")
+    assert [work["task"] for work in chosen] == ["train", "predict"]
+    for item in chosen:
+        assert item["sizes"] == (4, 3) and item["batch_size"] == 10_000
+        assert item["activation"] == "gelu" and item["optimizer"] == "adam"
+
+
+@pytest.mark.compiled
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("task", ["train", "predict"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("activation", work.ACTIVATIONS)
+def test_every_function_is_the_same_everywhere(activation, optimizer, task, dtype):
+    if task == "predict" and optimizer == "adam":
+        return
+    some = work.Work((5, 7, 3), 6, dtype, 4, 1, activation, optimizer, task)
+    makers = systems.systems(task, quick=True)
+    results = [report.Result(label, some) for label in makers]
+    race.prepare(some, results, makers)
+    reasons = {"", "not installed", "has no gelu", "has no gelu in float64"}
+    assert {result.reason for result in results} <= reasons
+    exact = [r for r in results if not r.reason and not r.other_formula]
+    assert len(exact) >= len(ENGINES)
+    for result in exact:
+        assert result.difference < (1e-4 if dtype == "float32" else 1e-12), result
+
+
+@pytest.mark.compiled
+@pytest.mark.filterwarnings("default")
+def test_torch_compile_trains_the_same():
+    pytest.importorskip("torch")
+    label = "PyTorch (torch.compile)"
+    makers = {name: systems.systems("train")[name] for name in (systems.OURS, label)}
+    some = work.Work((3, 4, 3), 4, "float64", 3, optimizer="adam")
+    results = [report.Result(name, some) for name in makers]
+    race.prepare(some, results, makers)
+    assert results[1].reason in ("", "needs a C++ compiler")
+    assert results[1].difference < 1e-12
 
 
 def test_flops_count_both_directions():
-    work = peers.Work((5, 7, 3), batch_size=2, dtype="float32", steps=1)
+    some = work.Work((5, 7, 3), batch_size=2, dtype="float32", steps=1)
     forward, weight_gradient, hidden_error = 2 * (5 * 7 + 7 * 3), 2 * (5 * 7 + 7 * 3), 2 * 7 * 3
-    assert work.flops == 2 * (forward + weight_gradient + hidden_error)
+    assert some.flops == 2 * (forward + weight_gradient + hidden_error)
+    assert replace(some, task="predict").flops == 2 * forward
+
+
+def test_data_stay_small():
+    for sizes, batch_size in map(compare.parse_shape, (*compare.LADDER, "1024-1024:10000")):
+        some = work.Work(sizes, batch_size, "float32", 1)
+        steps = race.steps_in_a_run(some)
+        assert 3 <= steps <= 500
+        assert steps * batch_size * sizes[0] <= 4e7
+
+
+def result_of(system, seconds, **changes):
+    some = work.Work((4, 3), 2, "float32", 3)
+    values = {"seconds": seconds, "peak_gflops": 100.0, "ratio": seconds / 1e-6} | changes
+    return report.Result(system, some, **values)
+
+
+def test_ratios_are_summarised(capsys):
+    results = [result_of(systems.OURS, 1e-6), result_of("other", 2e-6), result_of("other", 8e-6)]
+    report.print_ratios([*results, result_of("gone", 1.0, reason="not installed")], ["float32"])
+    table = capsys.readouterr().out
+    (row,) = [line.split() for line in table.splitlines() if line.startswith("other")]
+    assert row == ["other", "4.00x", "2.00x", "2"]
+    assert "gone" not in table
+
+
+def test_figures_of_a_shared_processor_are_called_so(capsys):
+    report.print_disturbances([result_of("idle", 1e-6, busy=0.99)])
+    assert capsys.readouterr().out == ""
+    report.print_disturbances([result_of("idle", 1e-6), result_of("shared", 1e-6, busy=0.5)])
+    assert "Not to be relied on: in 1 of 2 figures" in capsys.readouterr().out
 
 
 @pytest.mark.compiled
 def test_a_system_that_fails_is_a_row_with_its_reason(capsys):
     class Same(peers.Engine):
-        def __init__(self, work):
-            super().__init__(work, ENGINES[0])
+        def __init__(self, some):
+            super().__init__(some, ENGINES[0])
 
     class Breaks(Same):
         def run(self):
@@ -206,19 +312,19 @@ def test_a_system_that_fails_is_a_row_with_its_reason(capsys):
             pass
 
     class Absent(Same):
-        def __init__(self, work):
-            raise peers.NOT_INSTALLED
+        def __init__(self, some):
+            raise work.NOT_INSTALLED
 
     makers = {c.__name__: c for c in (Same, Breaks, BreaksLater, Cheats, Absent)}
-    work = peers.Work((3, 4, 3), 4, "float64", 8)
-    results = race.race(work, peak.Peak("float64"), makers, rounds=3, seconds=0)
+    some = work.Work((3, 4, 3), 4, "float64", 8)
+    results = race.race(some, peak.Peak("float64"), makers, rounds=3, seconds=0)
     same, breaks, breaks_later, cheats, absent = results
-    assert same.reason == "" and same.seconds_per_step > 0
+    assert same.reason == "" and same.seconds > 0
     assert breaks.reason.startswith("RuntimeError: out of luck")
     assert breaks_later.reason == "RuntimeError: tired"
     assert cheats.reason == "trains differently, by 1e+00"
     assert absent.reason == "not installed"
-    race.print_block([results])
+    report.print_block([results])
     table = capsys.readouterr().out
     assert table.count("out of luck") >= 1 and "see below" in table
     assert max(map(len, table.splitlines())) <= 100
@@ -277,3 +383,25 @@ def test_history_plot_goes_where_it_is_told():
     training, validation = ax.lines
     np.testing.assert_array_equal(training.get_data(), ([1, 2, 3], history.cost))
     np.testing.assert_array_equal(validation.get_data(), ([1, 2, 3], history.validation_cost))
+
+
+def test_compare_plot_has_a_line_for_each_system():
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    results = [result_of(name, seconds) for name, seconds in (("a", 1e-6), ("b", 2e-6))]
+    results += [result_of("b", 1.0, reason="not installed")]
+    figures = {
+        "results": [result.to_dict() for result in results],
+        "peak_gflops": {"float32": 100.0},
+        "threads": 1,
+    }
+    ax = Figure().subplots()
+    assert plot.compare(figures, ax) is ax
+    lines = {line.get_label(): line for line in ax.lines}
+    flops = results[0].work.flops
+    np.testing.assert_allclose(lines["a"].get_xydata(), [[flops, 1.0]])
+    np.testing.assert_allclose(lines["b"].get_xydata(), [[flops, 2.0]])
+    np.testing.assert_allclose(lines["peak"].get_xydata(), [[flops, flops / 1e5]])
+    assert {text.get_text() for text in ax.texts} == {"a", "b", "measured peak"}
+    assert plot.compare(figures | {"results": []}, Figure().subplots()).lines[:] == []

@@ -1,7 +1,7 @@
 """The subcommands of `python -m fastbackprop`.
 
 `demo`, `compare` and `warmup` have `add_arguments(parser)` and `run(arguments)`, which returns an
-exit code; `race`, `peers` and `peak` are what `compare` is made of.
+exit code; the other modules are what `compare` is made of.
 """
 
 import importlib

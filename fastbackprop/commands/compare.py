@@ -1,8 +1,8 @@
-"""Time every engine, PyTorch, scikit-learn and JAX on the same training, beside the machine's peak.
+"""Time every engine, PyTorch, scikit-learn, JAX and ONNX Runtime, beside the machine's peak.
 
-Each does the same steps (relu hidden layers, softmax cross-entropy, plain SGD) from the same
-weights on the same data in the same order. They take turns, round after round, and the best round
-of each counts; compiling is not timed.
+All train the same networks from the same weights on the same data in the same order, and predict
+the same rows. They take turns, round after round, and the best round of each counts; compiling is
+not timed. Packages that are not installed are left out.
 """
 
 import argparse
@@ -12,22 +12,44 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numba
 
-from fastbackprop.commands import UsageError
+from fastbackprop.commands import UsageError, require
+from fastbackprop.commands.work import ACTIVATIONS, OPTIMIZERS
 
 LADDER = (
     "4-16-3:16",
     "16-64-64-4:32",
     "64-64-10:32",
+    "64-64-64-64:32",
     "784-30-10:10",
     "784-128-10:32",
+    "784-128-10:128",
+    "256-256-256-256:64",
+    "512-512-512-512:128",
     "784-512-512-10:128",
     "1024-1024-1024-1024:128",
+    "2048-2048-2048-1000:128",
 )
 QUICK = ("4-16-3:16", "64-64-10:32", "784-128-10:32")
+
+# Shape, activation, optimiser. The first is the benchmark of SimpleChains.jl: its whole data set.
+OTHERS = (
+    ("4-32-16-4:10000", "tanh", "adam"),
+    ("64-64-10:32", "relu", "adam"),
+    ("64-64-10:32", "tanh", "adam"),
+    ("64-64-10:32", "gelu", "adam"),
+    ("784-128-10:128", "relu", "adam"),
+    ("784-128-10:128", "tanh", "sgd"),
+    ("784-128-10:128", "gelu", "sgd"),
+)
+QUICK_OTHERS = (("64-64-10:32", "gelu", "adam"),)
+PREDICTIONS = ("64-64-10:1", "64-64-10:10000")
 
 # All are read once, when a library is loaded: hence the process of its own. NPROC is XLA's.
 THREAD_VARIABLES = (
@@ -38,6 +60,7 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMBA_NUM_THREADS",
     "NPROC",
+    "TORCHINDUCTOR_COMPILE_THREADS",
 )
 
 
@@ -60,6 +83,10 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def thread_count(text: str) -> int | str:
+    return text if text == "all" else positive(text)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
@@ -67,8 +94,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=parse_shape,
         metavar="SIZES:BATCH",
-        help=f"networks to train (default: {' '.join(LADDER)})",
+        help=f"train these networks, and predict BATCH rows (default: train {' '.join(LADDER)}, "
+        f"then some with other functions, and predict {' '.join(PREDICTIONS)})",
     )
+    add("--activation", choices=ACTIVATIONS, help="of the hidden layers (default: relu)")
+    add("--optimizer", choices=tuple(OPTIMIZERS), help="(default: sgd)")
     add(
         "--dtype",
         nargs="+",
@@ -76,9 +106,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=["float32", "float64"],
         help="(default: both)",
     )
-    add("--threads", type=positive, default=1, metavar="N", help="threads for each (default: 1)")
-    add("--quick", action="store_true", help="few shapes, few rounds: half a minute")
+    add(
+        "--threads",
+        type=thread_count,
+        default=1,
+        metavar="N",
+        help="threads for each, or all (default: 1)",
+    )
+    add(
+        "--quick",
+        action="store_true",
+        help="few shapes, few rounds, no torch.compile: about a minute",
+    )
     add("--json", metavar="FILE", help="also write the figures to this file")
+    add("--plot", metavar="FILE", help="also draw the time of a step over its operations")
+
+
+def works(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """What to measure, in the order of the table, as arguments of `Work`."""
+
+    def work(shape, activation="relu", optimizer="sgd", task="train"):
+        sizes, batch_size = parse_shape(shape) if isinstance(shape, str) else shape
+        return {
+            "sizes": sizes,
+            "batch_size": batch_size,
+            "activation": arguments.activation or activation,
+            "optimizer": arguments.optimizer or optimizer,
+            "task": task,
+        }
+
+    for shape in arguments.shapes or (QUICK if arguments.quick else LADDER):
+        yield work(shape)
+    if not (arguments.shapes or arguments.activation or arguments.optimizer):
+        for functions in QUICK_OTHERS if arguments.quick else OTHERS:
+            yield work(*functions)
+    for shape in arguments.shapes or PREDICTIONS:
+        yield work(shape, task="predict")
 
 
 def available_processors() -> list[int]:
@@ -113,36 +176,71 @@ def pinned(processors: list[int]):
         os.sched_setaffinity(0, before)
 
 
+def check_writable(option: str, path: str | None) -> None:
+    if path:
+        try:
+            open(path, "a").close()
+        except OSError as error:
+            raise UsageError(f"{option} {path}: {error.strerror}") from None
+
+
+def new_figure(path: str) -> Any:
+    """A figure that can be saved under this name, or a UsageError that says why not."""
+    missing = UsageError('--plot needs matplotlib: pip install "fastbackprop[plot]"')
+    figure = require("matplotlib.figure", missing).Figure(
+        figsize=(8, 5.2), dpi=160, facecolor="white", layout="constrained"
+    )
+    formats = figure.canvas.get_supported_filetypes()
+    if Path(path).suffix[1:].lower() not in formats:
+        raise UsageError(f"--plot {path}: the name must end in one of {', '.join(sorted(formats))}")
+    return figure
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Measure in a process of its own: threads and processors are fixed before NumPy is loaded."""
     processors = available_processors()
-    if arguments.threads > len(processors):
-        raise UsageError(
-            f"--threads {arguments.threads}: this process may use {len(processors)} processors"
-        )
+    threads = len(processors) if arguments.threads == "all" else arguments.threads
+    if threads > len(processors):
+        raise UsageError(f"--threads {threads}: this process may use {len(processors)} processors")
     if numba.config.DISABLE_JIT:
         raise UsageError("compare measures compiled code: unset NUMBA_DISABLE_JIT")
-    if arguments.json:
-        try:
-            open(arguments.json, "a").close()
-        except OSError as error:
-            raise UsageError(f"--json {arguments.json}: {error.strerror}") from None
-    shapes = arguments.shapes or map(parse_shape, QUICK if arguments.quick else LADDER)
-    task = {
-        "shapes": list(shapes),
-        "dtypes": list(dict.fromkeys(arguments.dtype)),
-        "threads": arguments.threads,
-        "rounds": 3 if arguments.quick else 5,
-        "seconds": 0.3 if arguments.quick else 2.0,
-        "json": arguments.json,
-    }
-    environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(arguments.threads))
+    figure = new_figure(arguments.plot) if arguments.plot else None
+    check_writable("--json", arguments.json)
+    check_writable("--plot", arguments.plot)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(arguments.json or Path(folder) / "figures.json")
+        code = measure(
+            {
+                "works": list(works(arguments)),
+                "dtypes": list(dict.fromkeys(arguments.dtype)),
+                "threads": threads,
+                "quick": arguments.quick,
+                "rounds": 3 if arguments.quick else 5,
+                "seconds": 0.3 if arguments.quick else 1.0,
+                "json": str(path),
+            },
+            processors[:threads],
+        )
+        if code == 0 and figure:
+            from fastbackprop import plot
+
+            plot.compare(json.loads(path.read_text()), figure.subplots())
+            figure.savefig(arguments.plot)
+            print(f"Plot: {arguments.plot}")
+    if code == 0 and arguments.json:
+        print(f"Figures: {arguments.json}")
+    return code
+
+
+def measure(task: dict[str, Any], processors: list[int]) -> int:
+    """Run the measuring process on these processors, a thread on each; returns its exit code."""
+    environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(len(processors)))
     environment["JAX_PLATFORMS"] = "cpu"
     folder = str(Path(__file__).parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.getenv("PYTHONPATH")]))
     command = [sys.executable, "-m", "fastbackprop.commands.race", json.dumps(task)]
     sys.stdout.flush()
-    with pinned(processors[: arguments.threads]):
+    with pinned(processors):
         code = subprocess.run(command, env=environment).returncode
     if code < 0:
         raise UsageError(f"the measuring process was ended by signal {-code}")

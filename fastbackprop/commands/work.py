@@ -1,0 +1,102 @@
+"""What `compare` measures: the work, and what a system that does it must be able to do."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+
+ACTIVATIONS = ("relu", "tanh", "gelu")
+OPTIMIZERS = {"sgd": "SGD", "adam": "Adam"}
+
+SGD_RATE = 0.01
+ADAM_RATE, BETA_1, BETA_2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
+
+
+class Unavailable(Exception):
+    """A system that cannot do this work, and why, in a few words."""
+
+
+NOT_INSTALLED = Unavailable("not installed")
+
+
+@dataclass(frozen=True)
+class Work:
+    """`steps` minibatches of training, or `steps` predictions of one batch, on random data.
+
+    A softmax on top; training minimises cross-entropy, without momentum or shuffling.
+    """
+
+    sizes: tuple[int, ...]
+    batch_size: int
+    dtype: str
+    steps: int
+    threads: int = 1
+    activation: str = "relu"
+    optimizer: str = "sgd"
+    task: str = "train"
+
+    @property
+    def trains(self) -> bool:
+        return self.task == "train"
+
+    @property
+    def name(self) -> str:
+        sizes, n = "-".join(map(str, self.sizes)), f"{self.batch_size:,}"
+        if self.trains:
+            return f"{sizes}, batch {n}"
+        return f"predict {sizes}, {n} row" + "s" * (self.batch_size > 1)
+
+    @property
+    def functions(self) -> str:
+        optimizer = f", {OPTIMIZERS[self.optimizer]}" if self.trains else ""
+        return self.activation + optimizer
+
+    @property
+    def flops(self) -> int:
+        """Operations of one step: (0) and (3) in every layer, (2) in all but the first.
+
+        A prediction is (0) alone.
+        """
+        products = [2 * m * n for m, n in pairwise(self.sizes)]
+        backward = sum(products) + sum(products[1:]) if self.trains else 0
+        return self.batch_size * (sum(products) + backward)
+
+    @cached_property
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """X, shape (n_samples, n_0), and integer labels, shape (n_samples,)."""
+        rng = np.random.default_rng(0)
+        n_samples = self.batch_size * (self.steps if self.trains else 1)
+        X = rng.standard_normal((n_samples, self.sizes[0])).astype(self.dtype)
+        return X, rng.integers(0, self.sizes[-1], n_samples)
+
+    @cached_property
+    def layers(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The weights and the biases to start from, layer by layer."""
+        rng = np.random.default_rng(1)
+        weights = [rng.standard_normal((m, n)) * np.sqrt(2 / m) for m, n in pairwise(self.sizes)]
+        return [(W.astype(self.dtype), np.zeros(W.shape[1], self.dtype)) for W in weights]
+
+
+class System(Protocol):
+    """What `compare` times.
+
+    A `tolerance` of its own is for one whose formula is known to be slightly different.
+    """
+
+    def __init__(self, work: Work): ...
+
+    def reset(self) -> None:
+        """Go back to the weights of the start; not timed."""
+
+    def run(self) -> None:
+        """Do all steps once: what is timed."""
+
+    def result(self) -> np.ndarray:
+        """The trained parameters, in the order of `Network.get_parameters`, or the predictions."""
+
+
+def flat(layers) -> np.ndarray:
+    """One vector W^1, b^1, W^2, ... of weights and biases, layer by layer."""
+    return np.concatenate([np.ravel(values) for layer in layers for values in layer])
