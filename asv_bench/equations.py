@@ -1,6 +1,5 @@
 """Each equation of the derivation, for a batch of samples in one layer."""
 
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +9,9 @@ from asv_bench import DTYPE, ENGINE, REPEAT
 from fastbackprop.activations import ACTIVATIONS
 from fastbackprop.costs import COSTS
 from fastbackprop.engines import loopfree, loops, tiles
-from fastbackprop.engines._compile import kernel
+from fastbackprop.engines._compile import inlined, kernel
 from fastbackprop.engines._tile import VECTOR_BYTES
-from fastbackprop.layout import Layout, aligned_zeros
+from fastbackprop.layout import Layout, Model, aligned_zeros
 
 SIGMA = ACTIVATIONS["sigmoid"]
 COST = COSTS["squared_error"][0]
@@ -47,26 +46,112 @@ def make_layer(n_in, n_out, dtype):
     return Layer(*(draw(shape, dtype) for shape in of_layer + of_samples + of_layer))
 
 
+class Tiled(NamedTuple):
+    """The same in strips of two vectors of samples, as the tiles take it."""
+
+    model: Model
+    theta: np.ndarray
+    gradient: np.ndarray
+    work: tiles.Work
+    V: int
+
+
+def untiled(p, name):
+    """What a Layer has under this name."""
+    widths, strides = p.model.layers["width"], p.model.layers["stride"]
+    layout = Layout(widths, strides)
+    if name in ("G", "g"):
+        return (layout.weights if name == "G" else layout.biases)(p.gradient)[0]
+    l = 0 if name.endswith("_in") else 1
+    start, height = N_SAMPLES * p.model.layers[l]["start"], strides[l]
+    array = {"Z": p.work.z, "A": p.work.a, "Delta": p.work.delta}[name.removesuffix("_in")]
+    strips = array[start : start + N_SAMPLES * height].reshape(-1, height, 2 * p.V)
+    return strips.transpose(0, 2, 1).reshape(N_SAMPLES, height)[:, : widths[l]]
+
+
 def make_tiled(layer):
-    """The same as matrices with padded rows, and scratch memory: arguments for the tiles."""
-    (n_in, n_out), dtype = layer.W.shape, layer.W.dtype
-    stride_in, stride_out = (tiles.stride(n, dtype) for n in (n_in, n_out))
+    sizes, dtype = layer.W.shape, layer.W.dtype
+    layout = Layout(sizes, [tiles.stride(n, dtype) for n in sizes])
+    model = layout.model([SIGMA_CODE], COST_CODE)
+    theta, gradient = (aligned_zeros(layout.length, dtype) for _ in range(2))
+    layout.weights(theta)[0], layout.biases(theta)[0] = layer.W, layer.b
+    layout.weights(gradient)[0], layout.biases(gradient)[0] = layer.G, layer.g
+    work, V = tiles.workspace(model, dtype), VECTOR_BYTES // dtype.itemsize
+    arrays = [
+        (work.z, layer.Z_in, layer.Z),
+        (work.a, layer.A_in, layer.A),
+        (work.delta, layer.Delta_in, layer.Delta),
+    ]
+    for array, *of_layers in arrays:
+        for l, of_layer in enumerate(of_layers):
+            start, height = N_SAMPLES * model.layers[l]["start"], model.layers[l]["stride"]
+            side_by_side = of_layer.reshape(-1, 2 * V, of_layer.shape[1]).transpose(0, 2, 1)
+            strips = array[start : start + N_SAMPLES * height].reshape(-1, height, 2 * V)
+            strips[:, : of_layer.shape[1]] = side_by_side
+    work.y[: layer.Y.size] = layer.Y.ravel()
+    p = Tiled(model, theta, gradient, work, V)
+    neurons_on_lanes(p)
+    return p
 
-    def padded(array):
-        rows, columns = np.atleast_2d(array).shape
-        wide = np.zeros((-(-rows // tiles.ROW) * tiles.ROW, tiles.stride(columns, dtype)), dtype)
-        wide[:rows, :columns] = array
-        flat = aligned_zeros(wide.size, dtype)
-        flat[:] = wide.ravel()
-        return tiles.Matrix(flat, 0, wide.shape[1] if np.ndim(array) == 2 else 0)
 
-    W = padded(np.zeros((stride_in, n_out), dtype))
-    W.array.reshape(stride_in, stride_out)[:n_in, :n_out] = layer.W
-    matrices = {name: padded(array) for name, array in layer._asdict().items()} | {"W": W}
-    model = Layout((n_in, n_out), (stride_in, stride_out)).model([SIGMA_CODE], COST_CODE)
-    return SimpleNamespace(
-        **matrices, n_in=n_in, work=tiles.workspace(model, dtype), V=VECTOR_BYTES // dtype.itemsize
-    )
+# The tiles take the strips that a thread owns: here all.
+
+
+@inlined
+def all_strips(V):
+    return tiles.Owned(2 * V, 0, N_SAMPLES // (2 * V), V)
+
+
+@kernel
+def neurons_on_lanes(p):
+    Delta = tiles.neurons(p.model, p.work.delta, 1, 2 * p.V)
+    Delta_rows = tiles.Matrix(p.work.delta_rows, Delta.offset, Delta.height)
+    tiles.neurons_on_lanes(Delta, Delta_rows, p.model.layers[1]["width"], all_strips(p.V))
+
+
+@kernel
+def tiled_weighted_input(p):
+    W, b = tiles.weights(p.model, p.theta, 1), tiles.biases(p.model, p.theta, 1)
+    A = tiles.neurons(p.model, p.work.a, 0, 2 * p.V)
+    Z = tiles.neurons(p.model, p.work.z, 1, 2 * p.V)
+    n_in, n_l = p.model.layers[0]["width"], p.model.layers[1]["width"]
+    tiles.weighted_input(W, b, A, Z, n_in, n_l, all_strips(p.V))
+
+
+@kernel
+def tiled_output_error(p):
+    own = all_strips(p.V)
+    for s in range(own.last):
+        tiles.output_error(SIGMA_CODE, COST_CODE, tiles.outputs(p.model, p.work, s, own))
+
+
+@kernel
+def tiled_hidden_error(p):
+    lanes, n_l, n_next = 2 * p.V, p.model.layers[0]["width"], p.model.layers[1]["width"]
+    Z, A = tiles.neurons(p.model, p.work.z, 0, lanes), tiles.neurons(p.model, p.work.a, 0, lanes)
+    Delta_next = tiles.neurons(p.model, p.work.delta, 1, lanes)
+    Delta = tiles.neurons(p.model, p.work.delta, 0, lanes)
+    W, none = tiles.weights(p.model, p.theta, 1), tiles.Matrix(p.work.zeros, 0, 0)
+    own = all_strips(p.V)
+    tiles.hidden_error(SIGMA_CODE, W, Delta_next, Z, A, Delta, n_next, n_l, none, own)
+
+
+@kernel
+def tiled_weight_gradient(p):
+    A, G = tiles.neurons(p.model, p.work.a, 0, 2 * p.V), tiles.weights(p.model, p.gradient, 1)
+    Delta_rows = tiles.Matrix(p.work.delta_rows, N_SAMPLES * p.model.layers[1]["start"], G.stride)
+    n_in, n_l = p.model.layers[0]["width"], p.model.layers[1]["width"]
+    rows = tiles.up(n_in, tiles.ROW)
+    one = p.theta.dtype.type(1)
+    tiles.weight_gradient(A, Delta_rows, G, p.V < 0, one, N_SAMPLES, n_l, 0, rows, p.V)
+
+
+@kernel
+def tiled_bias_gradient(p):
+    stride, start = p.model.layers[1]["stride"], p.model.layers[1]["bias_start"]
+    Delta_rows = tiles.Matrix(p.work.delta_rows, N_SAMPLES * p.model.layers[1]["start"], stride)
+    g = p.gradient[start : start + stride]
+    tiles.bias_gradient(Delta_rows, N_SAMPLES, g, p.V < 0, p.V)
 
 
 # The kernels take one sample: for a batch, a compiled loop around each, as in the engine.
@@ -102,34 +187,30 @@ def bias_gradient(Delta, g):
         loops.bias_gradient(Delta[i], g)
 
 
-# equation -> engine -> the call; q is a Layer, p the same for tiles
+# equation -> engine -> the call; q is a Layer, p a Tiled
 EQUATIONS = {
     "0 weighted_input": {
-        "tiles": lambda q, p: tiles.weighted_input(p.A_in, p.W, p.b, p.Z, N_SAMPLES, p.V),
+        "tiles": lambda q, p: tiled_weighted_input(p),
         "loops": lambda q, p: weighted_input(q.A_in, q.W, q.b, q.Z),
         "numpy": lambda q, p: loopfree.weighted_input(q.A_in, q.W, q.b),
     },
     "1 output_error": {
-        "tiles": lambda q, p: output_error(q.Z, q.A, q.Y, q.Delta),  # row by row in either
+        "tiles": lambda q, p: tiled_output_error(p),
         "loops": lambda q, p: output_error(q.Z, q.A, q.Y, q.Delta),
         "numpy": lambda q, p: loopfree.output_error(SIGMA, COST, q.Z, q.A, q.Y),
     },
     "2 hidden_error": {
-        "tiles": lambda q, p: tiles.hidden_error(
-            SIGMA_CODE, p.W, p.Delta, p.Z_in, p.A_in, p.Delta_in, N_SAMPLES, p.work, p.V
-        ),
+        "tiles": lambda q, p: tiled_hidden_error(p),
         "loops": lambda q, p: hidden_error(q.W, q.Delta, q.Z_in, q.A_in, q.Delta_in),
         "numpy": lambda q, p: loopfree.hidden_error(SIGMA, q.W, q.Delta, q.Z_in, q.A_in),
     },
     "3 weight_gradient": {
-        "tiles": lambda q, p: tiles.weight_gradient(
-            p.A_in, p.Delta, p.G, p.G, N_SAMPLES, p.n_in, p.V
-        ),
+        "tiles": lambda q, p: tiled_weight_gradient(p),
         "loops": lambda q, p: weight_gradient(q.A_in, q.Delta, q.G),
         "numpy": lambda q, p: loopfree.weight_gradient(q.A_in, q.Delta),
     },
     "4 bias_gradient": {
-        "tiles": lambda q, p: tiles.bias_gradient(p.Delta, N_SAMPLES, p.g.array),
+        "tiles": lambda q, p: tiled_bias_gradient(p),
         "loops": lambda q, p: bias_gradient(q.Delta, q.g),
         "numpy": lambda q, p: loopfree.bias_gradient(q.Delta),
     },

@@ -170,3 +170,17 @@ def cost_gradient(code, z, a, y, delta):
             delta[j] = difference(z[j], a[j], y[j])
     elif code == SOFTMAX_CROSS_ENTROPY:
         softmax_cross_entropy_delta_row(a, y, delta)
+
+
+# Of several samples at once, where a cost looks at one output at a time.
+
+
+@kernel(fastmath=EXACT)
+def cost_terms(code, z, a, y, terms):
+    """What the sum over k in C adds up; all (n,)."""
+    if code == SQUARED_ERROR:
+        for k in range(z.shape[0]):
+            terms[k] = squared_error(z[k], a[k], y[k])
+    elif code == SIGMOID_CROSS_ENTROPY:
+        for k in range(z.shape[0]):
+            terms[k] = sigmoid_cross_entropy(z[k], a[k], y[k])

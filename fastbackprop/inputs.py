@@ -16,6 +16,7 @@ import numpy as np
 from fastbackprop.activations import ACTIVATIONS, Activation
 from fastbackprop.costs import COSTS, Cost, pair
 from fastbackprop.engines._samples import Samples
+from fastbackprop.layout import read_only
 from fastbackprop.optimizers import OPTIMIZERS, Optimizer
 
 CHUNK = 1 << 20  # elements looked at together: the checks need no memory in proportion to the data
@@ -43,6 +44,11 @@ def positive_integer(value: Any, what: str) -> int:
     if value < 1:
         raise ValueError(f"{what} must be a positive integer; got {value}")
     return int(value)
+
+
+def thread_count(value: Any) -> int | None:
+    """None or a number of threads. Raises TypeError or ValueError."""
+    return None if value is None else positive_integer(value, "n_threads")
 
 
 def flag(value: Any, what: str) -> bool:
@@ -173,13 +179,6 @@ def as_array(values: Any, what: str) -> np.ndarray:
         except (TypeError, ValueError):
             raise TypeError(f"{what} must hold real numbers; got {_shown(values)}") from None
     return array
-
-
-def read_only(array: np.ndarray) -> np.ndarray:
-    """A read-only view. Kernels are compiled for read-only inputs alone, whatever a user passes."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def _refuse_non_finite(converted: np.ndarray, original: np.ndarray, what: str) -> None:

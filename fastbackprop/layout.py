@@ -43,6 +43,13 @@ def aligned_zeros(n: int, dtype: np.dtype) -> np.ndarray:
     return array[skip : skip + n]
 
 
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A read-only view. Kernels are compiled for read-only inputs alone, whatever a user passes."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 class Views(list):
     """A list of array views; assigning to an item writes the values through the view."""
 

@@ -1,7 +1,8 @@
 """Network: what a model is, and what can be asked of it. Methods check, then call an engine."""
 
+import contextlib
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from fastbackprop.callbacks import Callbacks, History
 from fastbackprop.costs import Cost
 from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples
 from fastbackprop.initializers import INITIALIZERS
-from fastbackprop.layout import Layout, Views, aligned_zeros
+from fastbackprop.layout import Layout, Views, aligned_zeros, read_only
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.training import Trainer, slices
 
@@ -121,6 +122,10 @@ class Network:
     def _build(self) -> None:
         """Engine, layout and a parameter vector of zeros, from the description alone."""
         self._engine = engines.load(self._engine_name)
+        self._idle: dict[int, list[Any]] = {}  # scratch of earlier calls, by number of threads
+        self._idle_rows: list[np.ndarray] = []
+        self._row_shape = (1, self._sizes[0])
+        self._has_rows = hasattr(self._engine, "predict_row")
         strides = [self._engine.stride(n, self._dtype) for n in self._sizes]
         self._layout = Layout(self._sizes, strides)
         self._model = self._layout.model([s.code for s in self._sigma], self._cost.code)
@@ -210,7 +215,9 @@ class Network:
 
     # --- forward ----------------------------------------------------------------------------------
 
-    def predict(self, X: Any, out: np.ndarray | None = None) -> np.ndarray:
+    def predict(
+        self, X: Any, out: np.ndarray | None = None, *, n_threads: int | None = None
+    ) -> np.ndarray:
         """a^L for every row of X.
 
         Parameters
@@ -218,6 +225,8 @@ class Network:
         X : array_like, (n_samples, n_0)
         out : ndarray, (n_samples, n_L), optional
             Filled and returned; of the network's dtype, C-contiguous.
+        n_threads : int or None
+            As for `fit`.
 
         Returns
         -------
@@ -228,6 +237,10 @@ class Network:
         ValueError, TypeError
             For a wrong shape or dtype, or values that are not finite; `out` is untouched then.
         """
+        n_threads = inputs.thread_count(n_threads)
+        row = self._predict_row(X, out)
+        if row is not None:
+            return row
         X = inputs.matrix(X, self._sizes[0], self._dtype)
         shape = (len(X), self._sizes[-1])
         if out is None:
@@ -237,11 +250,59 @@ class Network:
             if np.may_share_memory(out, self._theta):
                 raise ValueError("out must not be a part of the network's own parameters")
             if np.may_share_memory(out, X):
-                X = inputs.read_only(X.copy())
-        filled, work = np.asarray(out), self._engine.workspace(self._model, self._dtype)
-        for start, stop in self._slices(len(X)):
-            self._engine.predict(self._model, self._theta, X, filled, work, start, stop)
+                X = read_only(X.copy())
+        if n_threads is None:
+            n_threads = self._engine.threads(self._model, len(X), len(X))
+        filled = np.asarray(out)
+        with self._workspace(n_threads) as work:
+            for start, stop in self._slices(len(X)):
+                self._engine.predict(self._model, self._theta, X, filled, work, start, stop)
         return out
+
+    def _predict_row(self, X: Any, out: Any) -> np.ndarray | None:
+        """a^L of one row that needs no conversion, or None: then the long way will do, or say why.
+
+        Control and simulation ask for one row a million times. The checks of `inputs` take several
+        times as long as the answer; these leave nothing out.
+        """
+        dtype, theta = self._dtype, self._theta
+        if type(X) is not np.ndarray or X.dtype != dtype or X.shape != self._row_shape:
+            return None
+        if not self._has_rows or not X.flags.carray:
+            return None
+        if out is None:
+            out = np.empty((1, self._sizes[-1]), dtype)
+        elif (
+            type(out) is not np.ndarray
+            or out.dtype != dtype
+            or out.shape != (1, self._sizes[-1])
+            or not out.flags.carray
+            or (out.base is not None and np.may_share_memory(out, theta))
+        ):
+            return None
+        try:
+            neurons = self._idle_rows.pop()
+        except IndexError:
+            neurons = np.zeros((2, max(self._layout.strides)), dtype)
+        done = self._engine.predict_row(self._model.layers, theta, X, out, neurons)
+        self._idle_rows.append(neurons)
+        return out if done else None
+
+    @contextlib.contextmanager
+    def _workspace(self, n_threads: int = 1) -> Iterator[Any]:
+        """Scratch that no other call uses at the same time, of an earlier call where there is one.
+
+        To zero it anew would take longer than a row takes through a small network.
+        """
+        idle = self._idle.setdefault(n_threads, [])
+        try:
+            work = idle.pop()  # one step for the interpreter: no other thread gets the same
+        except IndexError:
+            work = self._engine.workspace(self._model, self._dtype, n_threads)
+        try:
+            yield work
+        finally:
+            idle.append(work)
 
     def activations(self, X: Any) -> list[np.ndarray]:
         """a^0 ... a^L, (n_samples, n_l) each; a^0 is a copy of X. Raises as `predict` does."""
@@ -267,9 +328,9 @@ class Network:
         """
         samples = self._samples(X, y, sample_weight)
         sums = np.zeros(N_SUMS)
-        work = self._engine.workspace(self._model, self._dtype)
-        for start, stop in self._slices(len(samples.X)):
-            self._engine.cost_sum(self._model, self._theta, samples, sums, work, start, stop)
+        with self._workspace() as work:
+            for start, stop in self._slices(len(samples.X)):
+                self._engine.cost_sum(self._model, self._theta, samples, sums, work, start, stop)
         return float(sums[COST] / sums[WEIGHT])
 
     # --- backward ---------------------------------------------------------------------------------
@@ -315,7 +376,7 @@ class Network:
         max_parameters = inputs.positive_integer(max_parameters, "max_parameters")
         twin = self._in_float64()
         samples = twin._samples(X, y, sample_weight)
-        samples = samples._replace(s=inputs.read_only(samples.s / _total_weight(samples)))
+        samples = samples._replace(s=read_only(samples.s / _total_weight(samples)))
         theta = twin.get_parameters()
         gradient = twin._layout.flatten(twin._gradient_sums(samples, 1.0)[1])
         checked = np.arange(theta.size)
@@ -327,8 +388,9 @@ class Network:
             moved[p] += step
             twin.set_parameters(moved)
             sums = np.zeros(N_SUMS)
-            work = twin._engine.workspace(twin._model, twin._dtype)
-            twin._engine.cost_sum(twin._model, twin._theta, samples, sums, work, 0, len(samples.X))
+            n = len(samples.X)
+            with twin._workspace() as work:
+                twin._engine.cost_sum(twin._model, twin._theta, samples, sums, work, 0, n)
             return sums[COST]
 
         largest = np.abs(gradient).max()
@@ -343,11 +405,11 @@ class Network:
 
     def _gradient_sums(self, samples: Samples, total: float) -> tuple[np.ndarray, np.ndarray]:
         sums, gradient = np.zeros(N_SUMS), aligned_zeros(self._theta.size, self._dtype)
-        work = self._engine.workspace(self._model, self._dtype)
-        for start, stop in self._slices(len(samples.X)):
-            self._engine.gradient_sums(
-                self._model, self._theta, samples, total, gradient, sums, work, start, stop
-            )
+        with self._workspace() as work:
+            for start, stop in self._slices(len(samples.X)):
+                self._engine.gradient_sums(
+                    self._model, self._theta, samples, total, gradient, sums, work, start, stop
+                )
         return sums, gradient
 
     def _samples(self, X: Any, y: Any, sample_weight: Any = None) -> Samples:
@@ -372,6 +434,7 @@ class Network:
         shuffle: bool = True,
         callbacks: Callable | Iterable[Any] = (),
         progress: Any = None,
+        n_threads: int | None = None,
     ) -> History:
         """Minimise the mean cost, from the current parameters on.
 
@@ -397,6 +460,10 @@ class Network:
             after each epoch, epochs count from 1; a true result ends the training.
         progress : None, True or an object like tqdm
             True shows tqdm's progress bar.
+        n_threads : int or None
+            Threads of the tiles engine; no bit of the result depends on it. None: as many as the
+            work is worth. The other engines take no notice: "loops" has one thread, "numpy" those
+            of its BLAS.
 
         Returns
         -------
@@ -419,6 +486,7 @@ class Network:
         rows = len(samples.X) if batch_size is None else batch_size
         rows = inputs.positive_integer(rows, "batch_size")
         rng = self._rng if inputs.flag(shuffle, "shuffle") else None
+        n_threads = inputs.thread_count(n_threads)
         listeners = Callbacks(callbacks, progress, epochs)
         update = rule.update_for(self, self._theta)  # the last that can refuse
         self._optimizer = rule
@@ -431,6 +499,7 @@ class Network:
             update,
             rows,
             rng,
+            n_threads,
         )
         return trainer.run(self, epochs, listeners)
 
@@ -443,6 +512,7 @@ class Network:
         optimizer: str | Optimizer | None = None,
         sample_weight: Any = None,
         shuffle: bool = True,
+        n_threads: int | None = None,
     ) -> History:
         """One more pass over these samples, with the state of the last optimizer kept.
 
@@ -462,6 +532,7 @@ class Network:
             optimizer=optimizer,
             sample_weight=sample_weight,
             shuffle=shuffle,
+            n_threads=n_threads,
         )
 
     def _training_samples(

@@ -100,26 +100,33 @@ def coefficients(update):
         c[0], c[1] = sgd_coefficients(h, t)
 
 
-@kernel
+@inlined
 def step(theta, update):
-    """theta, states <- rule(theta, g, states), element by element; all of shape (length,)."""
+    """One step: theta, states <- rule(theta, g, states), element by element."""
     coefficients(update)
-    g, k = update.g, update.c
+    step_slice(theta, update.g, update, 0, theta.shape[0])
+
+
+@kernel
+def step_slice(theta, g, update, start, stop):
+    """The same for elements start ... stop, whose gradient is g, once `coefficients` are set."""
+    k = update.c
+    theta = theta[start:stop]
     # Copied into registers: in memory the compiler must assume that writing theta changes them.
     c = (k[0], k[1], k[2], k[3], k[4], k[5], k[6], k[7])
     if update.rule == PLAIN_SGD:
         for p in range(theta.shape[0]):
             theta[p] = sgd(theta[p], g[p], c)[0]
     elif update.rule == MOMENTUM:
-        v = update.states[0]
+        v = update.states[0][start:stop]
         for p in range(theta.shape[0]):
             theta[p], v[p] = momentum(theta[p], g[p], v[p], c)
     elif update.rule == NESTEROV:
-        v = update.states[0]
+        v = update.states[0][start:stop]
         for p in range(theta.shape[0]):
             theta[p], v[p] = nesterov(theta[p], g[p], v[p], c)
     elif update.rule == ADAM:
-        m, v = update.states[0], update.states[1]
+        m, v = update.states[0][start:stop], update.states[1][start:stop]
         for p in range(theta.shape[0]):
             theta[p], m[p], v[p] = adam(theta[p], g[p], m[p], v[p], c)
 

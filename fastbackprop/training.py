@@ -74,12 +74,15 @@ class Trainer:
         update: Update,
         batch_size: int,
         rng: np.random.Generator | None,
+        n_threads: int | None,
     ) -> None:
         self.engine, self.model, self.theta = engine, model, theta
         self.samples, self.validation, self.update = samples, validation, update
         self.batch_size = min(batch_size, len(samples.X))
         self.rng = rng  # None: samples keep their order
-        self.work = engine.workspace(model, theta.dtype)
+        if n_threads is None:
+            n_threads = engine.threads(model, self.batch_size, len(samples.X))
+        self.work = engine.workspace(model, theta.dtype, n_threads)
         self.sums = np.zeros(N_SUMS)
         self._changing = (theta, update.states, update.t)  # all that a step changes
 

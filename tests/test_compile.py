@@ -191,7 +191,7 @@ def test_one_compilation_for_each_dtype_and_the_next_process_loads_it(tmp_path):
     called = {f"{loops.__name__}.{name}" for name in ("predict", "cost_sum", "train")}
     assert called <= set(second) <= set(first)
     for name, (signatures, hits, misses) in second.items():
-        assert (signatures, hits, misses) == ((2, 2, 0) if ".predict" in name else (1, 1, 0)), name
+        assert (signatures, hits, misses) == ((2, 2, 0) if "predict" in name else (1, 1, 0)), name
     assert results_again == results
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == files
 

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from problems import every_dtype, problem
+from problems import (
+    TOLERANCE,
+    deviation,
+    every_dtype,
+    every_hidden,
+    every_pair,
+    problem,
+)
 
 import fastbackprop as fb
 
@@ -120,3 +127,79 @@ def test_any_number_of_samples(n_samples, dtype):
     results = [p.net.gradient_sums(p.X, p.Y, p.s)[2] for p in nets]
     tolerance = 1e3 * np.finfo(dtype).eps * np.abs(results[1]).max()
     assert np.abs(results[0] - results[1]).max() < tolerance
+
+
+# --- one row -------------------------------------------------------------------------------------
+
+
+@every_dtype
+@every_pair
+@every_hidden
+def test_one_row_is_a_row_of_many(hidden, output, cost, dtype):
+    p = problem([5, 17, 33, 2], 3, hidden=hidden, output=output, cost=cost, dtype=dtype)
+    rows = p.net.predict(p.X)
+    for i in range(3):
+        alone = p.net.predict(p.X[i : i + 1])
+        assert alone.shape == (1, 2) and alone.dtype == p.net.dtype
+        assert deviation(alone[0], rows[i]) < TOLERANCE[dtype]
+
+
+def test_one_row_fills_out_even_over_its_own_input():
+    p = problem([3, 4, 3])
+    x = p.X[:1].copy()
+    expected = p.net.predict(x)
+    out = np.empty((1, 3), np.float32)
+    assert p.net.predict(x, out=out) is out and np.array_equal(out, expected)
+    assert p.net.predict(x, out=x) is x and np.array_equal(x, expected)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_row_that_is_not_finite_is_refused(value):
+    p = problem([3, 4, 2])
+    x, out = p.X[:1].copy(), np.full((1, 2), 7, np.float32)
+    x[0, 1] = value
+    with pytest.raises(ValueError, match=r"X must be finite; X\[0, 1\] is"):
+        p.net.predict(x, out=out)
+    assert (out == 7).all()
+
+
+def test_one_row_does_not_write_into_the_parameters():
+    p = problem([3, 4, 2])
+    with pytest.raises(ValueError, match="must not be a part of the network's own parameters"):
+        p.net.predict(p.X[:1], out=p.net.biases[0][:2].reshape(1, 2))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.astype("float64"),
+        lambda x: np.asfortranarray(np.repeat(x, 2, axis=1))[:, ::2],
+        lambda x: x.tolist(),
+        lambda x: np.frombuffer(x.tobytes(), np.float32).reshape(1, 3),  # read-only
+    ],
+)
+def test_one_row_of_another_kind_gives_the_same(change):
+    p = problem([3, 4, 2])
+    x = p.X[:1].copy()
+    assert deviation(p.net.predict(change(x)), p.net.predict(x)) < 1e-6
+
+
+# --- padding -------------------------------------------------------------------------------------
+
+
+@every_dtype
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "nesterov"])
+def test_padding_is_zero_after_thousands_of_steps(optimizer, dtype):
+    rng = np.random.default_rng(0)
+    if optimizer == "nesterov":
+        optimizer = fb.SGD(0.01, momentum=0.9, nesterov=True)
+    net = fb.Network([5, 17, 33, 3], hidden=["sigmoid", "softplus"], dtype=dtype, rng=0)
+    for n in rng.integers(1, 300, 12):  # strips and row tiles of every kind, one after the other
+        X, Y = rng.normal(size=(n, 5)), rng.normal(size=(n, 3))
+        size = int(rng.integers(1, n + 1))
+        net.fit(X, Y, epochs=1 + int(300 * size / n), batch_size=size, optimizer=optimizer)
+    theta = net._theta.copy()
+    for view in (*net._layout.weights(theta), *net._layout.biases(theta)):
+        assert np.isfinite(view).all()
+        view[...] = 0
+    assert not theta.any()

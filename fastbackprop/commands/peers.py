@@ -24,12 +24,15 @@ from fastbackprop.commands.work import (
     flat,
 )
 
-THREADED_ENGINES = ("numpy",)  # its BLAS
+THREADED_ENGINES = ("tiles", "numpy")  # by our own team, and by its BLAS
 
 
 def thread_options(work: Work, engine: str) -> dict[str, Any]:
-    """What `Network.fit` and `Network.predict` are told of threads."""
-    return {}
+    """What `Network.fit` and `Network.predict` are told of threads.
+
+    One means one; of several, the engine chooses how many it wants.
+    """
+    return {"n_threads": 1 if work.threads == 1 else None}
 
 
 def make_network(work: Work, engine: str) -> fb.Network:

@@ -7,7 +7,11 @@ only at multiples of `row_tile(model)`, which keeps every sum in one order.
 
     stride(width, dtype)            length, padding included, of a row of so many elements
     row_tile(model)                 samples that are taken through the layers together
-    workspace(model, dtype)         scratch memory for the calls below
+    threads(model, batch_size, n_samples)
+                                    how many threads such a call is worth
+    workspace(model, dtype, n_threads)
+                                    scratch memory for the calls below, which use so many threads;
+                                    no result depends on their number
     predict(model, theta, X, out, work, start, stop)
                                     out[i] = a^L
     cost_sum(model, theta, samples, sums, work, start, stop)
@@ -22,6 +26,9 @@ only at multiples of `row_tile(model)`, which keeps every sum in one order.
                                     as gradient_sums for all samples, and returns lists z (L),
                                     a (L + 1), delta (L) of arrays (n_samples, n_l)
     activations(model, theta, X)    list a (L + 1)
+
+An engine may also have `predict_row(layers, theta, X, out, neurons)`, the same for a single row
+that nothing has checked: False where it is not finite.
 """
 
 from importlib import import_module

@@ -44,9 +44,11 @@ def minibatch(samples, order, batch_size, place):
     """(first, last, sum of s_i) of the minibatch order[first:last] that the place lies in."""
     first = place // batch_size * batch_size
     last = min(first + batch_size, order.shape[0])
-    sum_of_weights = 0.0
-    for i in range(first, last):
-        sum_of_weights += weight(samples, order[i])
+    sum_of_weights = float(last - first)
+    if samples.s.shape[0] > 0:
+        sum_of_weights = 0.0
+        for i in range(first, last):
+            sum_of_weights += samples.s[order[i]]
     return first, last, sum_of_weights
 
 

@@ -2,12 +2,19 @@
 
 Inside a kernel a tile is made, updated and stored; it has no address. The vocabulary:
 
-    acc = load(array, offset, stride, R, C)     R x C vectors; stride 0 repeats one row
+    acc = zeros(array, R, C)                    of the array's dtype
+    acc = load(array, offset, stride, R, C)     R x C vectors, rows a stride apart
+    acc = spread(array, offset, R, C)           R elements, each in all lanes of its row
     acc = outer_along(acc, ...)                 += the sum of N outer products, factors' depth
                                                 contiguous (a row of S is walked along)
     acc = outer_across(acc, ...)                += one outer product, factor's rows contiguous
+    acc = plus(x, y)                            element by element; also minus, times, over, larger
+    acc = scaled(x, factor)                     every element times a number
+    acc = folded(x)                             one row: the sum of all rows
+    prefetch(array, offset, stride, R, C)       have so many vectors ready when they are loaded
     store(acc, array, offset, stride)
-    transpose(source, ...)                      one V x V block, in registers
+    transpose_block(source, ...)                one V x V block, in registers
+    gather_block(source, rows, ...)             the same from rows anywhere, of any length
 
 Offsets and strides count elements of flat arrays; a vector has V = lanes(dtype) of them. Loads and
 stores are not checked against bounds.
@@ -81,8 +88,12 @@ def _store_vector(builder, value, pointer, c, dtype):
 
 def _broadcast(builder, pointer, n, dtype):
     """Element number n from here on, in every lane."""
-    vector = _vector(dtype)
     value = builder.load(builder.gep(pointer, [ir.Constant(_INDEX, n)]))
+    return _in_all_lanes(builder, value, dtype)
+
+
+def _in_all_lanes(builder, value, dtype):
+    vector = _vector(dtype)
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, value, ir.Constant(_LANE, 0))
     lanes = ir.Constant(ir.VectorType(_LANE, vector.count), [0] * vector.count)
@@ -111,6 +122,17 @@ def _add_outer(builder, tile, acc, scalars, w):
 
 
 @intrinsic(prefer_literal=True)
+def zeros(typingctx, array, R, C):
+    """R rows of C vectors of the array's dtype."""
+    tile = TileType(array.dtype, R.literal_value, C.literal_value)
+
+    def generate(context, builder, signature, args):
+        return ir.Constant(context.get_value_type(tile), None)
+
+    return tile(array, R, C), generate
+
+
+@intrinsic(prefer_literal=True)
 def load(typingctx, array, offset, stride, R, C):
     """R rows of C vectors from array[offset + r stride]."""
     tile = TileType(array.dtype, R.literal_value, C.literal_value)
@@ -126,6 +148,23 @@ def load(typingctx, array, offset, stride, R, C):
         return acc
 
     return tile(array, types.intp, types.intp, R, C), generate
+
+
+@intrinsic(prefer_literal=True)
+def spread(typingctx, array, offset, R, C):
+    """array[offset + r] in all lanes of row r, for R rows of C vectors."""
+    tile = TileType(array.dtype, R.literal_value, C.literal_value)
+
+    def generate(context, builder, signature, args):
+        acc = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        pointer = _pointer(context, builder, array, args[0], args[1])
+        for r in range(tile.R):
+            value = _broadcast(builder, pointer, r, tile.dtype)
+            for c in range(tile.C):
+                acc = builder.insert_value(acc, value, r * tile.C + c)
+        return acc
+
+    return tile(array, types.intp, R, C), generate
 
 
 @intrinsic
@@ -178,36 +217,170 @@ def outer_across(typingctx, tile, S, s, W, w):
     return tile(tile, S, types.intp, W, types.intp), generate
 
 
+def _larger(builder, x, y):
+    return builder.select(builder.fcmp_ordered(">", x, y), x, y)
+
+
+def _elementwise(name, operation, meaning):
+    """An operation on two tiles of one shape."""
+
+    def function(typingctx, x, y):
+        def generate(context, builder, signature, args):
+            result = args[0]
+            for i in range(x.R * x.C):
+                operands = (builder.extract_value(tile, i) for tile in args)
+                result = builder.insert_value(result, operation(builder, *operands), i)
+            return result
+
+        return x(x, y), generate
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = meaning
+    return intrinsic(function)
+
+
+plus = _elementwise("plus", ir.IRBuilder.fadd, "x + y.")
+minus = _elementwise("minus", ir.IRBuilder.fsub, "x - y.")
+times = _elementwise("times", ir.IRBuilder.fmul, "x y.")
+over = _elementwise("over", ir.IRBuilder.fdiv, "x / y.")
+larger = _elementwise("larger", _larger, "x where it is larger than y, else y: NaN in y stays.")
+
+
+@intrinsic
+def scaled(typingctx, x, factor):
+    """X times a number of its dtype."""
+
+    def generate(context, builder, signature, args):
+        result, factors = args[0], _in_all_lanes(builder, args[1], x.dtype)
+        for i in range(x.R * x.C):
+            value = builder.fmul(builder.extract_value(args[0], i), factors)
+            result = builder.insert_value(result, value, i)
+        return result
+
+    return x(x, x.dtype), generate
+
+
+@intrinsic
+def folded(typingctx, x):
+    """The sum of the rows, in pairs."""
+    row = TileType(x.dtype, 1, x.C)
+
+    def generate(context, builder, signature, args):
+        result = ir.Constant(context.get_value_type(row), ir.Undefined)
+        for c in range(x.C):
+            parts = [builder.extract_value(args[0], r * x.C + c) for r in range(x.R)]
+            while len(parts) > 1:
+                pairs = zip(parts[::2], parts[1::2], strict=True)
+                parts = [builder.fadd(upper, lower) for upper, lower in pairs]
+            result = builder.insert_value(result, parts[0], c)
+        return result
+
+    return row(x), generate
+
+
+@intrinsic(prefer_literal=True)
+def prefetch(typingctx, array, offset, stride, R, C):
+    """Ask for R rows of C vectors, to be written soon; nothing waits for them."""
+    tile = TileType(array.dtype, R.literal_value, C.literal_value)
+
+    def generate(context, builder, signature, args):
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function_type = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        name = "llvm.prefetch.p0"
+        function = cgutils.get_or_insert_function(builder.module, function_type, name)
+        write, near, data = (ir.Constant(number, value) for value in (1, 3, 1))
+        row = _pointer(context, builder, array, args[0], args[1])
+        for _ in range(tile.R):
+            for c in range(tile.C):
+                place = builder.gep(row, [ir.Constant(_INDEX, c * _vector(tile.dtype).count)])
+                builder.call(function, [builder.bitcast(place, byte), write, near, data])
+            row = builder.gep(row, [args[2]])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, R, C), generate
+
+
+def _transposed(builder, rows):
+    """The V rows of a V x V block as its columns: log2(V) stages of shuffles."""
+    V = len(rows)
+    rows, half = list(rows), V // 2
+    while half:  # exchange the off-diagonal quarters of every 2 half x 2 half block
+        for r in (r for r in range(V) if not r & half):
+            upper, lower = rows[r], rows[r + half]
+            first = [lane if not lane & half else V + lane - half for lane in range(V)]
+            second = [lane + half if not lane & half else V + lane for lane in range(V)]
+            rows[r] = _shuffle(builder, upper, lower, first)
+            rows[r + half] = _shuffle(builder, upper, lower, second)
+        half //= 2
+    return rows
+
+
+def _shuffle(builder, x, y, lanes):
+    return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_LANE, len(lanes)), lanes))
+
+
+def _store_rows(builder, rows, pointer, stride, dtype):
+    for row in rows:
+        _store_vector(builder, row, pointer, 0, dtype)
+        pointer = builder.gep(pointer, [stride])
+
+
 @intrinsic
 def transpose_block(typingctx, S, s, s_stride, D, d, d_stride):
-    """D[d + c d_stride + r] = S[s + r s_stride + c] for r, c < V: log2(V) stages of shuffles."""
+    """D[d + c d_stride + r] = S[s + r s_stride + c] for r, c < V."""
     dtype = S.dtype
 
     def generate(context, builder, signature, args):
-        V = _vector(dtype).count
         pointer = _pointer(context, builder, S, args[0], args[1])
         rows = []
-        for _ in range(V):
+        for _ in range(_vector(dtype).count):
             rows.append(_load_vector(builder, pointer, 0, dtype))
             pointer = builder.gep(pointer, [args[2]])
-        half = V // 2
-        while half:  # exchange the off-diagonal quarters of every 2 half x 2 half block
-            for r in (r for r in range(V) if not r & half):
-                upper, lower = rows[r], rows[r + half]
-                first = [lane if not lane & half else V + lane - half for lane in range(V)]
-                second = [lane + half if not lane & half else V + lane for lane in range(V)]
-                rows[r] = _shuffle(builder, upper, lower, first)
-                rows[r + half] = _shuffle(builder, upper, lower, second)
-            half //= 2
-        pointer = _pointer(context, builder, D, args[3], args[4])
-        for row in rows:
-            _store_vector(builder, row, pointer, 0, dtype)
-            pointer = builder.gep(pointer, [args[5]])
+        target = _pointer(context, builder, D, args[3], args[4])
+        _store_rows(builder, _transposed(builder, rows), target, args[5], dtype)
         return context.get_dummy_value()
 
     index = types.intp
     return types.void(S, index, index, D, index, index), generate
 
 
-def _shuffle(builder, x, y, lanes):
-    return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_LANE, len(lanes)), lanes))
+@intrinsic
+def gather_block(typingctx, S, places, p, n, D, d, d_stride):
+    """D[d + c d_stride + r] = S[places[p + r] + c] for r < V and c < n, zero for n <= c < V.
+
+    Nothing behind the n elements of a row is read.
+    """
+    dtype = S.dtype
+
+    def generate(context, builder, signature, args):
+        vector = _vector(dtype)
+        V, width = vector.count, _INDEX
+        numbers = ir.Constant(ir.VectorType(width, V), list(range(V)))
+        undefined = ir.Constant(ir.VectorType(width, V), ir.Undefined)
+        n = builder.insert_element(undefined, args[3], ir.Constant(_LANE, 0))
+        n = _shuffle(builder, n, undefined, [0] * V)
+        mask = builder.icmp_signed("<", numbers, n)
+        zeros = ir.Constant(vector, [0.0] * V)
+        place = _pointer(context, builder, places, args[1], args[2])
+        rows = []
+        for r in range(V):
+            start = builder.load(builder.gep(place, [ir.Constant(_INDEX, r)]))
+            pointer = _pointer(context, builder, S, args[0], start)
+            rows.append(_masked_load(builder, pointer, mask, zeros, dtype))
+        target = _pointer(context, builder, D, args[4], args[5])
+        _store_rows(builder, _transposed(builder, rows), target, args[6], dtype)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(S, places, index, index, D, index, index), generate
+
+
+def _masked_load(builder, pointer, mask, otherwise, dtype):
+    vector = otherwise.type
+    pointer = builder.bitcast(pointer, vector.as_pointer())
+    align = ir.Constant(ir.IntType(32), dtype.bitwidth // 8)
+    arguments = [pointer, align, mask, otherwise]
+    name = f"llvm.masked.load.v{vector.count}f{dtype.bitwidth}.p0"
+    function_type = ir.FunctionType(vector, [argument.type for argument in arguments])
+    function = cgutils.get_or_insert_function(builder.module, function_type, name)
+    return builder.call(function, arguments)

@@ -98,8 +98,13 @@ def row_tile(model: Model) -> int:
     return max(64, min(1024, 2**28 // int(widths[1:] @ widths[:-1])))
 
 
-def workspace(model: Model, dtype: np.dtype) -> None:
-    """NumPy allocates as it goes."""
+def threads(model: Model, batch_size: int, n_samples: int) -> int:
+    """One: what BLAS does is its own affair."""
+    return 1
+
+
+def workspace(model: Model, dtype: np.dtype, n_threads: int = 1) -> None:
+    """NumPy allocates as it goes; its BLAS has threads of its own."""
 
 
 class _Parts:

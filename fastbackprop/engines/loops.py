@@ -208,8 +208,13 @@ def row_tile(model: Model) -> int:
     return 1
 
 
-def workspace(model: Model, dtype: np.dtype, rows: int = 1) -> Record:
-    """A record of so many rows."""
+def threads(model: Model, batch_size: int, n_samples: int) -> int:
+    """One: the text, not the tool."""
+    return 1
+
+
+def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, rows: int = 1) -> Record:
+    """A record of so many rows. One thread, whatever was asked."""
     widths = model.layers["width"]
     z, a, delta = np.zeros((3, rows, widths.sum()), dtype)
     return Record(z, a, delta, np.zeros(widths[-1], dtype))
@@ -264,7 +269,7 @@ def train(model, theta, samples, order, batch_size, update, sums, work, start, s
 
 def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> list[np.ndarray]:
     """a^0 ... a^L, (n_samples, n_l) each."""
-    record = workspace(model, theta.dtype, len(X))
+    record = workspace(model, theta.dtype, rows=len(X))
     out = np.empty((len(X), model.layers["width"][-1]), theta.dtype)
     predict(model, theta, X, out, record, 0, len(X))
     return _by_layer(model, record.a)
@@ -280,7 +285,7 @@ def trace(
 ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
     """What `gradient_sums` does, and z, a, delta of every sample by layer."""
     n = len(samples.X)
-    record = workspace(model, theta.dtype, n)
+    record = workspace(model, theta.dtype, rows=n)
     gradient_sums(model, theta, samples, total, gradient, sums, record, 0, n)
     z, a, delta = (_by_layer(model, rows) for rows in record[:3])
     return z[1:], a, delta[1:]

@@ -1,14 +1,20 @@
-"""The same equations on register tiles, a tile of rows of samples at a time.
+"""The same equations on register tiles, strips of samples at a time, by a team of threads.
 
 Letters are those of the derivation. The three sums, over j in (0), over k in (2) and over the
-samples i in (3), are one kind of product, a sum of outer products, with other things on the rows
-and on the vector lanes:
+samples i in (3), are one kind of product, a sum of outer products of a column and a row of vectors:
 
-    (0)  Z[i, k]   += A[i, j] W[j, k]          rows i, lanes k
-    (2)  P^T[j, i] += W[j, k] Delta^T[k, i]    rows j, lanes i: Delta transposed, never W
-    (3)  G[j, k]   += A[i, j] Delta[i, k]      rows j, lanes k
+    (0)  Z[k, i]     += W[j, k] A[j, i]            rows k, lanes i
+    (2)  P[j, i]     += W[j, k] Delta[k, i]        rows j, lanes i
+    (3)  G[j, k]     += A[j, i] Delta'[i, k]       rows j, lanes k
 
-Every row in memory is padded with zeros to whole vectors, so no loop has a remainder.
+Z, A and Delta have neurons as rows and samples on the vector lanes: no width of a layer wastes any
+lanes there, softmax and costs are vectorised whatever n_L, and W is never transposed. They lie in
+memory as strips of one or two vectors of samples, a strip after the other, so every product reads
+its vectors one behind the other. Delta' is the same as Delta with neurons on the lanes, as (3)
+needs it. Rows come in multiples of ROW and strips in whole vectors: no loop has a remainder.
+
+A row tile of samples goes through all layers and back strip by strip; the threads of a team own
+strips. Then they own rows of G, which they sum over the strips and use for the update at once.
 """
 
 from typing import NamedTuple
@@ -16,160 +22,250 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbackprop.activations import activate, multiply_by_derivative
-from fastbackprop.costs import cost_of_sample
+from fastbackprop.engines import _team
+from fastbackprop.engines._columns import (
+    Outputs,
+    activate_output,
+    cost_of_samples,
+    output_error,
+    scale,
+)
 from fastbackprop.engines._compile import inlined, kernel
 from fastbackprop.engines._samples import (
     COST,
     MINIBATCH_COST,
     WEIGHT,
     Samples,
-    end_minibatch,
     minibatch,
-    target,
     weight,
 )
+from fastbackprop.engines._team import barrier, begins, share
 from fastbackprop.engines._tile import (
     VECTOR_BYTES,
+    folded,
+    gather_block,
     load,
     outer_across,
     outer_along,
+    plus,
+    prefetch,
+    scaled,
+    spread,
     store,
     transpose_block,
+    zeros,
 )
-from fastbackprop.engines.loops import output_error
-from fastbackprop.layout import Model, aligned_zeros
+from fastbackprop.layout import Model, aligned_zeros, read_only
+from fastbackprop.optimizers import PLAIN_SGD, coefficients, step_slice
 
-ROWS = 128  # samples of a row tile, at most
+ROWS = 128  # samples of a row tile
 ROW = 4  # rows of every product come in fours
 UNROLL = 4  # outer products of one `outer_along`
-BLOCK = 128  # outer products before a tile goes back to memory: the lanes' factor stays in L1
+PANEL = 2048  # elements of the gradient that the update takes at once: they stay in the cache
 
-# (vectors, rows) of a tile, widest first: as many accumulators as there are registers for.
-SHAPES = ((4, 4), (2, 8), (1, 16)) if VECTOR_BYTES == 64 else ((2, 4), (1, 8))
+# Multiply-adds of (0) that a thread must have to do in a step, to be worth the barriers, and in a
+# call, to be worth starting.
+MIN_STEP, MIN_CALL = 250_000, 50_000_000
+
+# Rows of a tile of one and of two vectors: as many accumulators as hide the latency of a sum.
+TALL = (16, 8) if VECTOR_BYTES == 64 else (8, 4)
+
+
+# --- the product ---------------------------------------------------------------------------------
+
+
+class Strips(NamedTuple):
+    """Matrices (height, lanes) in a flat array, one behind the other."""
+
+    array: np.ndarray
+    offset: int
+    height: int
+    lanes: int
+
+
+@inlined
+def strip(M, s):
+    """Where strip s begins."""
+    return M.offset + s * M.height * M.lanes
+
+
+class Owned(NamedTuple):
+    """The strips of a row tile that a thread takes through the layers."""
+
+    lanes: int  # V or 2 V
+    first: int
+    last: int
+    V: int  # elements of a vector
 
 
 class Matrix(NamedTuple):
-    """A matrix in a flat array; stride 0 repeats a row."""
+    """Rows of a flat array, so many elements apart; 0 repeats a row."""
 
     array: np.ndarray
     offset: int
     stride: int
 
 
-@inlined
-def shifted(matrix, elements):
-    """The same matrix from some elements on."""
-    return Matrix(matrix.array, matrix.offset + elements, matrix.stride)
+def _across(R, C):
+    """Z[r, c] = b[r] + sum_t S[t, r] M[t, c] for R rows r of strip s."""
 
+    @kernel
+    def tile(S, b, M, Z, depth, r, s):
+        acc = spread(b.array, b.offset + r * b.stride, R, C)
+        at, m = S.offset + r, strip(M, s)
+        for _ in range(depth):
+            acc = outer_across(acc, S.array, at, M.array, m)
+            at += S.stride
+            m += M.lanes
+        store(acc, Z.array, strip(Z, s) + r * Z.lanes, Z.lanes)
 
-# --- the product ---------------------------------------------------------------------------------
+    return tile
 
 
 def _along(R, C):
-    """Z[r, c] = I[r, c] + sum_t S[r, t] W[t, c] for rows r of first ... last and C vectors c."""
+    """Z[r, c] = b[r] + sum_t S[r, t] M[t, c] for R rows r of strip s; depth in UNROLLs."""
 
     @kernel
-    def panel(S, W, I, Z, depth, first, last):
-        for r in range(first, last, R):
-            acc = load(I.array, I.offset + r * I.stride, I.stride, R, C)
-            s, w = S.offset + r * S.stride, W.offset
-            for _ in range(0, depth, UNROLL):
-                acc = outer_along(acc, S.array, s, S.stride, W.array, w, W.stride, UNROLL)
-                s += UNROLL
-                w += UNROLL * W.stride
-            store(acc, Z.array, Z.offset + r * Z.stride, Z.stride)
+    def tile(S, b, M, Z, depth, r, s):
+        acc = spread(b.array, b.offset + r * b.stride, R, C)
+        at, m = S.offset + r * S.stride, strip(M, s)
+        for _ in range(0, depth, UNROLL):
+            acc = outer_along(acc, S.array, at, S.stride, M.array, m, M.lanes, UNROLL)
+            at += UNROLL
+            m += UNROLL * M.lanes
+        store(acc, Z.array, strip(Z, s) + r * Z.lanes, Z.lanes)
 
-    return panel
-
-
-def _across(R, C):
-    """Z[r, c] = I[r, c] + sum_t S[t, r] W[t, c] for rows r of first ... last and C vectors c."""
-
-    @kernel
-    def panel(S, W, I, Z, depth, first, last):
-        for r in range(first, last, R):
-            acc = load(I.array, I.offset + r * I.stride, I.stride, R, C)
-            s, w = S.offset + r, W.offset
-            for _ in range(depth):
-                acc = outer_across(acc, S.array, s, W.array, w)
-                s += S.stride
-                w += W.stride
-            store(acc, Z.array, Z.offset + r * Z.stride, Z.stride)
-
-    return panel
+    return tile
 
 
-def _product(panel):
-    """A product for any number of rows (a multiple of ROW) and vectors, from panels of SHAPES."""
+def _product(tile):
+    """The sums of all rows (a multiple of ROW) in the strips a thread owns.
+
+    A group of rows of S meets all strips before the next: it is read from far away once.
+    """
+    tall_1, tall_2 = tile(TALL[0], 1), tile(TALL[1], 2)
+    short_1, short_2 = tile(ROW, 1), tile(ROW, 2)
 
     @kernel
-    def product(S, W, I, Z, depth, rows, vectors, V):
-        pass
-
-    for C, R in reversed(SHAPES):
-        product = _panels(C, R, panel(R, C), panel(ROW, C), product)
-    return product
-
-
-def _panels(C, R, tall, short, narrower):
-    """Panels of C vectors while they fit; the narrower product does what is left."""
-
-    @kernel
-    def product(S, W, I, Z, depth, rows, vectors, V):
-        c, full = 0, rows // R * R
-        while c + C <= vectors:
-            W_c, I_c, Z_c = shifted(W, c * V), shifted(I, c * V), shifted(Z, c * V)
-            tall(S, W_c, I_c, Z_c, depth, 0, full)
-            short(S, W_c, I_c, Z_c, depth, full, rows)
-            c += C
-        if c < vectors:
-            W_c, I_c, Z_c = shifted(W, c * V), shifted(I, c * V), shifted(Z, c * V)
-            narrower(S, W_c, I_c, Z_c, depth, rows, vectors - c, V)
+    def product(S, b, M, Z, depth, rows, own):
+        r = 0
+        if own.lanes == own.V:
+            while r + TALL[0] <= rows:
+                for s in range(own.first, own.last):
+                    tall_1(S, b, M, Z, depth, r, s)
+                r += TALL[0]
+            while r < rows:
+                for s in range(own.first, own.last):
+                    short_1(S, b, M, Z, depth, r, s)
+                r += ROW
+        else:
+            while r + TALL[1] <= rows:
+                for s in range(own.first, own.last):
+                    tall_2(S, b, M, Z, depth, r, s)
+                r += TALL[1]
+            while r < rows:
+                for s in range(own.first, own.last):
+                    short_2(S, b, M, Z, depth, r, s)
+                r += ROW
 
     return product
 
 
-product_across = _product(_across)
-_product_along = _product(_along)
+product_across, product_along = _product(_across), _product(_along)
 
 
-@kernel
-def product_along(S, W, I, Z, depth, rows, vectors, V):
-    """Z[r, c] = I[r, c] + sum_t S[r, t] W[t, c], the sum over t in blocks."""
-    for t in range(0, depth, BLOCK):
-        S_t, W_t = shifted(S, t), shifted(W, t * W.stride)
-        _product_along(S_t, W_t, I if t == 0 else Z, Z, min(BLOCK, depth - t), rows, vectors, V)
+def _over_strips(R, C):
+    """G[r, c] = G[r, c] + factor sum_i A[r, i] D[i, c], or the sum if `fresh`, for R rows r.
+
+    The sum over i is over all strips of A. With factor 1 it adds a gradient, with minus the
+    learning rate it is the step of plain SGD, whose gradient is then never in memory.
+    """
+
+    @kernel
+    def tile(A, D, G, fresh, factor, depth, r):
+        g = G.offset + r * G.stride
+        if not fresh:
+            prefetch(G.array, g, G.stride, R, C)
+        acc = zeros(G.array, R, C)
+        s, d = 0, D.offset
+        for i in range(0, depth, A.lanes):
+            a = strip(A, s) + r * A.lanes
+            for _ in range(0, min(A.lanes, depth - i), UNROLL):
+                acc = outer_along(acc, A.array, a, A.lanes, D.array, d, D.stride, UNROLL)
+                a += UNROLL
+                d += UNROLL * D.stride
+            s += 1
+        if not fresh:
+            acc = plus(load(G.array, g, G.stride, R, C), scaled(acc, factor))
+        store(acc, G.array, g, G.stride)
+
+    return tile
 
 
-@kernel
-def transpose(S, D, rows, columns, V):
-    """D[c, r] = S[r, c]; rows and columns are whole vectors."""
-    for r in range(0, rows, V):
-        for c in range(0, columns, V):
-            s, d = S.offset + r * S.stride + c, D.offset + c * D.stride + r
-            transpose_block(S.array, s, S.stride, D.array, d, D.stride)
+def _rows_of_gradient(R, C):
+    """The same for rows first ... last (a multiple of ROW)."""
+    tall, short = _over_strips(R, C), _over_strips(ROW, C)
+
+    @kernel
+    def panel(A, D, G, fresh, factor, depth, first, last):
+        r = first
+        while r + R <= last:
+            tall(A, D, G, fresh, factor, depth, r)
+            r += R
+        while r < last:
+            short(A, D, G, fresh, factor, depth, r)
+            r += ROW
+
+    return panel
+
+
+_gradient_1, _gradient_2 = _rows_of_gradient(TALL[0], 1), _rows_of_gradient(TALL[1], 2)
 
 
 # --- where things are ----------------------------------------------------------------------------
 
 
 class Work(NamedTuple):
-    """Scratch for one row tile: z, a and delta of every layer, a matrix each, layer after layer."""
+    """Scratch for one row tile: a matrix for each layer, layer after layer."""
 
-    z: np.ndarray  # (ROWS * sum of strides,)
+    z: np.ndarray  # (ROWS * sum of strides,): strips
     a: np.ndarray
     delta: np.ndarray
-    delta_T: np.ndarray  # Delta^l transposed, (largest stride * ROWS,)
-    P_T: np.ndarray  # Delta^{l+1} (W^{l+1})^T transposed
+    delta_rows: np.ndarray  # Delta', panel after panel: matrices (ROWS, 2 V)
+    y: np.ndarray  # (ROWS * stride of layer L,): strips
+    factor: np.ndarray  # (ROWS,): s_i / sum of s_i
+    C: np.ndarray  # (ROWS,)
+    m: np.ndarray  # (ROWS,): softmax's maximum and sum
+    total: np.ndarray  # (ROWS,)
+    costs: np.ndarray  # (vectors of ROWS,) float64: sum_i s_i C_i of each
+    panels: np.ndarray  # (threads, elements): rows of the gradient, for each thread
     zeros: np.ndarray  # a row of them
-    y: np.ndarray  # (n_L,)
     no_order: np.ndarray  # (0,) int64: samples as they stand
+    places: np.ndarray  # (ROWS,) int64: where the samples begin in X
+    n_threads: int
+
+
+class RowTile(NamedTuple):
+    """Samples order[start:start + n]; an empty order leaves them as they stand."""
+
+    samples: Samples
+    order: np.ndarray
+    start: int
+    n: int
 
 
 @inlined
-def neurons(model, array, l):
-    """The matrix of layer l, (ROWS, stride of l)."""
-    return Matrix(array, ROWS * model.layers[l]["start"], model.layers[l]["stride"])
+def sample(tile, i):
+    """Which sample is number i of the tile; behind the last it is that again."""
+    place = tile.start + min(i, tile.n - 1)
+    return tile.order[place] if tile.order.shape[0] > 0 else place
+
+
+@inlined
+def neurons(model, array, l, lanes):
+    """z, a or delta of layer l."""
+    layer = model.layers[l]
+    return Strips(array, ROWS * layer["start"], layer["stride"], lanes)
 
 
 @inlined
@@ -180,21 +276,28 @@ def weights(model, vector, l):
 
 @inlined
 def biases(model, vector, l):
-    """b^l, or its gradient, as a matrix of equal rows."""
-    return Matrix(vector, model.layers[l]["bias_start"], 0)
+    """b^l."""
+    return Matrix(vector, model.layers[l]["bias_start"], 1)
 
 
 @inlined
-def part(matrix, rows):
-    """The first rows of a matrix, flat."""
-    return matrix.array[matrix.offset : matrix.offset + rows * matrix.stride]
+def flat(M, s, rows):
+    """The first rows of strip s, all lanes: a view."""
+    start = strip(M, s)
+    return M.array[start : start + rows * M.lanes]
+
+
+@kernel
+def clear(M, s, first, last):
+    """Zero these rows of strip s."""
+    start = strip(M, s)
+    M.array[start + first * M.lanes : start + last * M.lanes] = 0
 
 
 @inlined
-def row(matrix, i, n):
-    """The first n elements of row i."""
-    start = matrix.offset + i * matrix.stride
-    return matrix.array[start : start + n]
+def lanes_of(array, s, lanes):
+    """The part of an array of samples that belongs to strip s: a view."""
+    return array[s * lanes : (s + 1) * lanes]
 
 
 @inlined
@@ -203,131 +306,258 @@ def up(n, unit):
     return (n + unit - 1) // unit * unit
 
 
-# --- the equations, for the n samples of a row tile ---------------------------------------------
+# --- the equations -------------------------------------------------------------------------------
 
 
-@kernel
-def weighted_input(A, W, b, Z, n, V):
-    """(0)  z^l_ik = sum_j a^{l-1}_ij w^l_jk + b^l_k
+@inlined
+def weighted_input(W, b, A, Z, n_in, n_l, own):
+    """(0)  z^l_ki = sum_j w^l_jk a^{l-1}_ji + b^l_k"""
+    product_across(W, b, A, Z, n_in, up(n_l, ROW), own)
 
-    A (n, n_{l-1}), W (n_{l-1}, n_l), b repeated in every row -> Z (n, n_l).
+
+@inlined
+def hidden_error(sigma, W_next, Delta_next, Z, A, Delta, n_next, n_l, none, own):
+    """(2)  delta^l_ji = sigma_l'(z^l_ji) sum_k w^{l+1}_jk delta^{l+1}_ki"""
+    depth, rows = up(n_next, UNROLL), up(n_l, ROW)
+    product_along(W_next, none, Delta_next, Delta, depth, rows, own)
+    for s in range(own.first, own.last):
+        multiply_by_derivative(sigma, flat(Z, s, n_l), flat(A, s, n_l), flat(Delta, s, n_l))
+
+
+@inlined
+def panel(Delta_rows, k, V):
+    """The part of Delta' from neuron k (a multiple of 2 V) on: two vectors, or the last one."""
+    width = min(2 * V, Delta_rows.stride - k)
+    return Matrix(Delta_rows.array, Delta_rows.offset + k * ROWS, width)
+
+
+@inlined
+def weight_gradient(A, Delta_rows, G, fresh, factor, n, n_l, first, last, V):
+    """(3)  dC/dw^l_jk = sum_i a^{l-1}_ji delta^l_ik, for rows j of first ... last
+
+    Times the factor and added to what G holds, unless `fresh`.
     """
-    product_along(A, W, b, Z, A.stride, up(n, ROW), Z.stride // V, V)
+    depth = up(n, UNROLL)
+    for k in range(0, n_l, 2 * V):
+        D, G_k = panel(Delta_rows, k, V), Matrix(G.array, G.offset + k, G.stride)
+        if k + V < n_l:
+            _gradient_2(A, D, G_k, fresh, factor, depth, first, last)
+        else:
+            _gradient_1(A, D, G_k, fresh, factor, depth, first, last)
+
+
+def _column_sums(C):
+    """g[c] (+)= sum_i D[i, c], for C vectors c."""
+
+    @kernel
+    def sums(D, g, fresh, depth):
+        acc = zeros(D.array, ROW, C)
+        for i in range(0, depth, ROW):
+            acc = plus(load(D.array, D.offset + i * D.stride, D.stride, ROW, C), acc)
+        total = folded(acc)
+        store(
+            total if fresh else plus(load(g.array, g.offset, 0, 1, C), total), g.array, g.offset, 0
+        )
+
+    return sums
+
+
+_column_sums_1, _column_sums_2 = _column_sums(1), _column_sums(2)
 
 
 @kernel
-def hidden_error(sigma, W_next, Delta_next, Z, A, Delta, n, work, V):
-    """(2)  delta^l_ij = sigma_l'(z^l_ij) sum_k delta^{l+1}_ik w^{l+1}_jk
-
-    W_next (n_l, n_{l+1}), Delta_next (n, n_{l+1}), Z, A (n, n_l) -> Delta (n, n_l).
-    """
-    n_V, zeros = up(n, V), Matrix(work.zeros, 0, 0)
-    Delta_T, P_T = Matrix(work.delta_T, 0, n_V), Matrix(work.P_T, 0, n_V)
-    transpose(Delta_next, Delta_T, n_V, Delta_next.stride, V)
-    product_along(W_next, Delta_T, zeros, P_T, W_next.stride, Delta.stride, n_V // V, V)
-    transpose(P_T, Delta, Delta.stride, n_V, V)
-    multiply_by_derivative(sigma, part(Z, n), part(A, n), part(Delta, n))
-
-
-@kernel
-def weight_gradient(A, Delta, before, G, n, n_in, V):
-    """(3)  dC/dw^l_kj = sum_i a^{l-1}_ik delta^l_ij, added to what was before
-
-    A (n, n_in), Delta (n, n_l), before (n_in, n_l): zeros, or G itself -> G (n_in, n_l).
-    """
-    product_across(A, Delta, before, G, n, up(n_in, ROW), G.stride // V, V)
-
-
-@kernel
-def bias_gradient(Delta, n, g):
-    """(4)  dC/db^l_j = sum_i delta^l_ij, added to g (n_l,)."""
-    for i in range(n):
-        delta = row(Delta, i, g.shape[0])
-        for j in range(g.shape[0]):
-            g[j] += delta[j]
+def bias_gradient(Delta_rows, n, g, fresh, V):
+    """(4)  dC/db^l_k = sum_i delta^l_ik, added to g (n_l,) unless that is `fresh`."""
+    for k in range(0, Delta_rows.stride, 2 * V):
+        D, g_k = panel(Delta_rows, k, V), Matrix(g, k, 0)
+        if D.stride == V:
+            _column_sums_1(D, g_k, fresh, up(n, ROW))
+        else:
+            _column_sums_2(D, g_k, fresh, up(n, ROW))
 
 
 # --- a row tile ----------------------------------------------------------------------------------
 
 
 @kernel
-def gather(model, X, order, first, n, work):
-    """a^0: the rows order[first:first + n] of X; an empty order leaves them as they stand."""
-    A_0 = neurons(model, work.a, 0)
-    for i in range(n):
-        x = X[order[first + i]] if order.shape[0] > 0 else X[first + i]
-        a = row(A_0, i, x.shape[0])
-        for j in range(x.shape[0]):
-            a[j] = x[j]
+def gather(model, tile, work, own):
+    """a^0 of the samples; lanes behind the last repeat it, so they are as finite as the rest."""
+    n_0, lanes, V = model.layers[0]["width"], own.lanes, own.V
+    A, X = neurons(model, work.a, 0, lanes), tile.samples.X
+    values = X.reshape(X.size)
+    for i in range(own.first * lanes, own.last * lanes):
+        work.places[i] = n_0 * sample(tile, i)
+    for s in range(own.first, own.last):
+        for i in range(0, lanes, V):
+            for j in range(0, n_0, V):
+                a = strip(A, s) + j * lanes + i
+                p, rest = s * lanes + i, min(V, n_0 - j)
+                gather_block(values[j:], work.places, p, rest, A.array, a, lanes)
+        clear(A, s, up(n_0, V), up(n_0, ROW))
 
 
-@kernel
-def forward(model, theta, n, work, V):
-    """(0) and a^l = sigma_l(z^l) for n samples through all layers."""
-    for l in range(1, model.layers.shape[0]):
-        A, Z = neurons(model, work.a, l - 1), neurons(model, work.z, l)
+@inlined
+def outputs(model, work, s, own):
+    """Layer L in strip s."""
+    L, lanes = model.layers.shape[0] - 1, own.lanes
+    n = model.layers[L]["width"]
+    return Outputs(
+        flat(neurons(model, work.z, L, lanes), s, n),
+        flat(neurons(model, work.a, L, lanes), s, n),
+        flat(neurons(model, work.delta, L, lanes), s, n),
+        flat(Strips(work.y, 0, model.layers[L]["stride"], lanes), s, n),
+        lanes_of(work.C, s, lanes),
+        lanes_of(work.m, s, lanes),
+        lanes_of(work.total, s, lanes),
+        n,
+        lanes,
+        own.V,
+    )
+
+
+@inlined
+def forward(model, theta, work, own):
+    """(0) and a^l = sigma_l(z^l) through all layers."""
+    L, lanes = model.layers.shape[0] - 1, own.lanes
+    for l in range(1, L + 1):
+        A, Z = neurons(model, work.a, l - 1, lanes), neurons(model, work.z, l, lanes)
         W, b = weights(model, theta, l), biases(model, theta, l)
-        weighted_input(A, W, b, Z, n, V)
-        width, A_l = model.layers[l]["width"], neurons(model, work.a, l)
-        if l == model.layers.shape[0] - 1:
-            for i in range(n):
-                activate(model.layers[l]["sigma"], row(Z, i, width), row(A_l, i, width))
+        n_l, sigma = model.layers[l]["width"], model.layers[l]["sigma"]
+        weighted_input(W, b, A, Z, model.layers[l - 1]["width"], n_l, own)
+        A_l = neurons(model, work.a, l, lanes)
+        for s in range(own.first, own.last):
+            if l < L:
+                activate(sigma, flat(Z, s, n_l), flat(A_l, s, n_l))
+                clear(A_l, s, n_l, up(n_l, ROW))
+            else:
+                activate_output(sigma, outputs(model, work, s, own))
+
+
+@kernel
+def targets(tile, y, n_L, s, lanes):
+    """y of the samples of strip s, one-hot where there are labels."""
+    samples = tile.samples
+    if samples.labels.shape[0] > 0:
+        y[:] = 0
+    for i in range(lanes):
+        k = sample(tile, s * lanes + i)
+        if samples.labels.shape[0] > 0:
+            y[samples.labels[k] * lanes + i] = 1
         else:
-            activate(model.layers[l]["sigma"], part(Z, n), part(A_l, n))
-            for i in range(n):  # sigma(0) need not be 0
-                for k in range(width, A_l.stride):
-                    A_l.array[A_l.offset + i * A_l.stride + k] = 0
+            for j in range(n_L):
+                y[j * lanes + i] = samples.Y[k, j]
+
+
+@inlined
+def costs(model, tile, work, own):
+    """sum_i s_i C_i of each vector of samples, in work.costs."""
+    lanes, V = own.lanes, own.V
+    for s in range(own.first, own.last):
+        layer = outputs(model, work, s, own)
+        targets(tile, layer.y, layer.n, s, lanes)
+        cost_of_samples(model.cost, layer)
+        for v in range(0, lanes, V):  # by vectors: strips may differ with the number of threads
+            cost = 0.0
+            for i in range(s * lanes + v, min(s * lanes + v + V, tile.n)):
+                cost += weight(tile.samples, sample(tile, i)) * work.C[i]
+            work.costs[(s * lanes + v) // V] = cost
+
+
+@inlined
+def output_errors(model, tile, total, work, own):
+    """(1) times s_i / total, for the strips whose costs are known; zeros behind the last sample."""
+    sigma, lanes = model.layers[model.layers.shape[0] - 1]["sigma"], own.lanes
+    for s in range(own.first, own.last):
+        factor, layer = lanes_of(work.factor, s, lanes), outputs(model, work, s, own)
+        for i in range(lanes):
+            factor[i] = 0
+            if s * lanes + i < tile.n:
+                factor[i] = weight(tile.samples, sample(tile, s * lanes + i)) / total
+        output_error(sigma, model.cost, layer)
+        scale(layer.delta, layer.n, lanes, own.V, factor)
 
 
 @kernel
-def cost_of_tile(model, samples, order, first, n, work):
-    """sum_i s_i C_i of the samples in work."""
-    L = model.layers.shape[0] - 1
-    width = model.layers[L]["width"]
-    Z, A = neurons(model, work.z, L), neurons(model, work.a, L)
-    cost = 0.0
-    for i in range(n):
-        sample = order[first + i] if order.shape[0] > 0 else first + i
-        target(samples, sample, work.y)
-        C = cost_of_sample(model.cost, row(Z, i, width), row(A, i, width), work.y)
-        cost += weight(samples, sample) * C
-    return cost
+def neurons_on_lanes(Delta, Delta_rows, n_l, own):
+    """Delta' from the strips of Delta."""
+    V = own.V
+    for k in range(0, n_l, V):
+        D = panel(Delta_rows, k // (2 * V) * (2 * V), V)
+        for s in range(own.first, own.last):
+            for i in range(0, Delta.lanes, V):
+                source = strip(Delta, s) + k * Delta.lanes + i
+                target = D.offset + (s * Delta.lanes + i) * D.stride + k % (2 * V)
+                transpose_block(Delta.array, source, Delta.lanes, D.array, target, D.stride)
 
 
-@kernel
-def error_of_tile(model, samples, order, first, n, total, work, V):
-    """(1) for the samples in work, times s_i / total; zeros for the rows up to whole vectors."""
-    L = model.layers.shape[0] - 1
-    width, sigma = model.layers[L]["width"], model.layers[L]["sigma"]
-    Z, A = neurons(model, work.z, L), neurons(model, work.a, L)
-    Delta = neurons(model, work.delta, L)
-    for i in range(n):
-        sample = order[first + i] if order.shape[0] > 0 else first + i
-        target(samples, sample, work.y)
-        delta = row(Delta, i, width)
-        output_error(sigma, model.cost, row(Z, i, width), row(A, i, width), work.y, delta)
-        factor = delta.dtype.type(weight(samples, sample) / total)
-        for j in range(width):
-            delta[j] *= factor
-    for i in range(n, up(n, V)):
-        row(Delta, i, width)[:] = 0
-
-
-@kernel
-def backward(model, theta, n, gradient, fresh, work, V):
-    """(3), (4) and (2) for n samples; gradient is filled if `fresh`, else added to."""
+@inlined
+def hidden_errors(model, theta, work, own):
+    """(2) down to layer 1, and Delta' of every layer."""
+    lanes, V = own.lanes, own.V
     for l in range(model.layers.shape[0] - 1, 0, -1):
-        A, Delta = neurons(model, work.a, l - 1), neurons(model, work.delta, l)
-        G, g = weights(model, gradient, l), row(biases(model, gradient, l), 0, Delta.stride)
-        before = Matrix(work.zeros, 0, 0) if fresh else G
-        if fresh:
-            g[:] = 0
-        weight_gradient(A, Delta, before, G, n, model.layers[l - 1]["width"], V)
-        bias_gradient(Delta, n, g)
+        Delta = neurons(model, work.delta, l, lanes)
+        Delta_rows = Matrix(work.delta_rows, Delta.offset, Delta.height)
+        n_l = model.layers[l]["width"]
+        for s in range(own.first, own.last):
+            clear(Delta, s, n_l, up(n_l, max(V, UNROLL)))
+        neurons_on_lanes(Delta, Delta_rows, n_l, own)
         if l > 1:
-            W, sigma = weights(model, theta, l), model.layers[l - 1]["sigma"]
-            Z, Delta_l = neurons(model, work.z, l - 1), neurons(model, work.delta, l - 1)
-            hidden_error(sigma, W, Delta, Z, A, Delta_l, n, work, V)
+            n, sigma = model.layers[l - 1]["width"], model.layers[l - 1]["sigma"]
+            none = Matrix(work.zeros, 0, 0)
+            Z, A = neurons(model, work.z, l - 1, lanes), neurons(model, work.a, l - 1, lanes)
+            W, Delta_l = weights(model, theta, l), neurons(model, work.delta, l - 1, lanes)
+            hidden_error(sigma, W, Delta, Z, A, Delta_l, n_l, n, none, own)
+
+
+@inlined
+def add_gradient(team, model, n, gradient, fresh, work, own):
+    """(3) and (4), the rows this thread owns, added to the gradient unless it is `fresh`."""
+    one, lanes, V = gradient.dtype.type(1), own.lanes, own.V
+    for l in range(model.layers.shape[0] - 1, 0, -1):
+        A, G = neurons(model, work.a, l - 1, lanes), weights(model, gradient, l)
+        Delta_rows = Matrix(work.delta_rows, ROWS * model.layers[l]["start"], G.stride)
+        n_in, n_l = model.layers[l - 1]["width"], model.layers[l]["width"]
+        first, last = share(up(n_in, ROW), ROW, team)
+        weight_gradient(A, Delta_rows, G, fresh, one, n, n_l, first, last, V)
+        if team.t == team.T - 1:
+            start = model.layers[l]["bias_start"]
+            bias_gradient(Delta_rows, n, gradient[start : start + G.stride], fresh, V)
+
+
+@inlined
+def step_with_gradient(team, model, theta, n, update, whole, work, own):
+    """(3), (4) and the update, for the rows this thread owns, some rows at a time.
+
+    The gradient of a `whole` minibatch needs no memory but for these rows, which stay in the cache,
+    or none. Otherwise it is added to that of the row tiles before.
+    """
+    one, lanes, V = theta.dtype.type(1), own.lanes, own.V
+    for l in range(model.layers.shape[0] - 1, 0, -1):
+        A, stride = neurons(model, work.a, l - 1, lanes), model.layers[l]["stride"]
+        Delta_rows = Matrix(work.delta_rows, ROWS * model.layers[l]["start"], stride)
+        n_in, n_l = model.layers[l - 1]["width"], model.layers[l]["width"]
+        first, last = share(up(n_in, ROW), ROW, team)
+        height, some = max(PANEL // stride // TALL[0], 1) * TALL[0], work.panels[team.t]
+        if whole and update.rule == PLAIN_SGD:
+            W, minus_rate = weights(model, theta, l), -update.c[0]
+            weight_gradient(A, Delta_rows, W, False, minus_rate, n, n_l, first, last, V)
+        else:
+            if whole:  # columns that no sum fills: the update must find zeros
+                for r in range(height):
+                    some[r * stride + up(n_l, V) : (r + 1) * stride] = 0
+            for j in range(first, last, height):
+                end = min(j + height, last)
+                start = model.layers[l]["weight_start"] + j * stride
+                stop = start + (end - j) * stride
+                g = some[: stop - start] if whole else update.g[start:stop]
+                G = Matrix(g, -j * stride, stride)
+                weight_gradient(A, Delta_rows, G, whole, one, n, n_l, j, end, V)
+                step_slice(theta, g, update, start, stop)
+        if team.t == team.T - 1:
+            start = model.layers[l]["bias_start"]
+            g = some[:stride] if whole else update.g[start : start + stride]
+            bias_gradient(Delta_rows, n, g, whole, V)
+            step_slice(theta, g, update, start, start + stride)
 
 
 # --- the engine contract -------------------------------------------------------------------------
@@ -349,15 +579,36 @@ def row_tile(model: Model) -> int:
     return ROWS
 
 
-def workspace(model: Model, dtype: np.dtype) -> Work:
-    """Scratch that depends on the network alone."""
+def threads(model: Model, batch_size: int, n_samples: int) -> int:
+    """So many threads as a step and the whole call give work to, by MIN_STEP and MIN_CALL."""
+    widths = model.layers["width"]
+    products = int(widths[1:] @ widths[:-1])
+    by_step = batch_size * products // MIN_STEP
+    return max(1, min(by_step, n_samples * products // MIN_CALL, _team.available_processors()))
+
+
+def workspace(model: Model, dtype: np.dtype, n_threads: int = 1) -> Work:
+    """Scratch that depends on the network, and a little on the threads."""
     strides = model.layers["stride"]
     per_sample, widest = int(strides.sum()), int(strides.max())
-    z, a, delta = (aligned_zeros(ROWS * per_sample, dtype) for _ in range(3))
-    delta_T, P_T = (aligned_zeros(ROWS * widest, dtype) for _ in range(2))
-    y = np.zeros(model.layers["width"][-1], dtype)
-    zeros, no_order = aligned_zeros(max(widest, ROWS), dtype), np.zeros(0, np.int64)
-    return Work(z, a, delta, delta_T, P_T, zeros, y, no_order)
+    z, a, delta, delta_rows = (aligned_zeros(ROWS * per_sample, dtype) for _ in range(4))
+    return Work(
+        z,
+        a,
+        delta,
+        delta_rows,
+        y=aligned_zeros(ROWS * int(strides[-1]), dtype),
+        factor=aligned_zeros(ROWS, dtype),
+        C=aligned_zeros(ROWS, dtype),
+        m=aligned_zeros(ROWS, dtype),
+        total=aligned_zeros(ROWS, dtype),
+        costs=np.zeros(ROWS),
+        panels=np.zeros((n_threads, max(PANEL, TALL[0] * widest)), dtype),
+        zeros=aligned_zeros(max(widest, 2 * VECTOR_BYTES), dtype),
+        no_order=np.zeros(0, np.int64),
+        places=np.zeros(ROWS, np.int64),
+        n_threads=n_threads,
+    )
 
 
 @inlined
@@ -366,74 +617,198 @@ def vector_lanes(array):
     return VECTOR_BYTES // array.itemsize
 
 
-@kernel(cached=True)
-def predict(model, theta, X, out, work, start, stop):
-    """out[i] = a^L of X[i]."""
-    L = model.layers.shape[0] - 1
-    for first in range(start, stop, ROWS):
-        n = min(ROWS, stop - first)
-        gather(model, X, work.no_order, first, n, work)
-        forward(model, theta, n, work, vector_lanes(theta))
-        A = neurons(model, work.a, L)
-        for i in range(n):
-            a = row(A, i, out.shape[1])
-            for k in range(out.shape[1]):
-                out[first + i, k] = a[k]
+@inlined
+def strips_of(n, V, T):
+    """(lanes of a strip, strips) for n samples and T threads.
 
-
-@kernel(cached=True)
-def cost_sum(model, theta, samples, sums, work, start, stop):
-    """Add sum_i s_i C_i and sum_i s_i to sums."""
-    for first in range(start, stop, ROWS):
-        n = min(ROWS, stop - first)
-        gather(model, samples.X, work.no_order, first, n, work)
-        forward(model, theta, n, work, vector_lanes(theta))
-        sums[COST] += cost_of_tile(model, samples, work.no_order, first, n, work)
-        for i in range(first, first + n):
-            sums[WEIGHT] += weight(samples, i)
+    Two vectors for speed; one where that leaves no thread idle, or no vector empty.
+    """
+    vectors = (n + V - 1) // V
+    narrow = V >= UNROLL and (vectors < 2 * T or vectors == 3)
+    lanes = V if narrow else 2 * V
+    return lanes, (n + lanes - 1) // lanes
 
 
 @inlined
-def forward_and_back(model, theta, samples, order, first, n, total, gradient, fresh, work):
-    """A row tile through all layers and back, into the gradient; returns its sum_i s_i C_i."""
-    V = vector_lanes(theta)
-    gather(model, samples.X, order, first, n, work)
-    forward(model, theta, n, work, V)
-    error_of_tile(model, samples, order, first, n, total, work, V)
-    backward(model, theta, n, gradient, fresh, work, V)
-    return cost_of_tile(model, samples, order, first, n, work)
+def owned(team, n, V):
+    """The strips of n samples that this thread owns."""
+    lanes, strips = strips_of(n, V, team.T)
+    first, last = share(strips, 1, team)
+    return Owned(lanes, first, last, V)
+
+
+@inlined
+def forward_tile(model, theta, tile, work, own):
+    """A row tile to a^L, and its costs."""
+    gather(model, tile, work, own)
+    forward(model, theta, work, own)
+    costs(model, tile, work, own)
+
+
+@inlined
+def backward_tile(model, theta, tile, total, work, own):
+    """The errors of a row tile."""
+    output_errors(model, tile, total, work, own)
+    hidden_errors(model, theta, work, own)
+
+
+@inlined
+def cost_of_tile(work, n, V):
+    """sum_i s_i C_i of a row tile, when every thread has its costs."""
+    cost = 0.0
+    for v in range((n + V - 1) // V):
+        cost += work.costs[v]
+    return cost
+
+
+@inlined
+def add_sums(sums, tile, work, V):
+    """sum_i s_i C_i and sum_i s_i of a row tile."""
+    sums[COST] += cost_of_tile(work, tile.n, V)
+    for i in range(tile.n):
+        sums[WEIGHT] += weight(tile.samples, sample(tile, i))
 
 
 @kernel(cached=True)
-def gradient_sums(model, theta, samples, total, gradient, sums, work, start, stop):
-    """Add also sum_i s_i / total dC_i/dtheta to gradient."""
+def _predict(team, model, theta, samples, out, work, start, stop):
+    if not begins(team):
+        return
+    V, n_L = vector_lanes(theta), out.shape[1]
     for first in range(start, stop, ROWS):
-        n = min(ROWS, stop - first)
-        sums[COST] += forward_and_back(
-            model, theta, samples, work.no_order, first, n, total, gradient, False, work
-        )
-        for i in range(first, first + n):
-            sums[WEIGHT] += weight(samples, i)
+        tile = RowTile(samples, work.no_order, first, min(ROWS, stop - first))
+        own = owned(team, tile.n, V)
+        gather(model, tile, work, own)
+        forward(model, theta, work, own)
+        for s in range(own.first, own.last):
+            a = outputs(model, work, s, own).a
+            for i in range(min(own.lanes, tile.n - s * own.lanes)):
+                row = out[first + s * own.lanes + i]
+                for k in range(n_L):
+                    row[k] = a[k * own.lanes + i]
+        barrier(team)  # the next tile may have other strips
 
 
 @kernel(cached=True)
-def train(model, theta, samples, order, batch_size, update, sums, work, start, stop):
-    """Minibatch steps over order[start:stop]; a minibatch may be spread over several calls."""
-    place = start
+def predict_row(layers, theta, X, out, neurons):
+    """out[0] = a^L of the only row of X; False, and nothing done, if that is not finite.
+
+    Index by index: one row fills no lanes. Few arrays and no tuple, for each costs the caller time.
+    neurons, (2, largest stride), is scratch.
+    """
+    a, z, n = neurons[0], neurons[1], layers[0]["width"]
+    zero = a.dtype.type(0)
+    for j in range(n):
+        a[j] = X[0, j]
+        zero += X[0, j] * a.dtype.type(0)
+    if zero != 0:  # NaN or infinity times 0 is NaN
+        return False
+    for l in range(1, layers.shape[0]):
+        stride, start = layers[l]["stride"], layers[l]["weight_start"]
+        z_l, b = z[:stride], theta[layers[l]["bias_start"] :][:stride]
+        for k in range(z_l.shape[0]):
+            z_l[k] = b[k]
+        for j in range(n):
+            w, a_j = theta[start + j * stride :][:stride], a[j]
+            for k in range(z_l.shape[0]):
+                z_l[k] += a_j * w[k]
+        n = layers[l]["width"]
+        activate(layers[l]["sigma"], z[:n], a[:n])
+    for k in range(n):
+        out[0, k] = a[k]
+    return True
+
+
+@kernel(cached=True)
+def _cost_sum(team, model, theta, samples, sums, work, start, stop):
+    if not begins(team):
+        return
+    V = vector_lanes(theta)
+    for first in range(start, stop, ROWS):
+        tile = RowTile(samples, work.no_order, first, min(ROWS, stop - first))
+        forward_tile(model, theta, tile, work, owned(team, tile.n, V))
+        barrier(team)
+        if team.t == 0:
+            add_sums(sums, tile, work, V)
+        barrier(team)
+
+
+@kernel(cached=True)
+def _gradient_sums(team, model, theta, samples, total, gradient, sums, work, start, stop):
+    if not begins(team):
+        return
+    V = vector_lanes(theta)
+    for first in range(start, stop, ROWS):
+        tile = RowTile(samples, work.no_order, first, min(ROWS, stop - first))
+        own = owned(team, tile.n, V)
+        forward_tile(model, theta, tile, work, own)
+        backward_tile(model, theta, tile, total, work, own)
+        barrier(team)
+        add_gradient(team, model, tile.n, gradient, stop < start, work, own)
+        if team.t == 0:
+            add_sums(sums, tile, work, V)
+        barrier(team)
+
+
+@kernel(cached=True)
+def _train(team, model, theta, samples, order, batch_size, update, sums, work, start, stop):
+    """A minibatch may be spread over several calls; all threads come to the same decisions."""
+    if not begins(team):
+        return stop
+    V, place = vector_lanes(theta), start
     while place < stop:
-        first, last, sum_of_weights = minibatch(samples, order, batch_size, place)
-        end, total = min(last, stop), sum_of_weights if sum_of_weights > 0 else 1.0
-        if place == first:
-            sums[MINIBATCH_COST] = 0
-        for tile in range(place, end, ROWS):
-            n, fresh = min(ROWS, end - tile), tile == first
-            sums[MINIBATCH_COST] += forward_and_back(
-                model, theta, samples, order, tile, n, total, update.g, fresh, work
-            )
-        if end == last and not end_minibatch(theta, update, sums, sum_of_weights):
-            return first
+        batch, batch_end, sum_of_weights = minibatch(samples, order, batch_size, place)
+        end, total = min(batch_end, stop), sum_of_weights if sum_of_weights > 0 else 1.0
+        cost = 0.0 if place == batch else sums[MINIBATCH_COST]
+        for first in range(place, end, ROWS):
+            tile = RowTile(samples, order, first, min(ROWS, end - first))
+            own, ends = owned(team, tile.n, V), first + tile.n == batch_end
+            forward_tile(model, theta, tile, work, own)
+            backward_tile(model, theta, tile, total, work, own)
+            steps = ends and sum_of_weights > 0
+            if steps and team.t == 0:
+                coefficients(update)
+            barrier(team)
+            cost += cost_of_tile(work, tile.n, V)
+            if ends and not abs(cost) < np.inf:  # np.isfinite takes x - x: reassociated that is 0
+                if steps and team.t == 0:
+                    update.t[0] -= 1
+                return batch
+            if steps:
+                step_with_gradient(team, model, theta, tile.n, update, first == batch, work, own)
+            else:
+                add_gradient(team, model, tile.n, update.g, first == batch, work, own)
+            barrier(team)
+        if team.t == 0:
+            sums[MINIBATCH_COST] = cost
+            if end == batch_end:
+                sums[COST] += cost
+                sums[WEIGHT] += sum_of_weights
         place = end
     return stop
+
+
+def predict(model, theta, X, out, work, start, stop):
+    """out[i] = a^L of X[i]."""
+    nothing = read_only(np.zeros((0, out.shape[1]), X.dtype))
+    samples = Samples(X, nothing, read_only(np.zeros(0, np.int64)), read_only(np.zeros(0)))
+    _team.run(_predict, work.n_threads, model, theta, samples, out, work, start, stop)
+
+
+def cost_sum(model, theta, samples, sums, work, start, stop):
+    """Add sum_i s_i C_i and sum_i s_i to sums."""
+    _team.run(_cost_sum, work.n_threads, model, theta, samples, sums, work, start, stop)
+
+
+def gradient_sums(model, theta, samples, total, gradient, sums, work, start, stop):
+    """Add also sum_i s_i / total dC_i/dtheta to gradient."""
+    arguments = (model, theta, samples, total, gradient, sums, work, start, stop)
+    _team.run(_gradient_sums, work.n_threads, *arguments)
+
+
+def train(model, theta, samples, order, batch_size, update, sums, work, start, stop):
+    """Minibatch steps over order[start:stop]; a minibatch may be spread over several calls."""
+    arguments = (model, theta, samples, order, batch_size, update, sums, work, start, stop)
+    return _team.run(_train, work.n_threads, *arguments)
 
 
 def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> list[np.ndarray]:
@@ -471,8 +846,10 @@ def _by_layer(model: Model, n: int, dtype: np.dtype) -> list[np.ndarray]:
 
 
 def _keep(model: Model, array: np.ndarray, kept: list[np.ndarray], start: int, stop: int) -> None:
-    """Copy a row tile out of the scratch memory."""
+    """Copy a row tile, as one thread leaves it, out of the scratch memory."""
+    lanes, strips = strips_of.py_func(stop - start, VECTOR_BYTES // array.itemsize, 1)
     for layer, of_layer in zip(model.layers, kept, strict=True):
-        offset, stride = ROWS * layer["start"], layer["stride"]
-        rows = array[offset : offset + ROWS * stride].reshape(ROWS, stride)
-        of_layer[start:stop] = rows[: stop - start, : layer["width"]]
+        offset, height = ROWS * layer["start"], layer["stride"]
+        rows = array[offset : offset + strips * height * lanes].reshape(strips, height, lanes)
+        of_samples = rows.transpose(0, 2, 1).reshape(strips * lanes, height)
+        of_layer[start:stop] = of_samples[: stop - start, : layer["width"]]
