@@ -31,6 +31,22 @@ from fastbackprop.engines._columns import (
     scale,
 )
 from fastbackprop.engines._compile import inlined, kernel
+from fastbackprop.engines._product import (
+    ROW,
+    TALL,
+    UNROLL,
+    Matrix,
+    Owned,
+    Strips,
+    column_sums_1,
+    column_sums_2,
+    product_across,
+    product_along,
+    strip,
+    sums_over_samples_1,
+    sums_over_samples_2,
+    up,
+)
 from fastbackprop.engines._samples import (
     COST,
     MINIBATCH_COST,
@@ -40,186 +56,16 @@ from fastbackprop.engines._samples import (
     weight,
 )
 from fastbackprop.engines._team import barrier, begins, share
-from fastbackprop.engines._tile import (
-    VECTOR_BYTES,
-    folded,
-    gather_block,
-    load,
-    outer_across,
-    outer_along,
-    plus,
-    prefetch,
-    scaled,
-    spread,
-    store,
-    transpose_block,
-    zeros,
-)
+from fastbackprop.engines._tile import VECTOR_BYTES, gather_block, transpose_block
 from fastbackprop.layout import Model, aligned_zeros, read_only
 from fastbackprop.optimizers import PLAIN_SGD, coefficients, step_slice
 
 ROWS = 128  # samples of a row tile
-ROW = 4  # rows of every product come in fours
-UNROLL = 4  # outer products of one `outer_along`
 PANEL = 2048  # elements of the gradient that the update takes at once: they stay in the cache
 
 # Multiply-adds of (0) that a thread must have to do in a step, to be worth the barriers, and in a
 # call, to be worth starting.
 MIN_STEP, MIN_CALL = 250_000, 50_000_000
-
-# Rows of a tile of one and of two vectors: as many accumulators as hide the latency of a sum.
-TALL = (16, 8) if VECTOR_BYTES == 64 else (8, 4)
-
-
-# --- the product ---------------------------------------------------------------------------------
-
-
-class Strips(NamedTuple):
-    """Matrices (height, lanes) in a flat array, one behind the other."""
-
-    array: np.ndarray
-    offset: int
-    height: int
-    lanes: int
-
-
-@inlined
-def strip(M, s):
-    """Where strip s begins."""
-    return M.offset + s * M.height * M.lanes
-
-
-class Owned(NamedTuple):
-    """The strips of a row tile that a thread takes through the layers."""
-
-    lanes: int  # V or 2 V
-    first: int
-    last: int
-    V: int  # elements of a vector
-
-
-class Matrix(NamedTuple):
-    """Rows of a flat array, so many elements apart; 0 repeats a row."""
-
-    array: np.ndarray
-    offset: int
-    stride: int
-
-
-def _across(R, C):
-    """Z[r, c] = b[r] + sum_t S[t, r] M[t, c] for R rows r of strip s."""
-
-    @kernel
-    def tile(S, b, M, Z, depth, r, s):
-        acc = spread(b.array, b.offset + r * b.stride, R, C)
-        at, m = S.offset + r, strip(M, s)
-        for _ in range(depth):
-            acc = outer_across(acc, S.array, at, M.array, m)
-            at += S.stride
-            m += M.lanes
-        store(acc, Z.array, strip(Z, s) + r * Z.lanes, Z.lanes)
-
-    return tile
-
-
-def _along(R, C):
-    """Z[r, c] = b[r] + sum_t S[r, t] M[t, c] for R rows r of strip s; depth in UNROLLs."""
-
-    @kernel
-    def tile(S, b, M, Z, depth, r, s):
-        acc = spread(b.array, b.offset + r * b.stride, R, C)
-        at, m = S.offset + r * S.stride, strip(M, s)
-        for _ in range(0, depth, UNROLL):
-            acc = outer_along(acc, S.array, at, S.stride, M.array, m, M.lanes, UNROLL)
-            at += UNROLL
-            m += UNROLL * M.lanes
-        store(acc, Z.array, strip(Z, s) + r * Z.lanes, Z.lanes)
-
-    return tile
-
-
-def _product(tile):
-    """The sums of all rows (a multiple of ROW) in the strips a thread owns.
-
-    A group of rows of S meets all strips before the next: it is read from far away once.
-    """
-    tall_1, tall_2 = tile(TALL[0], 1), tile(TALL[1], 2)
-    short_1, short_2 = tile(ROW, 1), tile(ROW, 2)
-
-    @kernel
-    def product(S, b, M, Z, depth, rows, own):
-        r = 0
-        if own.lanes == own.V:
-            while r + TALL[0] <= rows:
-                for s in range(own.first, own.last):
-                    tall_1(S, b, M, Z, depth, r, s)
-                r += TALL[0]
-            while r < rows:
-                for s in range(own.first, own.last):
-                    short_1(S, b, M, Z, depth, r, s)
-                r += ROW
-        else:
-            while r + TALL[1] <= rows:
-                for s in range(own.first, own.last):
-                    tall_2(S, b, M, Z, depth, r, s)
-                r += TALL[1]
-            while r < rows:
-                for s in range(own.first, own.last):
-                    short_2(S, b, M, Z, depth, r, s)
-                r += ROW
-
-    return product
-
-
-product_across, product_along = _product(_across), _product(_along)
-
-
-def _over_strips(R, C):
-    """G[r, c] = G[r, c] + factor sum_i A[r, i] D[i, c], or the sum if `fresh`, for R rows r.
-
-    The sum over i is over all strips of A. With factor 1 it adds a gradient, with minus the
-    learning rate it is the step of plain SGD, whose gradient is then never in memory.
-    """
-
-    @kernel
-    def tile(A, D, G, fresh, factor, depth, r):
-        g = G.offset + r * G.stride
-        if not fresh:
-            prefetch(G.array, g, G.stride, R, C)
-        acc = zeros(G.array, R, C)
-        s, d = 0, D.offset
-        for i in range(0, depth, A.lanes):
-            a = strip(A, s) + r * A.lanes
-            for _ in range(0, min(A.lanes, depth - i), UNROLL):
-                acc = outer_along(acc, A.array, a, A.lanes, D.array, d, D.stride, UNROLL)
-                a += UNROLL
-                d += UNROLL * D.stride
-            s += 1
-        if not fresh:
-            acc = plus(load(G.array, g, G.stride, R, C), scaled(acc, factor))
-        store(acc, G.array, g, G.stride)
-
-    return tile
-
-
-def _rows_of_gradient(R, C):
-    """The same for rows first ... last (a multiple of ROW)."""
-    tall, short = _over_strips(R, C), _over_strips(ROW, C)
-
-    @kernel
-    def panel(A, D, G, fresh, factor, depth, first, last):
-        r = first
-        while r + R <= last:
-            tall(A, D, G, fresh, factor, depth, r)
-            r += R
-        while r < last:
-            short(A, D, G, fresh, factor, depth, r)
-            r += ROW
-
-    return panel
-
-
-_gradient_1, _gradient_2 = _rows_of_gradient(TALL[0], 1), _rows_of_gradient(TALL[1], 2)
 
 
 # --- where things are ----------------------------------------------------------------------------
@@ -300,12 +146,6 @@ def lanes_of(array, s, lanes):
     return array[s * lanes : (s + 1) * lanes]
 
 
-@inlined
-def up(n, unit):
-    """n rounded up to a multiple of the unit."""
-    return (n + unit - 1) // unit * unit
-
-
 # --- the equations -------------------------------------------------------------------------------
 
 
@@ -341,28 +181,9 @@ def weight_gradient(A, Delta_rows, G, fresh, factor, n, n_l, first, last, V):
     for k in range(0, n_l, 2 * V):
         D, G_k = panel(Delta_rows, k, V), Matrix(G.array, G.offset + k, G.stride)
         if k + V < n_l:
-            _gradient_2(A, D, G_k, fresh, factor, depth, first, last)
+            sums_over_samples_2(A, D, G_k, fresh, factor, depth, first, last)
         else:
-            _gradient_1(A, D, G_k, fresh, factor, depth, first, last)
-
-
-def _column_sums(C):
-    """g[c] (+)= sum_i D[i, c], for C vectors c."""
-
-    @kernel
-    def sums(D, g, fresh, depth):
-        acc = zeros(D.array, ROW, C)
-        for i in range(0, depth, ROW):
-            acc = plus(load(D.array, D.offset + i * D.stride, D.stride, ROW, C), acc)
-        total = folded(acc)
-        store(
-            total if fresh else plus(load(g.array, g.offset, 0, 1, C), total), g.array, g.offset, 0
-        )
-
-    return sums
-
-
-_column_sums_1, _column_sums_2 = _column_sums(1), _column_sums(2)
+            sums_over_samples_1(A, D, G_k, fresh, factor, depth, first, last)
 
 
 @kernel
@@ -371,9 +192,9 @@ def bias_gradient(Delta_rows, n, g, fresh, V):
     for k in range(0, Delta_rows.stride, 2 * V):
         D, g_k = panel(Delta_rows, k, V), Matrix(g, k, 0)
         if D.stride == V:
-            _column_sums_1(D, g_k, fresh, up(n, ROW))
+            column_sums_1(D, g_k, fresh, up(n, ROW))
         else:
-            _column_sums_2(D, g_k, fresh, up(n, ROW))
+            column_sums_2(D, g_k, fresh, up(n, ROW))
 
 
 # --- a row tile ----------------------------------------------------------------------------------

@@ -1,0 +1,211 @@
+"""The products of the tiles engine: sums of outer products of a column and a row of vectors.
+
+    product_across         Z[r, c] = b[r] + sum_t S[t, r] M[t, c]        (0)
+    product_along          Z[r, c] = b[r] + sum_t S[r, t] M[t, c]        (2)
+    sums_over_samples_C    G[r, c] = sum_i A[r, i] D[i, c], or added     (3), for C vectors c
+    column_sums_C          g[c] = sum_i D[i, c], or added                (4), for C vectors c
+
+Every sum stays in the registers from its first term to its last. Rows come in multiples of ROW and
+vectors are whole: no loop has a remainder.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastbackprop.engines._compile import inlined, kernel
+from fastbackprop.engines._tile import (
+    VECTOR_BYTES,
+    folded,
+    load,
+    outer_across,
+    outer_along,
+    plus,
+    prefetch,
+    scaled,
+    spread,
+    store,
+    zeros,
+)
+
+ROW = 4  # rows of every product come in fours
+UNROLL = 4  # outer products of one `outer_along`
+
+# Rows of a tile of one and of two vectors: as many accumulators as hide the latency of a sum.
+TALL = (16, 8) if VECTOR_BYTES == 64 else (8, 4)
+
+
+@inlined
+def up(n, unit):
+    """n rounded up to a multiple of the unit."""
+    return (n + unit - 1) // unit * unit
+
+
+class Strips(NamedTuple):
+    """Matrices (height, lanes) in a flat array, one behind the other."""
+
+    array: np.ndarray
+    offset: int
+    height: int
+    lanes: int
+
+
+@inlined
+def strip(M, s):
+    """Where strip s begins."""
+    return M.offset + s * M.height * M.lanes
+
+
+class Owned(NamedTuple):
+    """The strips of a row tile that a thread takes through the layers."""
+
+    lanes: int  # V or 2 V
+    first: int
+    last: int
+    V: int  # elements of a vector
+
+
+class Matrix(NamedTuple):
+    """Rows of a flat array, so many elements apart; 0 repeats a row."""
+
+    array: np.ndarray
+    offset: int
+    stride: int
+
+
+def _across(R, C):
+    """Z[r, c] = b[r] + sum_t S[t, r] M[t, c] for R rows r of strip s."""
+
+    @kernel
+    def tile(S, b, M, Z, depth, r, s):
+        acc = spread(b.array, b.offset + r * b.stride, R, C)
+        at, m = S.offset + r, strip(M, s)
+        for _ in range(depth):
+            acc = outer_across(acc, S.array, at, M.array, m)
+            at += S.stride
+            m += M.lanes
+        store(acc, Z.array, strip(Z, s) + r * Z.lanes, Z.lanes)
+
+    return tile
+
+
+def _along(R, C):
+    """Z[r, c] = b[r] + sum_t S[r, t] M[t, c] for R rows r of strip s; depth in UNROLLs."""
+
+    @kernel
+    def tile(S, b, M, Z, depth, r, s):
+        acc = spread(b.array, b.offset + r * b.stride, R, C)
+        at, m = S.offset + r * S.stride, strip(M, s)
+        for _ in range(0, depth, UNROLL):
+            acc = outer_along(acc, S.array, at, S.stride, M.array, m, M.lanes, UNROLL)
+            at += UNROLL
+            m += UNROLL * M.lanes
+        store(acc, Z.array, strip(Z, s) + r * Z.lanes, Z.lanes)
+
+    return tile
+
+
+def _product(tile):
+    """The sums of all rows (a multiple of ROW) in the strips a thread owns.
+
+    A group of rows of S meets all strips before the next: it is read from far away once.
+    """
+    tall_1, tall_2 = tile(TALL[0], 1), tile(TALL[1], 2)
+    short_1, short_2 = tile(ROW, 1), tile(ROW, 2)
+
+    @kernel
+    def product(S, b, M, Z, depth, rows, own):
+        r = 0
+        if own.lanes == own.V:
+            while r + TALL[0] <= rows:
+                for s in range(own.first, own.last):
+                    tall_1(S, b, M, Z, depth, r, s)
+                r += TALL[0]
+            while r < rows:
+                for s in range(own.first, own.last):
+                    short_1(S, b, M, Z, depth, r, s)
+                r += ROW
+        else:
+            while r + TALL[1] <= rows:
+                for s in range(own.first, own.last):
+                    tall_2(S, b, M, Z, depth, r, s)
+                r += TALL[1]
+            while r < rows:
+                for s in range(own.first, own.last):
+                    short_2(S, b, M, Z, depth, r, s)
+                r += ROW
+
+    return product
+
+
+product_across, product_along = _product(_across), _product(_along)
+
+
+def _over_strips(R, C):
+    """G[r, c] = G[r, c] + factor sum_i A[r, i] D[i, c], or the sum if `fresh`, for R rows r.
+
+    The sum over i is over all strips of A. With factor 1 it adds a gradient, with minus the
+    learning rate it is the step of plain SGD, whose gradient is then never in memory.
+    """
+
+    @kernel
+    def tile(A, D, G, fresh, factor, depth, r):
+        g = G.offset + r * G.stride
+        if not fresh:
+            prefetch(G.array, g, G.stride, R, C)
+        acc = zeros(G.array, R, C)
+        s, d = 0, D.offset
+        for i in range(0, depth, A.lanes):
+            a = strip(A, s) + r * A.lanes
+            for _ in range(0, min(A.lanes, depth - i), UNROLL):
+                acc = outer_along(acc, A.array, a, A.lanes, D.array, d, D.stride, UNROLL)
+                a += UNROLL
+                d += UNROLL * D.stride
+            s += 1
+        if not fresh:
+            acc = plus(load(G.array, g, G.stride, R, C), scaled(acc, factor))
+        store(acc, G.array, g, G.stride)
+
+    return tile
+
+
+def _rows_of_gradient(R, C):
+    """The same for rows first ... last (a multiple of ROW)."""
+    tall, short = _over_strips(R, C), _over_strips(ROW, C)
+
+    @kernel
+    def panel(A, D, G, fresh, factor, depth, first, last):
+        r = first
+        while r + R <= last:
+            tall(A, D, G, fresh, factor, depth, r)
+            r += R
+        while r < last:
+            short(A, D, G, fresh, factor, depth, r)
+            r += ROW
+
+    return panel
+
+
+sums_over_samples_1, sums_over_samples_2 = (
+    _rows_of_gradient(TALL[0], 1),
+    _rows_of_gradient(TALL[1], 2),
+)
+
+
+def _column_sums(C):
+    """g[c] (+)= sum_i D[i, c], for C vectors c."""
+
+    @kernel
+    def sums(D, g, fresh, depth):
+        acc = zeros(D.array, ROW, C)
+        for i in range(0, depth, ROW):
+            acc = plus(load(D.array, D.offset + i * D.stride, D.stride, ROW, C), acc)
+        total = folded(acc)
+        store(
+            total if fresh else plus(load(g.array, g.offset, 0, 1, C), total), g.array, g.offset, 0
+        )
+
+    return sums
+
+
+column_sums_1, column_sums_2 = _column_sums(1), _column_sums(2)
