@@ -1,7 +1,10 @@
-"""What is told of a training while it runs: the history, and the callbacks."""
+"""What is told of a training while it runs, and what may end it: history, callbacks, stopping."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 
 class History:
@@ -15,16 +18,24 @@ class History:
         Mean cost of the validation samples after the epoch; empty without validation.
     seconds : list of float
         Wall-clock seconds of the epoch, validation included, callbacks not.
+    ended_by : {"epochs", "callback", "early_stopping", "time_budget", "interrupt"}
+        What ended the training. After "time_budget" and "interrupt" (Ctrl-C) the steps of the
+        unfinished epoch are in the network, unless early stopping restored the best parameters.
     interrupted : bool
-        True if Ctrl-C ended the training; steps of the unfinished epoch are in the network.
+        True if Ctrl-C ended the training.
 
-    `len(history)` is the number of epochs, `history[-1]` the last epoch as a dict,
+    Metrics, and the learning rate of each epoch's last step where there is a schedule, are further
+    columns. `len(history)` is the number of epochs, `history[-1]` the last epoch as a dict,
     `history["cost"]` a column, `history.to_dict()` all columns.
     """
 
     def __init__(self) -> None:
         self._epochs: list[dict[str, float]] = []
-        self.interrupted = False
+        self.ended_by = "epochs"
+
+    @property
+    def interrupted(self) -> bool:
+        return self.ended_by == "interrupt"
 
     def append(self, logs: dict[str, float]) -> None:
         self._epochs.append(logs)
@@ -48,6 +59,17 @@ class History:
         """Columns by name; validation_cost is left out where there was no validation."""
         return {name: self._column(name) for name in (self._epochs[0] if self._epochs else ())}
 
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with a row for each epoch, counted from 1. Needs pandas."""
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError(
+                "to_pandas() needs pandas: pip install 'fastbackprop[pandas]'"
+            ) from None
+        index = pandas.RangeIndex(1, len(self) + 1, name="epoch")
+        return pandas.DataFrame(self._epochs, index)
+
     def __len__(self) -> int:
         return len(self._epochs)
 
@@ -61,6 +83,67 @@ class History:
         logs = self._epochs[-1].items() if self._epochs else ()
         last = "; last: " + ", ".join(f"{name} {value:.4g}" for name, value in logs) if logs else ""
         return f"<History of {len(self)} epochs{', interrupted' * self.interrupted}{last}>"
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """End the training where a figure has not improved for `patience` epochs in a row.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without improvement, 1 at least.
+    min_improvement : float
+        An improvement is better than the best so far by more than this amount.
+    restore_best : bool
+        Give the network the parameters of the best epoch when the training ends, whatever ends it
+        but an exception. The optimizer keeps the state of the last step.
+    monitor : str or None
+        A column of the history. None: validation_cost, or, without validation, cost.
+    maximize : bool or None
+        Whether more is better. None: costs are minimised, "accuracy" and "r2" maximised; of your
+        own metric only you know.
+
+    NaN is never an improvement. The best so far is of this call of `fit`, or of its checkpoint.
+    """
+
+    patience: int = 10
+    min_improvement: float = 0.0
+    restore_best: bool = True
+    monitor: str | None = None
+    maximize: bool | None = None
+
+
+class Stopping:
+    """The state of an early stopping, with monitor and direction decided, during one training."""
+
+    def __init__(self, rule: EarlyStopping, monitor: str, maximize: bool) -> None:
+        self.rule, self.monitor, self.maximize = rule, monitor, maximize
+        self.best: float | None = None
+        self.waited = 0
+        self.parameters: np.ndarray | None = None
+
+    def epoch_ended(self, logs: dict[str, float], theta: np.ndarray) -> None:
+        """Hear of an epoch, and of the parameters after it."""
+        value = logs[self.monitor]
+        gain = 0.0
+        if self.best is not None:
+            gain = value - self.best if self.maximize else self.best - value
+        improved = value == value if self.best is None else gain > self.rule.min_improvement
+        self.waited = 0 if improved else self.waited + 1
+        if improved:
+            self.best = value
+            if self.rule.restore_best:
+                self.parameters = theta.copy()
+
+    @property
+    def exhausted(self) -> bool:
+        return self.waited >= self.rule.patience
+
+    def restore(self, theta: np.ndarray) -> None:
+        """The best parameters, if any epoch was better than nothing."""
+        if self.parameters is not None:
+            theta[...] = self.parameters
 
 
 class Callbacks:

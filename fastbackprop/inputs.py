@@ -6,17 +6,22 @@ trusts that. Every error says what was passed, what is expected and, where it is
 
 import contextlib
 import difflib
+import math
 import numbers
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastbackprop.activations import ACTIVATIONS, Activation
+from fastbackprop.callbacks import EarlyStopping, Stopping
 from fastbackprop.costs import COSTS, Cost, pair
 from fastbackprop.engines._samples import Samples
 from fastbackprop.layout import read_only
+from fastbackprop.metrics import METRICS, Metric, of_function
 from fastbackprop.optimizers import OPTIMIZERS, Optimizer
 
 CHUNK = 1 << 20  # elements looked at together: the checks need no memory in proportion to the data
@@ -143,6 +148,96 @@ def optimizer(value: Any) -> Optimizer:
     if isinstance(value, type) and issubclass(value, Optimizer):
         raise TypeError(f"optimizer must be an object: pass {value.__name__}(), not the class")
     return OPTIMIZERS[choice(value, OPTIMIZERS, "optimizer")]()
+
+
+# --- control of training -------------------------------------------------------------------------
+
+
+def seconds(value: Any, what: str) -> float | None:
+    """None or a positive number. Raises TypeError or ValueError."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, float | int | np.number):
+        raise TypeError(f"{what} must be None or a number of seconds; got {_shown(value)}")
+    if not value > 0:
+        raise ValueError(f"{what} must be a positive number of seconds; got {value}")
+    return float(value)
+
+
+def file_path(value: Any, what: str) -> Path:
+    """The path of a file, which need not exist, in a folder that does."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"{what} must be the path of a file; got {_shown(value)}")
+    path = Path(value)
+    if path.is_dir():
+        raise IsADirectoryError(f"{what} must be a file; {str(path)!r} is a folder")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{what}: there is no folder {str(path.parent)!r}")
+    return path
+
+
+def metrics(value: Any, labels: bool) -> list[Metric]:
+    """Metrics from a name, a function, an iterable of both, or a dict of functions by name."""
+    if value is None:
+        return []
+    if isinstance(value, Mapping):
+        named = [(str(name), function) for name, function in value.items()]
+    else:
+        items = [value] if isinstance(value, str) or callable(value) else value
+        if not isinstance(items, Iterable):
+            raise TypeError(f"metrics must be names or functions; got {_shown(value)}")
+        named = [(getattr(item, "__name__", "metric"), item) for item in items]
+    result: dict[str, Metric] = {}
+    for name, item in named:
+        if callable(item):
+            metric = of_function(name, item)
+        else:
+            metric = METRICS[choice(item, METRICS, "metric")]
+            if labels and not metric.takes_labels:
+                raise ValueError(f"the metric {metric.name!r} is not for integer labels")
+        if metric.name in result or metric.name in ("cost", "seconds", "learning_rate"):
+            raise ValueError(
+                f"two figures of an epoch would have the name {metric.name!r}: name metrics by a "
+                f"dict, metrics={{'name': function}}"
+            )
+        result[metric.name] = metric
+    return list(result.values())
+
+
+def early_stopping(
+    value: Any, metrics: Iterable[Metric], has_validation: bool, of_training: bool
+) -> Stopping | None:
+    """What watches the training: from None, False, True, a patience or an `EarlyStopping`."""
+    if value is None or value is False:
+        return None
+    if value is True:
+        value = EarlyStopping()
+    elif not isinstance(value, EarlyStopping):
+        value = EarlyStopping(positive_integer(value, "early_stopping"))
+    positive_integer(value.patience, "patience")
+    flag(value.restore_best, "restore_best")
+    least = value.min_improvement
+    if isinstance(least, bool) or not isinstance(least, float | int | np.number):
+        raise TypeError(f"min_improvement must be a number; got {_shown(least)}")
+    if not 0 <= least < math.inf:
+        raise ValueError(f"min_improvement must be finite and at least 0; got {least}")
+    directions: dict[str, bool | None] = {"cost": False}
+    if has_validation:
+        directions["validation_cost"] = False
+    for metric in metrics:
+        if has_validation:
+            directions[f"validation_{metric.name}"] = metric.maximize
+        if of_training:
+            directions[metric.name] = metric.maximize
+    default = "validation_cost" if has_validation else "cost"
+    monitor = choice(value.monitor or default, directions, "monitor")
+    maximize = directions[monitor] if value.maximize is None else flag(value.maximize, "maximize")
+    if maximize is None:
+        raise ValueError(
+            f"early stopping must know whether more of {monitor!r} is better: "
+            f"EarlyStopping(monitor={monitor!r}, maximize=True), or False"
+        )
+    return Stopping(value, monitor, maximize)
 
 
 # --- arrays --------------------------------------------------------------------------------------

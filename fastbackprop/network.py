@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -9,13 +10,16 @@ import numpy as np
 
 from fastbackprop import engines, inputs
 from fastbackprop.activations import Activation
-from fastbackprop.callbacks import Callbacks, History
+from fastbackprop.callbacks import Callbacks, EarlyStopping, History
+from fastbackprop.checkpoint import Checkpoint
 from fastbackprop.costs import Cost
 from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples
+from fastbackprop.formats import saved
 from fastbackprop.initializers import INITIALIZERS
 from fastbackprop.layout import Layout, Views, aligned_zeros, read_only
 from fastbackprop.optimizers import Optimizer
-from fastbackprop.training import Trainer, slices
+from fastbackprop.schedules import Schedule, as_schedule
+from fastbackprop.training import Control, Trainer, slices
 
 
 class Gradient(NamedTuple):
@@ -419,6 +423,58 @@ class Network:
     def _slices(self, n: int) -> Iterable[tuple[int, int]]:
         return slices(n, n, self._engine.row_tile(self._model), self._theta.size)
 
+    # --- files ------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the network to a safetensors file, in one piece or not at all.
+
+        Its parameters, unpadded, are the tensors weights.0, biases.0, weights.1, ...; its
+        description, JSON, the metadata. Not the generator, nor an optimizer's state.
+
+        Raises OSError where that fails, and ValueError where a parameter is not finite; what was in
+        the file is still there then.
+        """
+        path = inputs.file_path(path, "path")
+        if not np.isfinite(self._theta).all():
+            raise ValueError("the network holds parameters that are not finite: it is not saved")
+        saved.write(path, self)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike, *, rng: Any = None, engine: str | None = None
+    ) -> "Network":
+        """The network in a file that `save`, or `fit` with `checkpoint=`, has written.
+
+        Parameters
+        ----------
+        path : path
+        rng : None, int or numpy.random.Generator
+            For shuffling from now on.
+        engine : str or None
+            In place of the saved network's.
+
+        Raises
+        ------
+        OSError
+            Where the file cannot be read.
+        ValueError
+            For anything but a file of a network that is whole and correct in every detail, and for
+            one of a newer major version of the format. It is all checked before the network is
+            made; no file can run code.
+        """
+        file = saved.Saved(inputs.file_path(path, "path"))
+        arguments = dict(file.architecture)
+        if engine is not None:
+            arguments["engine"] = engine
+            inputs.choice(engine, engines.ENGINES, "engine")
+        rng, parameters = inputs.generator(rng), file.parameters()
+        try:
+            network = cls(**arguments, init="zeros", rng=rng)
+        except (ValueError, TypeError) as error:
+            raise file.error(str(error)) from None
+        network._layout.unflatten(parameters, network._theta)
+        return network
+
     # --- training ---------------------------------------------------------------------------------
 
     def fit(
@@ -435,6 +491,12 @@ class Network:
         callbacks: Callable | Iterable[Any] = (),
         progress: Any = None,
         n_threads: int | None = None,
+        schedule: Schedule | Callable[[int], float] | None = None,
+        early_stopping: bool | int | EarlyStopping | None = None,
+        metrics: Any = None,
+        training_metrics: bool = False,
+        time_budget: float | None = None,
+        checkpoint: str | os.PathLike | None = None,
     ) -> History:
         """Minimise the mean cost, from the current parameters on.
 
@@ -464,16 +526,37 @@ class Network:
             Threads of the tiles engine; no bit of the result depends on it. None: as many as the
             work is worth. The other engines take no notice: "loops" has one thread, "numpy" those
             of its BLAS.
+        schedule : Schedule, function or None
+            Maps a step, counted from 0 by the optimizer, to a factor of its learning rate; see
+            `fastbackprop.schedules`.
+        early_stopping : bool, int, EarlyStopping or None
+            True is `EarlyStopping()`, a number is its patience in epochs.
+        metrics : str, function, iterable of them, or dict of functions by name
+            "accuracy", "r2", or a function (y_true, y_pred) -> float, where y_true is labels,
+            (n_samples,), or targets, (n_samples, n_L), and y_pred is a^L. After each epoch, of the
+            validation samples, as "validation_<name>"; of the training samples, as "<name>", where
+            there is no validation or `training_metrics` is True. Only those with names know of
+            sample weights.
+        time_budget : float or None
+            Seconds of this call, compilation not counted, after which it ends between two steps.
+        checkpoint : path or None
+            Written before the first epoch and after every epoch, in one piece or not at all. Where
+            the file exists, training goes on from it until `epochs` in total: the same script, run
+            again after a crash, ends with the bits of the run that was not interrupted. What
+            callbacks keep for themselves is not in it.
 
         Returns
         -------
         History
-            Per epoch: cost, validation_cost, seconds.
+            Per epoch: cost, validation_cost, seconds; with a schedule, learning_rate; metrics.
 
         Raises
         ------
         ValueError, TypeError
             As for `evaluate`, before anything is changed.
+        OSError
+            Where a checkpoint cannot be written, before anything is changed. Later, when the disk
+            is full, it is a RuntimeWarning, and the file is that of an earlier epoch.
         DivergenceError
             When the cost stops being finite; the last finite parameters are kept.
 
@@ -487,7 +570,29 @@ class Network:
         rows = inputs.positive_integer(rows, "batch_size")
         rng = self._rng if inputs.flag(shuffle, "shuffle") else None
         n_threads = inputs.thread_count(n_threads)
+        measures = inputs.metrics(metrics, len(samples.labels) > 0)
+        held_out = validation_samples is not None
+        of_training = inputs.flag(training_metrics, "training_metrics") or not held_out
+        control = Control(
+            schedule=as_schedule(schedule),
+            metrics=measures,
+            training_metrics=of_training,
+            stopping=inputs.early_stopping(early_stopping, measures, held_out, of_training),
+            time_budget=inputs.seconds(time_budget, "time_budget"),
+        )
         listeners = Callbacks(callbacks, progress, epochs)
+        if checkpoint is not None:
+            plan = {
+                "n_samples": len(samples.X),
+                "n_validation": len(validation_samples.X) if validation_samples else 0,
+                "batch_size": rows,
+                "shuffle": rng is not None,
+                "optimizer": saved.describe(rule),
+                "schedule": saved.describe(control.schedule),
+                "early_stopping": saved.describe(control.stopping and control.stopping.rule),
+            }
+            path = inputs.file_path(checkpoint, "checkpoint")
+            control = control._replace(checkpoint=Checkpoint(path, self, plan))
         update = rule.update_for(self, self._theta)  # the last that can refuse
         self._optimizer = rule
         trainer = Trainer(
@@ -500,6 +605,7 @@ class Network:
             rows,
             rng,
             n_threads,
+            control,
         )
         return trainer.run(self, epochs, listeners)
 

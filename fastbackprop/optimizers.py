@@ -76,10 +76,15 @@ RULES = {
 
 
 class Update(NamedTuple):
-    """What a step needs beside the parameters, as kernels see it: all but `rule` and `h` change."""
+    """What a step needs beside the parameters, as kernels see it: all but `rule` changes.
+
+    The learning rate h[0] is set anew in each step: that of step t is rates[(t - 1) % len(rates)],
+    so a constant has one entry, and a schedule as many as an epoch has steps.
+    """
 
     rule: int
     h: np.ndarray  # hyperparameters, float64
+    rates: np.ndarray  # learning rates, float64
     t: np.ndarray  # steps taken, (1,) int64
     c: np.ndarray  # this step's coefficients, network dtype
     states: np.ndarray  # (n_states, length), network dtype
@@ -94,6 +99,7 @@ def coefficients(update):
     """Count the step and set c."""
     update.t[0] += 1
     h, t, c = update.h, update.t[0], update.c
+    h[0] = update.rates[(t - 1) % update.rates.shape[0]]
     if update.rule == ADAM:
         c[0], c[1], c[2], c[3], c[4], c[5] = adam_coefficients(h, t)
     else:
@@ -135,6 +141,7 @@ def step_loop_free(theta: np.ndarray, update: Update) -> None:
     """The same step as array expressions."""
     rule = RULES[update.rule]
     update.t[0] += 1
+    update.h[0] = update.rates[(update.t[0] - 1) % len(update.rates)]
     c = rule.coefficients(update.h, update.t[0])
     update.c[: len(c)] = c
     results = rule.element(theta, update.g, *update.states, update.c)
@@ -191,9 +198,8 @@ class Optimizer:
         self._owner, self._made_for = weakref.ref(network), _likeness(network)
         hyperparameters = np.array(h, dtype=np.float64)
         c = np.zeros(N_COEFFICIENTS, theta.dtype)
-        return Update(
-            rule, hyperparameters, self._t, c, self._states, aligned_zeros(theta.size, theta.dtype)
-        )
+        rates, g = hyperparameters[:1].copy(), aligned_zeros(theta.size, theta.dtype)
+        return Update(rule, hyperparameters, rates, self._t, c, self._states, g)
 
     def _settings(self) -> tuple[int, tuple[float, ...]]:
         """Code of the rule and its hyperparameters, checked. Raises ValueError."""

@@ -1,28 +1,38 @@
 """Training: epochs of minibatches, run as native calls of some tens of milliseconds.
 
-Between two native calls Python is back in charge: it sees Ctrl-C there. Everything a step changes
-(parameters, optimiser state) is changed inside a native call that ends on a row tile, and steps are
-taken whole, so wherever training stops the network stands between two steps.
+Between two native calls Python is back in charge: it sees Ctrl-C, and the time, there. Everything a
+step changes (parameters, optimiser state) is changed inside a native call that ends on a row tile,
+and steps are taken whole, so wherever training stops the network stands between two steps.
 """
 
+import logging
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbackprop.callbacks import Callbacks, History
+from fastbackprop.callbacks import Callbacks, History, Stopping
+from fastbackprop.checkpoint import Checkpoint
 from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples
 from fastbackprop.layout import Model
+from fastbackprop.metrics import Metric
 from fastbackprop.optimizers import Update
+from fastbackprop.schedules import Schedule, checked_factors
 
 SLICE_SECONDS = 0.03
-Interrupt = Callable[[], None]
+Pause = Callable[[], None]  # what is called between two slices; it may raise
+
+log = logging.getLogger("fastbackprop")
+
+
+class TimeIsUp(Exception):
+    """The time budget is spent."""
 
 
 class DivergenceError(FloatingPointError):
@@ -61,6 +71,17 @@ def slices(n: int, batch_size: int, tile: int, work: int) -> Iterator[tuple[int,
         start = stop
 
 
+class Control(NamedTuple):
+    """What looks after a training, beside its callbacks."""
+
+    schedule: Schedule | None = None
+    metrics: Sequence[Metric] = ()
+    training_metrics: bool = False
+    stopping: Stopping | None = None
+    time_budget: float | None = None
+    checkpoint: Checkpoint | None = None
+
+
 class Trainer:
     """One call of `fit`: the epochs of a network on checked samples."""
 
@@ -75,6 +96,7 @@ class Trainer:
         batch_size: int,
         rng: np.random.Generator | None,
         n_threads: int | None,
+        control: Control,
     ) -> None:
         self.engine, self.model, self.theta = engine, model, theta
         self.samples, self.validation, self.update = samples, validation, update
@@ -84,33 +106,71 @@ class Trainer:
             n_threads = engine.threads(model, self.batch_size, len(samples.X))
         self.work = engine.workspace(model, theta.dtype, n_threads)
         self.sums = np.zeros(N_SUMS)
+        self.control, self.learning_rate = control, update.rates[0]
+        if control.schedule is not None:
+            self.update = update._replace(rates=np.zeros(-(-len(samples.X) // self.batch_size)))
         self._changing = (theta, update.states, update.t)  # all that a step changes
 
     def run(self, network: Any, epochs: int, callbacks: Callbacks) -> History:
-        """Train; stop early where a callback says so, on Ctrl-C, or with DivergenceError."""
+        """Train; stop early where something says so, on Ctrl-C, or with DivergenceError."""
+        stopping, checkpoint = self.control.stopping, self.control.checkpoint
         history = History()
+        if checkpoint is not None:
+            checkpoint.begin(self, network, history)
+        first = len(history) + 1
+        log.info("training %r from epoch %d to %d", network, first, epochs)
         try:
             callbacks.tell("on_train_begin", network)
-            self._train(np.arange(1), 0, 0)  # compiles: no epoch's seconds hold that
-            for epoch in range(1, epochs + 1):
+            if self._goes_on(history, epochs):
+                self._set_rates()
+                self._train(np.arange(1), 0, 0)  # compiles: no epoch's seconds hold that
+            deadline = time.monotonic() + (self.control.time_budget or np.inf)
+            while self._goes_on(history, epochs):
+                epoch = len(history) + 1
                 callbacks.tell("on_epoch_begin", network, epoch)
                 with deferred_interrupt() as interrupt:
-                    logs = self._epoch(epoch, history, interrupt)
+                    logs = self._epoch(epoch, history, _pause(interrupt, deadline))
                     history.append(logs)
+                    self._epoch_ended(logs)
+                log.info("epoch %d/%d: %s", epoch, epochs, _Figures(logs))
                 if callbacks.tell("on_epoch_end", network, epoch, dict(logs)):
-                    break
+                    history.ended_by = "callback"
+                if checkpoint is not None:
+                    with deferred_interrupt():
+                        checkpoint.update(self, network, history)
+                if history.ended_by == "epochs" and time.monotonic() > deadline:
+                    raise TimeIsUp
+        except TimeIsUp:
+            history.ended_by = "time_budget"
         except KeyboardInterrupt:
-            history.interrupted = True
+            history.ended_by = "interrupt"
             message = f"training interrupted after {len(history)} of {epochs} epochs"
             warnings.warn(message, RuntimeWarning, stacklevel=3)
         finally:
             callbacks.close()
+        if stopping is not None:
+            stopping.restore(self.theta)
+        log.info("training ended by %s after %d epochs", history.ended_by, len(history))
         callbacks.tell("on_train_end", network, history)
         return history
 
-    def _epoch(self, epoch: int, history: History, interrupt: Interrupt) -> dict[str, float]:
+    def _goes_on(self, history: History, epochs: int) -> bool:
+        """Whether there is another epoch. Early stopping is asked here, also after a checkpoint."""
+        stopping = self.control.stopping
+        if history.ended_by == "epochs" and stopping is not None and stopping.exhausted:
+            history.ended_by = "early_stopping"
+        return history.ended_by == "epochs" and len(history) < epochs
+
+    def _epoch_ended(self, logs: dict[str, float]) -> None:
+        if self.control.schedule is not None:
+            self.control.schedule.epoch_ended(logs.get("validation_cost", logs["cost"]))
+        if self.control.stopping is not None:
+            self.control.stopping.epoch_ended(logs, self.theta)
+
+    def _epoch(self, epoch: int, history: History, pause: Pause) -> dict[str, float]:
         """One pass over all samples; returns what the history says of it."""
         began = time.perf_counter()
+        self._set_rates()
         n = len(self.samples.X)
         order = np.arange(n) if self.rng is None else self.rng.permutation(n)
         before = [array.copy() for array in self._changing]
@@ -128,11 +188,24 @@ class Trainer:
                     history,
                 )
             if stop < n:
-                interrupt()
+                pause()
         logs = {"cost": float(self.sums[COST] / self.sums[WEIGHT])}
+        if self.control.schedule is not None:
+            logs["learning_rate"] = float(self.update.h[0])
+        if self.control.training_metrics:
+            logs |= self._metrics(self.samples, "", pause)
         if self.validation is not None:
-            logs["validation_cost"] = self._validation_cost(self.validation, interrupt)
+            logs["validation_cost"] = self._validation_cost(self.validation, pause)
+            logs |= self._metrics(self.validation, "validation_", pause)
         return logs | {"seconds": time.perf_counter() - began}
+
+    def _set_rates(self) -> None:
+        """The learning rates of the epoch that comes, each at the place where its step looks."""
+        if self.control.schedule is not None:
+            rates = self.update.rates
+            step = self.update.t[0] + np.arange(len(rates))
+            factors = checked_factors(self.control.schedule, step, len(rates))
+            rates[step % len(rates)] = self.learning_rate * factors
 
     def _train(self, order: np.ndarray, start: int, stop: int) -> int:
         return self.engine.train(
@@ -168,17 +241,47 @@ class Trainer:
         for array, copy in zip(self._changing, before, strict=True):
             array[...] = copy
 
-    def _validation_cost(self, samples: Samples, interrupt: Interrupt) -> float:
+    def _validation_cost(self, samples: Samples, pause: Pause) -> float:
         sums = np.zeros(N_SUMS)
         n = len(samples.X)
         for start, stop in slices(n, n, self.engine.row_tile(self.model), self.theta.size):
             self.engine.cost_sum(self.model, self.theta, samples, sums, self.work, start, stop)
-            interrupt()
+            pause()
         return float(sums[COST] / sums[WEIGHT])
+
+    def _metrics(self, samples: Samples, prefix: str, pause: Pause) -> dict[str, float]:
+        if not self.control.metrics:
+            return {}
+        X, n = samples.X, len(samples.X)
+        a = np.empty((n, samples.Y.shape[1]), self.theta.dtype)
+        for start, stop in slices(n, n, self.engine.row_tile(self.model), self.theta.size):
+            self.engine.predict(self.model, self.theta, X, a, self.work, start, stop)
+            pause()
+        y = samples.labels if len(samples.labels) else samples.Y
+        return {prefix + m.name: m.value(y, a, samples.s) for m in self.control.metrics}
+
+
+class _Figures:
+    """The figures of an epoch as text, made where somebody logs it."""
+
+    def __init__(self, logs: dict[str, float]) -> None:
+        self.logs = logs
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value:.6g}" for name, value in self.logs.items())
+
+
+def _pause(interrupt: Pause, deadline: float) -> Pause:
+    def pause() -> None:
+        interrupt()
+        if time.monotonic() > deadline:
+            raise TimeIsUp
+
+    return pause
 
 
 @contextmanager
-def deferred_interrupt() -> Iterator[Interrupt]:
+def deferred_interrupt() -> Iterator[Pause]:
     """Ctrl-C waits for a call of what this yields, or for the end of the block.
 
     So it cannot land inside a step. Outside the main thread, where Python raises no

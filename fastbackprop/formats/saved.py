@@ -1,0 +1,152 @@
+"""A network as a safetensors file: weights.0, biases.0, weights.1, ... and what it is, as JSON.
+
+The metadata are strings: format ("fastbackprop"), format_version, library_version and network, the
+arguments of `Network` as JSON. A checkpoint has one more, training, and tensors training.*.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+import fastbackprop
+from fastbackprop.formats import safetensors
+
+FORMAT, MAJOR, MINOR = "fastbackprop", 1, 0
+ARGUMENTS = ("sizes", "hidden", "output", "cost", "dtype", "engine")
+TRAINING = "training"
+
+
+def describe(thing: Any) -> Any:
+    """A function, an optimizer, ... as JSON can hold it: its name and parameters.
+
+    Parameters that are objects (a user's function) are told by their type alone.
+    """
+    if thing is None or isinstance(thing, str | int | float | bool):
+        return thing
+    if isinstance(thing, np.number):
+        return thing.item()
+    if isinstance(thing, tuple | list):
+        return [describe(item) for item in thing]
+    described = {"name": type(thing).__name__}
+    if dataclasses.is_dataclass(thing):
+        fields = (field.name for field in dataclasses.fields(thing) if field.init)
+        described |= {name: describe(getattr(thing, name)) for name in fields}
+    return described
+
+
+def architecture(network: Any) -> dict[str, Any]:
+    """The arguments that `Network` is made from again."""
+    return {
+        "sizes": list(network.sizes),
+        "hidden": list(network.hidden),
+        "output": network.output,
+        "cost": network.cost,
+        "dtype": str(network.dtype),
+        "engine": network.engine,
+    }
+
+
+def write(
+    path: str | os.PathLike,
+    network: Any,
+    training: Any = None,
+    tensors: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Write a network, and for a checkpoint the state of its training. Raises OSError."""
+    metadata = {
+        "format": FORMAT,
+        "format_version": f"{MAJOR}.{MINOR}",
+        "library_version": fastbackprop.__version__,
+        "network": json.dumps(architecture(network)),
+    }
+    if training is not None:
+        metadata[TRAINING] = json.dumps(training)
+    parameters = {f"weights.{l}": W for l, W in enumerate(network.weights)}
+    parameters |= {f"biases.{l}": b for l, b in enumerate(network.biases)}
+    safetensors.write(path, parameters | dict(tensors or {}), metadata)
+
+
+class Saved(safetensors.Contents):
+    """A file that `write` has written: its `architecture`, checked against its tensors.
+
+    Raises OSError, and ValueError for any other file.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        super().__init__(path)
+        self._check_version()
+        self.architecture = self.json("network")
+        if not isinstance(self.architecture, dict) or set(self.architecture) != {*ARGUMENTS}:
+            raise self.error(f"its network must be described by {', '.join(ARGUMENTS)}")
+        self._check_tensors()
+
+    def _check_version(self) -> None:
+        if self.metadata.get("format") != FORMAT:
+            raise self.error("its metadata do not say that it holds a network of fastbackprop")
+        version = self.metadata.get("format_version", "")
+        major, _, minor = version.partition(".")
+        digits = all(part.isascii() and part.isdigit() and len(part) < 9 for part in (major, minor))
+        if not digits or int(major) < 1:
+            raise self.error(f"its format_version {version!r} is none")
+        if int(major) > MAJOR:
+            library = self.metadata.get("library_version")
+            raise self.error(
+                f"its format_version {version} is newer than {MAJOR}.{MINOR}, the one known here: "
+                f"it was written by fastbackprop {library}, this is {fastbackprop.__version__}"
+            )
+
+    def json(self, name: str) -> Any:
+        """An entry of the metadata."""
+        try:
+            return json.loads(self.metadata[name])
+        except KeyError:
+            raise self.error(f"its metadata have no {name!r}") from None
+        except (ValueError, RecursionError) as error:
+            raise self.error(f"its {name!r} is not JSON ({error})") from None
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether it holds the state of a training too."""
+        return TRAINING in self.metadata
+
+    def _check_tensors(self) -> None:
+        """Those of the architecture, with its shapes and dtype; of a checkpoint, others beside."""
+        sizes, codes = self.architecture["sizes"], {"float32": "<f4", "float64": "<f8"}
+        if not safetensors.are_sizes(sizes) or len(sizes) < 2:
+            raise self.error(f"its sizes {sizes!r} are none")
+        if self.architecture["dtype"] not in ("float32", "float64"):
+            raise self.error(f"its dtype {self.architecture['dtype']!r} is none")
+        dtype = np.dtype(codes[self.architecture["dtype"]])
+        expected: dict[str, tuple[int, ...]] = {}
+        for l, (n_in, n_l) in enumerate(pairwise(sizes)):
+            expected |= {f"weights.{l}": (n_in, n_l), f"biases.{l}": (n_l,)}
+        for name, shape in expected.items():
+            tensor = self.tensors.get(name)
+            if tensor is None:
+                raise self.error(f"the tensor {name!r} of a network of sizes {sizes} is missing")
+            if tensor.shape != shape or tensor.dtype != dtype:
+                raise self.error(
+                    f"the tensor {name!r} must be {dtype} of shape {shape}; "
+                    f"it is {tensor.dtype} of shape {tensor.shape}"
+                )
+        for name in self.tensors.keys() - expected.keys():
+            if not (self.is_checkpoint and name.startswith(f"{TRAINING}.")):
+                raise self.error(f"the tensor {name!r} is no part of a network of sizes {sizes}")
+
+    def finite(self, name: str) -> np.ndarray:
+        """The tensor of this name, refused where it holds NaN or infinity."""
+        array = self.read(name)
+        if not np.isfinite(array).all():
+            raise self.error(f"the tensor {name!r} holds a value that is not finite")
+        return array
+
+    def parameters(self) -> np.ndarray:
+        """W^1, b^1, W^2, ... as `Network.set_parameters` takes them."""
+        n = len(self.architecture["sizes"]) - 1
+        names = [f"{kind}.{l}" for l in range(n) for kind in ("weights", "biases")]
+        return np.concatenate([self.finite(name).ravel() for name in names])
