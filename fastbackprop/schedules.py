@@ -1,8 +1,9 @@
 """Schedules of the learning rate: each maps a step to a factor of the optimizer's learning rate.
 
 Steps count from 0 and are those of the optimizer's state, so a schedule goes on where a second
-`fit` with the same optimizer goes on. With S steps per epoch, e = step / S is the epoch, a real number.
-At whole epochs the factors are those of `torch.optim.lr_scheduler`'s schedulers, where it has them.
+`fit` with the same optimizer goes on. With S steps per epoch, e = step / S is the epoch, a real
+number. At whole epochs the factors are those of `torch.optim.lr_scheduler`'s schedulers, where it
+has them.
 """
 
 import numbers

@@ -1,0 +1,248 @@
+"""Checkpoints: a training that was killed and run again ends with the bits of one that was not."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastbackprop as fb
+from fastbackprop.engines import ENGINES
+from fastbackprop.formats import _atomic
+
+rng = np.random.default_rng(5)
+X, Y = rng.standard_normal((23, 3)), rng.standard_normal((23, 2))
+
+OPTIONS = {
+    "plain": dict,
+    "all": lambda: {
+        "schedule": fb.Warmup(1, then=fb.Plateau(0.5, patience=0)),
+        "early_stopping": fb.EarlyStopping(3, min_improvement=0.01),
+        "validation": 0.3,
+        "metrics": "r2",
+    },
+}
+
+
+def network(engine="numpy", rng=0):
+    return fb.Network([3, 4, 2], hidden="tanh", rng=rng, engine=engine)
+
+
+def fit(net, path, epochs=6, optimizer=None, **options):
+    optimizer = optimizer or fb.SGD(0.1, momentum=0.9)
+    options = {"batch_size": 5, **options}
+    return net.fit(X, Y, epochs=epochs, optimizer=optimizer, checkpoint=path, **options), optimizer
+
+
+def end(net, history, optimizer):
+    """All that a training leaves, but for the seconds it took."""
+    rows = [{name: x for name, x in row.items() if name != "seconds"} for row in history]
+    state = net._rng.bit_generator.state
+    states = net._layout.flatten(optimizer._states[0]).tobytes()
+    return (
+        net.get_parameters().tobytes(),
+        states,
+        optimizer.steps,
+        repr(state),
+        rows,
+        history.ended_by,
+    )
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("options", OPTIONS)
+def test_killed_and_run_again_is_uninterrupted(options, engine, tmp_path):
+    """Killed after each epoch, by an exception of a callback, and once within one."""
+    whole = network(engine)
+    expected = end(whole, *fit(whole, tmp_path / "whole", **OPTIONS[options]()))
+    for n in range(1, len(expected[4]) + 1):
+
+        def die(net, epoch, logs, n=n):
+            if epoch == n:
+                raise MemoryError
+
+        with pytest.raises(MemoryError):
+            fit(network(engine), tmp_path / "parts", callbacks=die, **OPTIONS[options]())
+    again = network(engine, rng=99)
+    epochs = []
+    parts = fit(
+        again,
+        tmp_path / "parts",
+        callbacks=lambda net, epoch, logs: epochs.append(epoch),
+        **OPTIONS[options](),
+    )
+    assert end(again, *parts) == expected
+    assert epochs == [len(expected[4])]
+    once_more = network(engine)
+    assert end(once_more, *fit(once_more, tmp_path / "parts", **OPTIONS[options]())) == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "whole"]
+
+
+@pytest.mark.parametrize("bits", [np.random.MT19937, np.random.Philox, np.random.SFC64])
+def test_every_generator_goes_on(bits, tmp_path):
+    results = []
+    for epochs in ([4], [2, 4]):
+        for n in epochs:
+            net = network(rng=np.random.Generator(bits(3)))
+            history, optimizer = fit(net, tmp_path / f"{len(epochs)}", n)
+        results.append(end(net, history, optimizer))
+    assert results[0] == results[1]
+
+
+def test_what_a_callback_ended_stays_ended(tmp_path):
+    fit(network(), tmp_path / "c", callbacks=lambda net, epoch, logs: epoch == 2)
+    history, _ = fit(network(), tmp_path / "c")
+    assert len(history) == 2 and history.ended_by == "callback"
+
+
+def test_a_checkpoint_is_a_saved_network(tmp_path):
+    net = network()
+    fit(net, tmp_path / "c", early_stopping=2)
+    loaded = fb.Network.load(tmp_path / "c")
+    assert loaded.sizes == net.sizes
+    loaded.save(tmp_path / "n")
+    with pytest.raises(ValueError, match="not a checkpoint"):
+        fit(network(), tmp_path / "n")
+
+
+SCRIPT = """
+    import sys
+    import numpy as np
+    import fastbackprop as fb
+
+    path, slow = sys.argv[1], len(sys.argv) > 2
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((3000, 8)), rng.integers(0, 4, 3000)
+    net = fb.Network([8, 32, 4], output="softmax", cost="cross_entropy", rng=0, engine="numpy")
+
+    class Ready:
+        def on_epoch_begin(self, net, epoch):
+            print(epoch, flush=True)
+
+    net.fit(X, y, epochs=12, batch_size=4, checkpoint=path + ".checkpoint", callbacks=Ready(),
+            schedule=fb.OneCycle(12), validation=0.1, early_stopping=5)
+    net.save(path + ".net")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_kill_within_an_epoch(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    environment = os.environ | {"PYTHONPATH": str(Path(fb.__file__).parents[1])}
+
+    def run(path, kill_in=None, number=signal.SIGKILL):
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", script, path],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        seen = []
+        with process:
+            for line in process.stdout:
+                seen.append(int(line))
+                if seen[-1] == kill_in:
+                    with pytest.raises(subprocess.TimeoutExpired):
+                        process.wait(0.02)
+                    process.send_signal(number)
+        return process.returncode, seen
+
+    assert run(tmp_path / "whole") == (0, list(range(1, 13)))
+    assert run(tmp_path / "parts", 3) == (-signal.SIGKILL, [1, 2, 3])
+    assert run(tmp_path / "parts", 7) == (-signal.SIGKILL, [3, 4, 5, 6, 7])
+    code, seen = run(tmp_path / "parts", 9, signal.SIGINT)  # the script goes on to save
+    assert (code, seen) == (0, [7, 8, 9])
+    assert run(tmp_path / "parts") == (0, [9, 10, 11, 12])
+    whole, parts = ((tmp_path / f"{name}.net").read_bytes() for name in ("whole", "parts"))
+    assert whole == parts
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda: (fb.Network([3, 5, 2], rng=0, engine="numpy"), {}), r"sizes \[3, 4, 2\], not"),
+        (lambda: (network("loops"), {}), "engine 'numpy', not 'loops'"),
+        (lambda: (network(), {"optimizer": fb.Adam()}), "'SGD'.*'Adam'"),
+        (lambda: (network(), {"optimizer": fb.SGD(0.2, momentum=0.9)}), "0.1.* not .*0.2"),
+        (lambda: (network(), {"batch_size": 6}), "batch_size 5, not 6"),
+        (lambda: (network(), {"validation": 0.5}), "n_samples 23, not"),
+        (lambda: (network(), {"schedule": fb.Cosine(3)}), "schedule None, not .*Cosine"),
+        (lambda: (network(rng=np.random.Generator(np.random.SFC64(1))), {}), "is no SFC64"),
+    ],
+)
+def test_the_checkpoint_of_another_training_is_refused(change, message, tmp_path):
+    fit(network(), tmp_path / "c", epochs=1)
+    content = (tmp_path / "c").read_bytes()
+    net, options = change()
+    before = net.get_parameters(), repr(net._rng.bit_generator.state)
+    with pytest.raises(ValueError, match=message):
+        fit(net, tmp_path / "c", **options)
+    assert (net.get_parameters() == before[0]).all()
+    assert repr(net._rng.bit_generator.state) == before[1]
+    assert (tmp_path / "c").read_bytes() == content
+
+
+def test_a_path_that_cannot_be_written_is_refused_before_training(tmp_path, monkeypatch):
+    net = network()
+    before = net.get_parameters()
+    with pytest.raises(IsADirectoryError, match="checkpoint must be a file"):
+        fit(net, tmp_path)
+    with pytest.raises(FileNotFoundError, match="checkpoint: there is no folder"):
+        fit(net, tmp_path / "no" / "c")
+
+    def denied(self, mode):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(_atomic.Path, "open", denied)  # a folder that is read-only, also for root
+    with pytest.raises(PermissionError):
+        fit(net, tmp_path / "c")
+    assert (net.get_parameters() == before).all()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_fills_up_does_not_end_the_training(tmp_path, monkeypatch):
+    """The last checkpoint that was written is whole, and good to go on from."""
+    path, whole, written = tmp_path / "c", network(), []
+    expected = end(whole, *fit(whole, tmp_path / "whole"))
+    fsync = os.fsync
+
+    def full_after_three_files(number):
+        written.append(number)
+        if len(written) > 6:  # a file and its folder each
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(number)
+
+    net = network()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_after_three_files)
+        with pytest.warns(RuntimeWarning, match="no checkpoint of epoch .*No space left"):
+            result = fit(net, path)
+    assert end(net, *result) == expected
+    epochs, again = [], network()
+    result = fit(again, path, callbacks=lambda net, epoch, logs: epochs.append(epoch))
+    assert epochs == [3, 4, 5, 6] and end(again, *result) == expected
+
+
+def test_damage_is_refused_or_harmless(tmp_path):
+    """A damaged checkpoint changes nothing where it is refused."""
+    options = OPTIONS["all"]()
+    fit(network(), tmp_path / "c", epochs=2, **options)
+    data, rng, refused = bytearray((tmp_path / "c").read_bytes()), np.random.default_rng(0), 0
+    for _ in range(200):
+        damaged = data.copy()
+        damaged[rng.integers(0, len(data))] = rng.integers(0, 256)
+        (tmp_path / "c").write_bytes(damaged)
+        net = network()
+        before = net.get_parameters()
+        try:
+            fit(net, tmp_path / "c", epochs=2, **OPTIONS["all"]())
+        except ValueError:
+            refused += 1
+            assert (net.get_parameters() == before).all()
+    assert refused > 50

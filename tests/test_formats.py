@@ -1,0 +1,249 @@
+"""Saved networks: read back bit for bit, by others too; anything that is not one is refused."""
+
+import json
+import os
+import stat
+
+import numpy as np
+import pytest
+
+import fastbackprop as fb
+from fastbackprop.engines import ENGINES
+from fastbackprop.formats import _atomic, safetensors
+
+every_engine = pytest.mark.parametrize("engine", ENGINES)
+
+
+def network(engine="numpy", dtype="float32"):
+    net = fb.Network(
+        [3, 5, 4, 2],
+        hidden=["tanh", "relu"],
+        output="softmax",
+        cost="cross_entropy",
+        dtype=dtype,
+        rng=0,
+        engine=engine,
+    )
+    net.biases[0][:] = np.arange(5)
+    return net
+
+
+@every_engine
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_loaded_network_is_the_saved_one(engine, dtype, tmp_path):
+    net = network(engine, dtype)
+    net.save(tmp_path / "net.safetensors")
+    loaded = fb.Network.load(str(tmp_path / "net.safetensors"), rng=1)
+    assert repr(loaded) == repr(net)
+    assert loaded.get_parameters().tobytes() == net.get_parameters().tobytes()
+    X = np.random.default_rng(0).standard_normal((7, 3))
+    assert loaded.predict(X).tobytes() == net.predict(X).tobytes()
+    assert fb.Network.load(tmp_path / "net.safetensors", engine="numpy").engine == "numpy"
+    assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+def test_the_safetensors_package_reads_what_is_written(tmp_path):
+    package = pytest.importorskip("safetensors")
+    numpy = pytest.importorskip("safetensors.numpy")
+    net = network(ENGINES[0])  # padded, where there are tiles
+    net.save(tmp_path / "net")
+    tensors = numpy.load_file(tmp_path / "net")
+    assert sorted(tensors) == sorted(
+        f"{kind}.{l}" for kind in ("weights", "biases") for l in range(3)
+    )
+    for l in range(3):
+        assert (tensors[f"weights.{l}"] == net.weights[l]).all()
+        assert (tensors[f"biases.{l}"] == net.biases[l]).all()
+    with package.safe_open(tmp_path / "net", "np") as file:
+        metadata = file.metadata()
+    assert json.loads(metadata["network"])["sizes"] == [3, 5, 4, 2]
+    assert metadata["library_version"] == fb.__version__
+    numpy.save_file(tensors, tmp_path / "again", metadata)  # in another order
+    loaded = fb.Network.load(tmp_path / "again")
+    assert (loaded.get_parameters() == net.get_parameters()).all()
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0), (2, 3, 4), (5,)])
+@pytest.mark.parametrize("code", safetensors.DTYPES.values())
+def test_every_shape_and_dtype(shape, code, tmp_path):
+    numpy = pytest.importorskip("safetensors.numpy")
+    array = np.random.default_rng(0).integers(0, 2, shape).astype(code)
+    tensors = {"a": array, "é\n": np.arange(3.0)}
+    safetensors.write(tmp_path / "f", tensors, {"key": "ä"})
+    contents = safetensors.Contents(tmp_path / "f")
+    theirs = numpy.load_file(tmp_path / "f")
+    assert contents.metadata == {"key": "ä"}
+    for name, expected in tensors.items():
+        for read in (contents.read(name), theirs[name]):
+            assert read.dtype == expected.dtype and read.shape == expected.shape
+            assert (read == expected).all()
+
+
+def header(data):
+    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+
+
+def with_header(data, change):
+    """The file with its header changed; `change` returns another, as a dict or as text."""
+    said = header(data)
+    said = change(said) or said
+    text = said if isinstance(said, bytes) else json.dumps(said).encode()
+    return len(text).to_bytes(8, "little") + text + data[8 + int.from_bytes(data[:8], "little") :]
+
+
+def in_metadata(**values):
+    def change(said):
+        said["__metadata__"] |= values
+
+    return lambda data: with_header(data, change)
+
+
+def in_network(**values):
+    def change(said):
+        network = json.loads(said["__metadata__"]["network"]) | values
+        said["__metadata__"]["network"] = json.dumps(network)
+
+    return lambda data: with_header(data, change)
+
+
+def in_tensor(**values):
+    return lambda data: with_header(data, lambda said: said["weights.1"].update(values))
+
+
+def duplicated(data):
+    return with_header(data, lambda said: json.dumps(said).encode()[:-1] + b', "biases.0": 1}')
+
+
+HOSTILE = {
+    "empty": (lambda data: b"", "truncated"),
+    "short": (lambda data: data[:5], "truncated"),
+    "header cut": (lambda data: data[:100], "truncated"),
+    "data cut": (lambda data: data[:-4], "bytes where its header asks for"),
+    "more data": (lambda data: data + b"\0", "bytes where its header asks for"),
+    "pickle": (lambda data: b"\x80\x04\x95" + data, "truncated, or of another format"),
+    "longest header": (lambda data: b"\xff" * 8 + data[8:], "truncated"),
+    "not JSON": (lambda data: data[:8] + b"x" + data[9:], "not JSON"),
+    "not UTF-8": (lambda data: data[:9] + b"\xff" + data[10:], "not JSON"),
+    "deep JSON": (lambda data: with_header(data, lambda said: b"[" * 100_000), "not JSON"),
+    "long number": (lambda data: with_header(data, lambda said: b"9" * 10_000), "not JSON"),
+    "list": (lambda data: with_header(data, lambda said: [said]), "not a JSON object"),
+    "duplicate": (duplicated, "duplicate"),
+    "no metadata": (
+        lambda data: with_header(data, lambda h: {k: h[k] for k in list(h)[1:]}),
+        "fast",
+    ),
+    "metadata numbers": (in_metadata(format=1), "dict of strings"),
+    "newer": (in_metadata(format_version="2.0", library_version="9.1"), "newer than 1.0.*9.1"),
+    "no version": (in_metadata(format_version="one"), "is none"),
+    "other format": (in_metadata(format="pt"), "do not say"),
+    "network no JSON": (in_metadata(network="{"), "not JSON"),
+    "network a list": (in_metadata(network="[]"), "must be described by"),
+    "more arguments": (in_network(init="zeros"), "must be described by"),
+    "huge sizes": (in_network(sizes=[3, 10**12, 4, 2]), "must be float32 of shape"),
+    "sizes no list": (in_network(sizes="3, 5"), "sizes"),
+    "negative sizes": (in_network(sizes=[3, -5]), "sizes"),
+    "other sizes": (in_network(sizes=[3, 5, 5, 2]), "must be float32 of shape"),
+    "deeper": (in_network(sizes=[3, 5, 4, 2, 2]), "missing"),
+    "less deep": (in_network(sizes=[3, 5, 4]), "no part of"),
+    "other dtype": (in_network(dtype="float64"), "must be float64"),
+    "object dtype": (in_network(dtype="O"), "dtype"),
+    "unknown activation": (in_network(hidden=["os.system", "relu"]), "unknown hidden activation"),
+    "activation no name": (in_network(output={"a": [1]}), "output activation must be"),
+    "unknown engine": (in_network(engine="../evil"), "unknown engine"),
+    "overlap": (in_tensor(data_offsets=[0, 80]), "overlap"),
+    "backwards": (in_tensor(data_offsets=[80, 0]), "do not fit"),
+    "negative offset": (in_tensor(data_offsets=[-80, 0]), "no valid"),
+    "shape of floats": (in_tensor(shape=[5.0, 4]), "no valid"),
+    "huge shape": (in_tensor(shape=[2**62, 2**62]), "do not fit"),
+    "zero times huge": (in_tensor(shape=[0, 2**62]), "do not fit"),
+    "unknown tensor dtype": (in_tensor(dtype="BF16"), "not known here"),
+    "dtype no name": (in_tensor(dtype=[1]), "not known here"),
+    "more keys": (in_tensor(more=1), "must have dtype, shape"),
+    "renamed": (
+        lambda data: with_header(data, lambda said: said.update(x=said.pop("weights.1"))),
+        "missing",
+    ),
+    "not finite": (lambda data: data[:-4] + np.float32(np.nan).tobytes(), "not finite"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_file_that_is_none_is_refused(name, tmp_path):
+    change, message = HOSTILE[name]
+    network().save(tmp_path / "net")
+    data = (tmp_path / "net").read_bytes()
+    assert fb.Network.load(tmp_path / "net")
+    (tmp_path / "net").write_bytes(change(data))
+    with pytest.raises(ValueError, match=message) as error:
+        fb.Network.load(tmp_path / "net")
+    assert str(tmp_path / "net") in str(error.value)
+
+
+def test_random_damage_is_refused_or_harmless(tmp_path):
+    """No file makes anything but a network or a ValueError."""
+    network().save(tmp_path / "net")
+    data = bytearray((tmp_path / "net").read_bytes())
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(300):
+        damaged = data.copy()
+        for place in rng.integers(0, len(data), 2):
+            damaged[place] = rng.integers(0, 256)
+        (tmp_path / "net").write_bytes(damaged)
+        try:
+            assert isinstance(fb.Network.load(tmp_path / "net"), fb.Network)
+        except ValueError:
+            refused += 1
+    assert refused > 100
+
+
+def test_places_where_no_file_can_be(tmp_path):
+    net = network()
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        net.save(tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        net.save(tmp_path / "no" / "net")
+    with pytest.raises(TypeError, match="path of a file"):
+        net.save(3)
+    with pytest.raises(FileNotFoundError):
+        fb.Network.load(tmp_path / "nothing")
+
+
+def test_what_is_not_finite_does_not_replace_a_good_file(tmp_path):
+    net = network()
+    net.save(tmp_path / "net")
+    net.weights[0][0, 0] = np.nan
+    with pytest.raises(ValueError, match="not saved"):
+        net.save(tmp_path / "net")
+    assert fb.Network.load(tmp_path / "net")
+
+
+@pytest.mark.parametrize("at", ["write", "fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file(at, tmp_path, monkeypatch):
+    _atomic.write(tmp_path / "f", [b"old"])
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    def parts():
+        yield b"new"
+        if at == "write":
+            full()
+
+    if at == "fsync":
+        monkeypatch.setattr(os, "fsync", full)
+    if at == "replace":
+        monkeypatch.setattr(_atomic.Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        _atomic.write(tmp_path / "f", parts())
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+    assert (tmp_path / "f").read_bytes() == b"old"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and permissions")
+def test_links_stay_links_and_files_have_the_usual_permissions(tmp_path):
+    (tmp_path / "plain").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    _atomic.write(tmp_path / "link", [b"x"])
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_bytes() == b"x"
+    mode = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "target")]
+    assert mode[0] == mode[1]
