@@ -63,7 +63,7 @@ class Checkpoint:
             self._write(trainer, network, history)
         except OSError as error:
             message = f"no checkpoint of epoch {len(history)} in {str(self.path)!r}: {error}"
-            warnings.warn(message, RuntimeWarning, stacklevel=5)
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
 
     def _write(self, trainer: Any, network: Any, history: History) -> None:
         control, update, flatten = trainer.control, trainer.update, network._layout.flatten

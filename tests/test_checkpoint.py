@@ -221,8 +221,9 @@ def test_a_disk_that_fills_up_does_not_end_the_training(tmp_path, monkeypatch):
     net = network()
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full_after_three_files)
-        with pytest.warns(RuntimeWarning, match="no checkpoint of epoch .*No space left"):
+        with pytest.warns(RuntimeWarning, match="no checkpoint of epoch .*No space left") as seen:
             result = fit(net, path)
+    assert seen[0].filename == __file__
     assert end(net, *result) == expected
     epochs, again = [], network()
     result = fit(again, path, callbacks=lambda net, epoch, logs: epochs.append(epoch))
