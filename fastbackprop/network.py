@@ -552,6 +552,70 @@ class Network:
         train, held_out = inputs.split(validation, len(samples.X))
         return inputs.take(samples, train), inputs.take(samples, held_out)
 
+    # --- elsewhere --------------------------------------------------------------------------------
+
+    def as_njit(self) -> Any:
+        """A function for a user's own `@njit` code: `f(x, out)`, one row in, one row out.
+
+        `f(x, out)` fills out, (n_L,), with a^L for x, (n_0,); `f.jvp(x, v, out, out_v)` also fills
+        out_v, (n_L,), with the product of the Jacobian da^L/dx and v, (n_0,). All are float arrays;
+        the arithmetic is of the network's dtype. `out` may be `x`. Both work in Python too, and in
+        compiled code under their names or as `f.jvp`. Shapes are not checked, as nothing is in
+        compiled code. Nothing is allocated, nothing shared: threads may call them together.
+
+        The parameters are a copy, made now: later training does not change the function, and its
+        values are no part of what Numba keeps on disk (of a function with `cache=True` that calls
+        it, Numba warns that it cannot be cached). Each call of `as_njit` compiles anew, about a
+        second.
+
+        Raises
+        ------
+        ValueError
+            Where a row of all neurons does not fit a thread's stack (some 6,000 neurons of float64
+            in all), or for an activation that couples a row and is not the package's own.
+
+        Examples
+        --------
+        >>> import numba, numpy as np, fastbackprop as fb
+        >>> f = fb.Network([2, 8, 2], hidden="tanh", rng=0).as_njit()
+        >>> @numba.njit
+        ... def euler(x, h, steps):
+        ...     slope = np.empty(2)
+        ...     for _ in range(steps):
+        ...         f(x, slope)
+        ...         x = x + h * slope
+        ...     return x
+        >>> euler(np.ones(2), 0.01, 100).shape
+        (2,)
+        """
+        from fastbackprop.compiled import as_njit
+
+        return as_njit(self)
+
+    def as_cfunc(self, kind: str = "row") -> Any:
+        """A C callback: Numba's CFunc, with `.address`, `.ctypes` and `.cffi`.
+
+        Parameters
+        ----------
+        kind : {"row", "quad", "filter"}
+            "row": `void f(double *x, double *out)`, x (n_0,) and out (n_L,). "quad": `double f(int
+            n, double *x)`, for `scipy.integrate.quad` and `nquad`; where n is not n_0 it returns
+            NaN. "filter": `int f(double *x, intptr_t n, double *out, void *user_data)`, for
+            `scipy.ndimage.generic_filter`; where n is not n_0 it returns 0, an error to SciPy.
+            The last two need n_L = 1. SciPy takes `scipy.LowLevelCallable(f.ctypes)`.
+
+        The parameters are a copy, as for `as_njit`. The callback lives as long as the process, so
+        that C code may keep its address.
+
+        Raises
+        ------
+        ValueError
+            For another kind, or several outputs where one is needed; and as `as_njit` does.
+        """
+        from fastbackprop.compiled import as_cfunc
+
+        return as_cfunc(self, kind)
+
 
 def _total_weight(samples: Samples) -> float:
     return float(samples.s.sum()) if len(samples.s) else float(len(samples.X))

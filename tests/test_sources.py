@@ -18,7 +18,7 @@ outputs = pytest.mark.parametrize("output", ACTIVATIONS)
 
 
 def network(output, dtype, sizes=(3, 7, 5, 4)):
-    """A network through which z runs from small to large, with the function inside and at the end."""
+    """A network whose z run from small to large, with the function inside and at the end."""
     hidden = output if output in HIDDEN else "tanh"
     rng = np.random.default_rng(3)
     net = fb.Network(

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop import inputs
 from fastbackprop.formats._dense import entry, parameters, sigmas
 from fastbackprop.network import Network
 

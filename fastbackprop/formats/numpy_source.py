@@ -5,6 +5,8 @@ import os
 import textwrap
 from pathlib import Path
 
+import numpy as np
+
 from fastbackprop.formats._dense import entry, parameters, sigmas
 from fastbackprop.network import Network
 
@@ -16,9 +18,9 @@ EXPRESSIONS = {
     "tanh": "np.tanh(z)",
     "relu": "np.maximum(z, 0)",
     "leaky_relu": "np.where(z > 0, z, {0} * z)",
-    "elu": "np.where(z > 0, z, {0} * np.expm1(np.minimum(z, 0)))",
-    "celu": "np.where(z > 0, z, {0} * np.expm1(np.minimum(z, 0) / {0}))",
-    "selu": "1.0507009873554805 * np.where(z > 0, z, 1.6732632423543772 * np.expm1(np.minimum(z, 0)))",
+    "elu": "np.where(z > 0, z, {0} * expm1_below(z))",
+    "celu": "np.where(z > 0, z, {0} * expm1_below(z / {0}))",
+    "selu": "1.0507009873554805 * np.where(z > 0, z, 1.6732632423543772 * expm1_below(z))",
     "softplus": "softplus(z)",
     "gelu": "0.5 * z * (1 + erf(z * 0.7071067811865476))",
     "gelu_tanh": "0.5 * z * (1 + np.tanh(0.7978845608028654 * (z + 0.044715 * z**3)))",
@@ -62,6 +64,10 @@ def predict(X):
 def sigmoid(z):
     e = np.exp(-abs(z))
     return np.where(z >= 0, 1, e) / (1 + e)
+
+
+def expm1_below(z):
+    return np.expm1(np.minimum(z, 0))
 
 
 def softplus(z):
@@ -143,5 +149,5 @@ def write_numpy(network: Network, path: str | os.PathLike) -> None:
     Path(path).write_text(text, "utf-8")
 
 
-def _base64(values) -> str:
+def _base64(values: np.ndarray) -> str:
     return base64.b64encode(values.tobytes()).decode()

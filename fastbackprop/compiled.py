@@ -1,0 +1,288 @@
+"""A network as a function of a user's own compiled code: one row in, one row out.
+
+Layers are composed: each is a closure over its W, b and sigma and over the function of the layers
+before it, so the compiler knows every size and every function. What lies between them is on the
+stack: nothing is allocated, and any number of threads may call the result.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload_attribute
+from numba.np.arrayobj import make_array, populate_array
+
+from fastbackprop import inputs
+from fastbackprop.activations import EXACT, Activation
+from fastbackprop.engines._compile import FASTMATH, OPTIONS
+from fastbackprop.engines._math import exp, log
+from fastbackprop.formats._dense import sigmas
+from fastbackprop.network import Network
+
+STACK = 1 << 18  # bytes: half of the smallest stack that a system gives a thread (macOS)
+
+_compile = numba.njit(fastmath=set(FASTMATH), **OPTIONS)
+_compile_exactly = numba.njit(fastmath=set(EXACT), **OPTIONS)
+
+
+def as_njit(network: Network) -> Any:
+    """`Network.as_njit`, which has the description."""
+    _refuse_wide(network)
+    function = jvp = None
+    layers = zip(network.weights, network.biases, sigmas(network), strict=True)
+    for W, b, sigma in layers:
+        activate, push_forward = _rows(sigma)
+        function = _layer(function, W, b, activate)
+        jvp = _layer_jvp(jvp, W, b, activate, push_forward)
+    function.jvp = jvp  # type: ignore[union-attr]
+    return function
+
+
+@overload_attribute(types.Dispatcher, "jvp", inline="always")
+def _jvp_of_a_function(function):
+    """`f.jvp` in compiled code is what it is in Python."""
+    jvp = getattr(function.dispatcher, "jvp", None)
+    return None if jvp is None else lambda function: jvp
+
+
+# --- layers --------------------------------------------------------------------------------------
+
+
+def _stack(n: int, dtype: np.dtype) -> Any:
+    """A function that gives n elements for as long as its caller runs, (n,)."""
+    if numba.config.DISABLE_JIT:
+        return lambda: np.empty(n, dtype)
+    return _view(n, dtype, lambda context, builder, T: cgutils.alloca_once(builder, T, size=n))
+
+
+def _frozen(values: np.ndarray) -> Any:
+    """A function that gives a copy of these values.
+
+    Compiled code has its address, not its values as constants: then it is never kept on disk, where
+    a function with `cache=True` that calls this one would find the parameters of another day.
+    """
+    copy = np.array(values)  # alive as long as the function: its closure holds it
+    if numba.config.DISABLE_JIT:
+        return lambda: copy
+
+    def data(context: Any, builder: Any, T: Any) -> Any:
+        address = context.add_dynamic_addr(builder, copy.ctypes.data, info="parameters")
+        return builder.bitcast(address, T.as_pointer())
+
+    return _view(copy.size, copy.dtype, data)
+
+
+def _view(n: int, dtype: np.dtype, data: Callable) -> Any:
+    """A compiled function that gives an array, (n,); `data` writes the code for its address."""
+    array = types.Array(numba.from_dtype(dtype), 1, "C")
+
+    @intrinsic
+    def view(typing):
+        def codegen(context, builder, signature, arguments):
+            pointer = data(context, builder, context.get_data_type(array.dtype))
+            length, itemsize = (context.get_constant(types.intp, i) for i in (n, dtype.itemsize))
+            result = make_array(array)(context, builder)
+            populate_array(result, pointer, [length], [itemsize], itemsize, None)
+            return result._getvalue()
+
+        return array(), codegen
+
+    return view
+
+
+def _layer(before: Callable | None, W: np.ndarray, b: np.ndarray, activate: Callable) -> Any:
+    """(x, out): out = sigma(before(x) W + b)."""
+    m, n = W.shape
+    w, bias = _frozen(W.ravel()), _frozen(b)
+    a_row, z_row = _stack(m, W.dtype), _stack(n, W.dtype)
+    before = _copy if before is None else before
+
+    @_compile
+    def layer(x, out):
+        a, z, w_l, b_l = a_row(), z_row(), w(), bias()
+        before(x, a)
+        for k in range(n):
+            z[k] = b_l[k]
+        for j in range(m):
+            for k in range(n):
+                z[k] += a[j] * w_l[j * n + k]
+        activate(z, out)
+
+    return layer
+
+
+def _layer_jvp(
+    before: Callable | None, W: np.ndarray, b: np.ndarray, activate: Callable, push: Callable
+) -> Any:
+    """(x, v, out, out_v): the same, and out_v = (d out / d x) v."""
+    m, n = W.shape
+    w, bias = _frozen(W.ravel()), _frozen(b)
+    a_row, z_row = _stack(m, W.dtype), _stack(n, W.dtype)
+    before = _copy_both if before is None else before
+
+    @_compile
+    def layer_jvp(x, v, out, out_v):
+        a, a_v, z, z_v, s = a_row(), a_row(), z_row(), z_row(), z_row()
+        w_l, b_l = w(), bias()
+        before(x, v, a, a_v)
+        for k in range(n):
+            z[k] = b_l[k]
+            z_v[k] = 0
+        for j in range(m):
+            for k in range(n):
+                z[k] += a[j] * w_l[j * n + k]
+                z_v[k] += a_v[j] * w_l[j * n + k]
+        activate(z, s)
+        push(z, s, z_v)
+        for k in range(n):
+            out[k] = s[k]
+            out_v[k] = z_v[k]
+
+    return layer_jvp
+
+
+@_compile
+def _copy(x, out):
+    for j in range(out.shape[0]):
+        out[j] = x[j]
+
+
+@_compile
+def _copy_both(x, v, out, out_v):
+    for j in range(out.shape[0]):
+        out[j] = x[j]
+        out_v[j] = v[j]
+
+
+# --- activations of a row ------------------------------------------------------------------------
+
+
+def _rows(activation: Activation) -> tuple[Any, Any]:
+    """(z, out): out = sigma(z), and (z, a, v): v = (d sigma / d z) v."""
+    if activation.coupled:
+        if activation.name not in COUPLED:
+            raise ValueError(
+                f"as_njit has nothing for the activation {activation.name!r}, which looks at a "
+                f"whole row; of these it has {', '.join(map(repr, COUPLED))}"
+            )
+        return COUPLED[activation.name]
+    sigma, derivative = activation.sigma, activation.derivative
+
+    @_compile_exactly
+    def activate(z, out):
+        for k in range(z.shape[0]):
+            out[k] = sigma(z[k])
+
+    @_compile_exactly
+    def push_forward(z, a, v):
+        for k in range(z.shape[0]):
+            v[k] *= derivative(z[k], a[k])
+
+    return activate, push_forward
+
+
+@_compile_exactly
+def _largest(z):
+    m = z[0]
+    for k in range(1, z.shape[0]):
+        m = max(m, z[k])
+    return m
+
+
+@_compile_exactly
+def _softmax(z, out):
+    m, total = _largest(z), z.dtype.type(0)
+    for k in range(z.shape[0]):
+        z[k] = exp(z[k] - m)
+        total += z[k]
+    for k in range(z.shape[0]):
+        out[k] = z[k] / total
+
+
+@_compile_exactly
+def _softmax_push_forward(z, a, v):
+    mean = z.dtype.type(0)
+    for k in range(a.shape[0]):
+        mean += a[k] * v[k]
+    for k in range(a.shape[0]):
+        v[k] = a[k] * (v[k] - mean)
+
+
+@_compile_exactly
+def _log_softmax(z, out):
+    m, total = _largest(z), z.dtype.type(0)
+    for k in range(z.shape[0]):
+        total += exp(z[k] - m)
+    log_total = log(total)
+    for k in range(z.shape[0]):
+        out[k] = (z[k] - m) - log_total
+
+
+@_compile_exactly
+def _log_softmax_push_forward(z, a, v):
+    mean = z.dtype.type(0)
+    for k in range(a.shape[0]):
+        mean += exp(a[k]) * v[k]
+    for k in range(a.shape[0]):
+        v[k] -= mean
+
+
+COUPLED = {
+    "softmax": (_softmax, _softmax_push_forward),
+    "log_softmax": (_log_softmax, _log_softmax_push_forward),
+}
+
+
+# --- callbacks for C -----------------------------------------------------------------------------
+
+_X = _OUT = types.CPointer(types.float64)
+SIGNATURES = {
+    "row": types.void(_X, _OUT),
+    "quad": types.float64(types.intc, _X),
+    "filter": types.intc(_X, types.intp, _OUT, types.voidptr),
+}
+_kept: list[Any] = []  # machine code that C may call lives as long as the process
+
+
+def as_cfunc(network: Network, kind: str) -> Any:
+    """`Network.as_cfunc`, which has the description."""
+    kind = inputs.choice(kind, SIGNATURES, "kind")
+    n_in, n_out = network.sizes[0], network.sizes[-1]
+    if kind != "row" and n_out != 1:
+        raise ValueError(
+            f"a callback of the kind {kind!r} returns one number; the network has {n_out} outputs: "
+            f"pass kind='row'"
+        )
+    f, one = as_njit(network), _stack(1, np.dtype(np.float64))
+
+    def row(x, out):
+        f(numba.carray(x, n_in), numba.carray(out, n_out))
+
+    def quad(n, x):
+        if n != n_in:
+            return np.nan
+        out = one()
+        f(numba.carray(x, n_in), out)
+        return out[0]
+
+    def filter(x, n, out, user_data):
+        if n != n_in:
+            return 0
+        f(numba.carray(x, n_in), numba.carray(out, 1))
+        return 1
+
+    callback = numba.cfunc(SIGNATURES[kind])({"row": row, "quad": quad, "filter": filter}[kind])
+    _kept.append(callback)
+    return callback
+
+
+def _refuse_wide(network: Network) -> None:
+    needed = 5 * sum(network.sizes) * network.dtype.itemsize
+    if needed > STACK:
+        raise ValueError(
+            f"a compiled function of a row keeps it on the stack, of which it takes at most {STACK} "
+            f"bytes; this network needs {needed}: call predict"
+        )
