@@ -283,6 +283,6 @@ def _refuse_wide(network: Network) -> None:
     needed = 5 * sum(network.sizes) * network.dtype.itemsize
     if needed > STACK:
         raise ValueError(
-            f"a compiled function of a row keeps it on the stack, of which it takes at most {STACK} "
-            f"bytes; this network needs {needed}: call predict"
+            f"a compiled function of a row keeps it on the stack, at most {STACK} bytes of it; "
+            f"this network needs {needed}: call predict"
         )

@@ -616,6 +616,84 @@ class Network:
 
         return as_cfunc(self, kind)
 
+    @classmethod
+    def from_torch(cls, source: Any, **options: Any) -> "Network":
+        """A network with the layers and parameters of PyTorch's.
+
+        Parameters
+        ----------
+        source : torch.nn.Sequential, mapping, str or path-like
+            Linear layers, each followed by at most one activation (Sequentials inside are opened,
+            Dropout, Identity and Flatten passed over); or a state dict, of tensors or arrays, with
+            the layers in their order; or a .safetensors file of one, whose order is that of the
+            names (2 before 10). PyTorch is not needed for the last two.
+        **options
+            `Network`'s. A state dict needs `hidden`, and `output` where it is not "identity". A
+            module that ends with logits, as for PyTorch's losses, may be given its `output`.
+
+        Returns
+        -------
+        Network
+            Of the dtype of the first layer (float32 for half precision) unless `dtype` is given.
+
+        Raises
+        ------
+        ImportError
+            Without PyTorch (or safetensors, for a file).
+        TypeError, ValueError
+            For what is no such network; the message names the module or the tensor.
+        """
+        from fastbackprop.formats.torch import from_torch
+
+        return from_torch(source, options)
+
+    def to_torch(self) -> Any:
+        """A torch.nn.Sequential of Linear and activations, with a copy of the parameters.
+
+        Of the network's dtype. An output of softmax or sigmoid is a module too: leave it out
+        (`module[:-1]`) before PyTorch's CrossEntropyLoss or BCEWithLogitsLoss. Raises ImportError
+        without PyTorch, ValueError for an activation that it lacks.
+        """
+        from fastbackprop.formats.torch import to_torch
+
+        return to_torch(self)
+
+    @classmethod
+    def from_sklearn(cls, estimator: Any, **options: Any) -> "Network":
+        """A network with the layers and parameters of a fitted MLPClassifier or MLPRegressor.
+
+        `predict` gives what `predict_proba` or `predict` of theirs does; a classifier of two
+        classes has one sigmoid output, the probability of `estimator.classes_[1]`. `options` are
+        `Network`'s; the cost is cross_entropy for a classifier, else squared_error, unless given.
+        Raises TypeError for anything else or before `fit`.
+        """
+        from fastbackprop.formats.sklearn import from_sklearn
+
+        return from_sklearn(estimator, options)
+
+    def to_sklearn(self, classes: Any = None) -> Any:
+        """A fitted scikit-learn estimator with a copy of the parameters.
+
+        An MLPClassifier where the output is softmax or sigmoid (several sigmoids: of several labels
+        at once), else an MLPRegressor. It predicts, scores, and goes on with `partial_fit`.
+
+        Parameters
+        ----------
+        classes : array_like, (n_L,), optional
+            The labels of the outputs, ascending; 0 ... n_L - 1 where they are left out. One sigmoid
+            is the probability of the second of two.
+
+        Raises
+        ------
+        ImportError
+            Without scikit-learn (the extra `sklearn`).
+        ValueError
+            For activations that scikit-learn lacks, several in one network, or unfit classes.
+        """
+        from fastbackprop.formats.sklearn import to_sklearn
+
+        return to_sklearn(self, classes)
+
 
 def _total_weight(samples: Samples) -> float:
     return float(samples.s.sum()) if len(samples.s) else float(len(samples.X))

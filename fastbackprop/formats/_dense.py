@@ -1,6 +1,6 @@
 """What all formats share: a table's entry for an activation, and a network from layers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,8 @@ import numpy as np
 from fastbackprop import inputs
 from fastbackprop.activations import ACTIVATIONS, Activation
 from fastbackprop.network import Network
+
+P = "p"  # in a table: the activation's parameter
 
 
 def parameters(activation: Activation) -> tuple[float, ...]:
@@ -40,24 +42,31 @@ def sigmas(network: Network) -> list[Activation]:
 
 def network(
     layers: Sequence[tuple[Any, Any]],
-    sigma: Iterable[str | Activation],
+    sigma: Sequence[str | Activation] | None,
     options: Mapping[str, Any],
     what: str,
 ) -> Network:
     """A network of these (W, b), (n_{l-1}, n_l) and (n_l,), with sigma_1 ... sigma_L.
 
-    `options` are `Network`'s, and go before what was read. The dtype is that of the first W.
-    Raises ValueError where the layers do not fit one another, TypeError for unknown options.
+    `options` are `Network`'s; the dtype is that of the first W where they say nothing else. With
+    sigma None they name the activations; else they may name an output where there is none. Raises
+    ValueError where the layers do not fit one another.
     """
     if not layers:
         raise ValueError(f"{what} has no linear layer")
-    *hidden, output = sigma
-    options = {
-        "hidden": hidden,
-        "output": output,
-        "dtype": np.asarray(layers[0][0]).dtype,
-        **options,
-    }
+    options = {"dtype": np.asarray(layers[0][0]).dtype} | dict(options)
+    if sigma is not None:
+        *hidden, output = sigma
+        if "hidden" in options:
+            raise ValueError(f"hidden is what {what} says it is: leave it out")
+        if options.get("output", output) != output != "identity":
+            raise ValueError(
+                f"{what} ends with {output}: leave output={options['output']!r} out, which would "
+                f"take its place"
+            )
+        options = {"hidden": hidden, "output": output} | options
+    elif "hidden" not in options and len(layers) > 1:
+        raise ValueError(f"{what} does not say what the activations are: pass hidden='relu', say")
     dtype = inputs.float_dtype(options["dtype"])
     sizes = [len(layers[0][0])]
     checked = []
