@@ -19,9 +19,11 @@ from fastbackprop import inputs
 from fastbackprop.activations import EXACT, Activation
 from fastbackprop.engines._compile import FASTMATH, OPTIONS
 from fastbackprop.engines._math import exp, log
+from fastbackprop.engines._tile import VECTOR_BYTES, load, outer_along, plus, store, zeros
 from fastbackprop.formats._dense import sigmas
 from fastbackprop.network import Network
 
+VECTORS = 8  # of a sum that stays in registers, twice
 STACK = 1 << 18  # bytes: half of the smallest stack that a system gives a thread (macOS)
 
 _compile = numba.njit(fastmath=set(FASTMATH), **OPTIONS)
@@ -93,23 +95,55 @@ def _view(n: int, dtype: np.dtype, data: Callable) -> Any:
     return view
 
 
+def _weighted_input(W: np.ndarray, b: np.ndarray) -> Any:
+    """(a, z): z = a W + b; a (m,), z (n,) and the padding that makes its vectors whole."""
+    m, n, V = *W.shape, VECTOR_BYTES // W.itemsize
+    width, C = _padded(n, W.dtype), min(-(-n // V), VECTORS)
+    columns = np.zeros((m, width), W.dtype)
+    columns[:, :n] = W
+    w, bias = _frozen(columns.ravel()), _frozen(np.append(b, np.zeros(width - n, b.dtype)))
+
+    if numba.config.DISABLE_JIT:
+
+        def plain(a, z):
+            z[:] = a @ columns + bias()
+
+        return plain
+
+    @_compile
+    def weighted_input(a, z):
+        w_l, b_l = w(), bias()
+        for k in range(0, width, C * V):  # all but the last may overlap: no vector is left over
+            k = min(k, width - C * V)
+            even, odd = load(b_l, k, 0, 1, C), zeros(b_l, 1, C)  # two sums: each waits for itself
+            for j in range(0, m - 1, 2):
+                even = outer_along(even, a, j, 0, w_l, j * width + k, 0, 1)
+                odd = outer_along(odd, a, j + 1, 0, w_l, (j + 1) * width + k, 0, 1)
+            if m % 2:
+                even = outer_along(even, a, m - 1, 0, w_l, (m - 1) * width + k, 0, 1)
+            store(plus(even, odd), z, k, 0)
+
+    return weighted_input
+
+
+def _padded(n: int, dtype: np.dtype) -> int:
+    """n, rounded up to whole vectors."""
+    V = VECTOR_BYTES // dtype.itemsize
+    return -(-n // V) * V
+
+
 def _layer(before: Callable | None, W: np.ndarray, b: np.ndarray, activate: Callable) -> Any:
     """(x, out): out = sigma(before(x) W + b)."""
-    m, n = W.shape
-    w, bias = _frozen(W.ravel()), _frozen(b)
-    a_row, z_row = _stack(m, W.dtype), _stack(n, W.dtype)
-    before = _copy if before is None else before
+    (m, n), dtype = W.shape, W.dtype
+    a_row, z_row = _stack(m, dtype), _stack(_padded(n, dtype), dtype)
+    before, weighted_input = before or _copy, _weighted_input(W, b)
 
     @_compile
     def layer(x, out):
-        a, z, w_l, b_l = a_row(), z_row(), w(), bias()
+        a, z = a_row(), z_row()
         before(x, a)
-        for k in range(n):
-            z[k] = b_l[k]
-        for j in range(m):
-            for k in range(n):
-                z[k] += a[j] * w_l[j * n + k]
-        activate(z, out)
+        weighted_input(a, z)
+        activate(z[:n], out)
 
     return layer
 
@@ -118,25 +152,19 @@ def _layer_jvp(
     before: Callable | None, W: np.ndarray, b: np.ndarray, activate: Callable, push: Callable
 ) -> Any:
     """(x, v, out, out_v): the same, and out_v = (d out / d x) v."""
-    m, n = W.shape
-    w, bias = _frozen(W.ravel()), _frozen(b)
-    a_row, z_row = _stack(m, W.dtype), _stack(n, W.dtype)
-    before = _copy_both if before is None else before
+    (m, n), dtype = W.shape, W.dtype
+    a_row, z_row = _stack(m, dtype), _stack(_padded(n, dtype), dtype)
+    before = before or _copy_both
+    weighted_input, product = _weighted_input(W, b), _weighted_input(W, np.zeros_like(b))
 
     @_compile
     def layer_jvp(x, v, out, out_v):
         a, a_v, z, z_v, s = a_row(), a_row(), z_row(), z_row(), z_row()
-        w_l, b_l = w(), bias()
         before(x, v, a, a_v)
-        for k in range(n):
-            z[k] = b_l[k]
-            z_v[k] = 0
-        for j in range(m):
-            for k in range(n):
-                z[k] += a[j] * w_l[j * n + k]
-                z_v[k] += a_v[j] * w_l[j * n + k]
-        activate(z, s)
-        push(z, s, z_v)
+        weighted_input(a, z)
+        product(a_v, z_v)
+        activate(z[:n], s)
+        push(z[:n], s, z_v)
         for k in range(n):
             out[k] = s[k]
             out_v[k] = z_v[k]
@@ -205,9 +233,9 @@ def _softmax(z, out):
 @_compile_exactly
 def _softmax_push_forward(z, a, v):
     mean = z.dtype.type(0)
-    for k in range(a.shape[0]):
+    for k in range(z.shape[0]):
         mean += a[k] * v[k]
-    for k in range(a.shape[0]):
+    for k in range(z.shape[0]):
         v[k] = a[k] * (v[k] - mean)
 
 
@@ -224,9 +252,9 @@ def _log_softmax(z, out):
 @_compile_exactly
 def _log_softmax_push_forward(z, a, v):
     mean = z.dtype.type(0)
-    for k in range(a.shape[0]):
+    for k in range(z.shape[0]):
         mean += exp(a[k]) * v[k]
-    for k in range(a.shape[0]):
+    for k in range(z.shape[0]):
         v[k] -= mean
 
 
@@ -280,7 +308,8 @@ def as_cfunc(network: Network, kind: str) -> Any:
 
 
 def _refuse_wide(network: Network) -> None:
-    needed = 5 * sum(network.sizes) * network.dtype.itemsize
+    widths = [_padded(n, network.dtype) for n in network.sizes]
+    needed = 5 * sum(widths) * network.dtype.itemsize
     if needed > STACK:
         raise ValueError(
             f"a compiled function of a row keeps it on the stack, at most {STACK} bytes of it; "

@@ -565,8 +565,8 @@ class Network:
 
         The parameters are a copy, made now: later training does not change the function, and its
         values are no part of what Numba keeps on disk (of a function with `cache=True` that calls
-        it, Numba warns that it cannot be cached). Each call of `as_njit` compiles anew, about a
-        second.
+        it, Numba warns that it cannot be cached). Each call of `as_njit` compiles anew, one or
+        two seconds.
 
         Raises
         ------
