@@ -26,8 +26,8 @@ def learned():
     rng = np.random.default_rng(0)
     X = rng.uniform(-3, 3, (2000, 2))
     net = fb.Network([2, 32, 32, 2], hidden="tanh", dtype="float64", rng=0)
-    net.fit(X, law(X), epochs=200, optimizer=fb.Adam(learning_rate=3e-3))
-    net.fit(X, law(X), epochs=100, optimizer=fb.Adam(learning_rate=3e-4))
+    for rate in (3e-3, 1e-3, 1e-4):
+        net.fit(X, law(X), epochs=200, optimizer=fb.Adam(learning_rate=rate))
     print(f"{net}\nmean cost {net.evaluate(X, law(X)):.1e}\n")
     return net
 

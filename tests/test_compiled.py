@@ -2,6 +2,8 @@
 
 import ctypes
 import gc
+import runpy
+from pathlib import Path
 
 import naive
 import numba
@@ -70,31 +72,12 @@ def test_in_a_users_compiled_code():
 
 @compiled
 def test_an_ode_with_a_learned_right_hand_side():
-    """Runge and Kutta's method in one compiled function, against NumPy."""
-    p = problem([3, 16, 3], 1, hidden="tanh", dtype="float64", engine="numpy")
-    f, h, steps = p.net.as_njit(), 0.05, 200
-
-    @numba.njit
-    def solve(x, h, steps):
-        k, y = np.empty((4, x.size)), np.empty(x.size)
-        for _ in range(steps):
-            for stage in range(4):
-                y[:] = x
-                if stage:
-                    y += (h if stage == 3 else h / 2) * k[stage - 1]
-                f(y, k[stage])
-            x = x + h / 6 * (k[0] + 2 * k[1] + 2 * k[2] + k[3])
-        return x
-
-    x = x_0 = np.array([0.1, -0.2, 0.3])
-    for _ in range(steps):
-        k_1 = p.net.predict(x[None])[0]
-        k_2 = p.net.predict(x[None] + h / 2 * k_1)[0]
-        k_3 = p.net.predict(x[None] + h / 2 * k_2)[0]
-        k_4 = p.net.predict(x[None] + h * k_3)[0]
-        x = x + h / 6 * (k_1 + 2 * k_2 + 2 * k_3 + k_4)
-    assert np.abs(x - x_0).max() > 0.1
-    assert deviation(solve(x_0, h, steps), x) < 1e-11
+    """The example's solver, compiled with the network in it, against the same method in NumPy."""
+    example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "ode.py"))
+    net = problem([2, 16, 16, 2], 1, hidden="tanh", dtype="float64", engine="numpy").net
+    ref = example["with_numpy"](net)()
+    assert np.abs(ref - example["START"]).max() > 0.1
+    assert deviation(example["compiled_solver"](net)(), ref) < 1e-11
 
 
 @compiled
