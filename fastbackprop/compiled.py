@@ -20,7 +20,7 @@ from fastbackprop.activations import EXACT, Activation
 from fastbackprop.engines._compile import FASTMATH, OPTIONS
 from fastbackprop.engines._math import exp, log
 from fastbackprop.engines._tile import VECTOR_BYTES, load, outer_along, plus, store, zeros
-from fastbackprop.formats._dense import sigmas
+from fastbackprop.formats._dense import entry, sigmas
 from fastbackprop.network import Network
 
 VECTORS = 8  # of a sum that stays in registers, twice
@@ -191,12 +191,7 @@ def _copy_both(x, v, out, out_v):
 def _rows(activation: Activation) -> tuple[Any, Any]:
     """(z, out): out = sigma(z), and (z, a, v): v = (d sigma / d z) v."""
     if activation.coupled:
-        if activation.name not in COUPLED:
-            raise ValueError(
-                f"as_njit has nothing for the activation {activation.name!r}, which looks at a "
-                f"whole row; of these it has {', '.join(map(repr, COUPLED))}"
-            )
-        return COUPLED[activation.name]
+        return entry(COUPLED, activation, "compiled code")
     sigma, derivative = activation.sigma, activation.derivative
 
     @_compile_exactly

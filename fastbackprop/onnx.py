@@ -6,6 +6,7 @@ write a graph, and to recognise an activation in one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import warnings
@@ -251,10 +252,18 @@ def load(path: str | os.PathLike, **options: Any) -> Network:
         raise ValueError(f"{os.fspath(path)!r} is not a valid ONNX model: {error}") from None
     reader = _Reader(onnx, proto)
     layers, sigma = reader.layers()
+    return _dense.network(layers, sigma, _cost(proto) | options, "the model")
+
+
+def _cost(proto: Any) -> dict[str, Any]:
+    """The cost, of a file of ours."""
     for entry in proto.metadata_props:
         if entry.key == KEY:
-            options = {"cost": json.loads(entry.value)["cost"], **options}
-    return _dense.network(layers, sigma, options, "the model")
+            with contextlib.suppress(ValueError):
+                architecture = json.loads(entry.value)
+                if isinstance(architecture, dict) and "cost" in architecture:
+                    return {"cost": architecture["cost"]}
+    return {}
 
 
 class _Reader:
@@ -365,13 +374,13 @@ class _Reader:
             if W in self.constants and not options["transA"] and set(b) <= self.constants.keys():
                 weights = self.constants[W].T if options["transB"] else self.constants[W]
                 biases = self.constants[b[0]] if b else np.zeros(1, weights.dtype)
-                return a, options["alpha"] * weights, _row(options["beta"] * biases, weights)
+                return a, options["alpha"] * weights, _row(options["beta"] * biases, weights, node)
         if node is not None and node.op_type == "Add":
             for value, b in (node.input, node.input[::-1]):
                 product = self.nodes.get(self.source(value))
                 if b in self.constants and product is not None and product.op_type == "MatMul":
                     a, W, _ = self.linear(product.output[0])
-                    return a, W, _row(self.constants[b], W)
+                    return a, W, _row(self.constants[b], W, node)
         if node is not None and node.op_type == "MatMul":
             a, W = node.input
             if W in self.constants:
@@ -395,6 +404,12 @@ def _bind(way: Any, value: Any, found: dict[str, Any]) -> dict[str, Any] | None:
     return None if not agrees else {P: value, **found} if way is P else found
 
 
-def _row(b: np.ndarray, W: np.ndarray) -> np.ndarray:
+def _row(b: np.ndarray, W: np.ndarray, node: Any) -> np.ndarray:
     """b, which may be one number or a row of a matrix, as (n_l,)."""
-    return np.broadcast_to(b, (1, W.shape[-1]))[0]
+    try:
+        return np.broadcast_to(b, (1, W.shape[-1]))[0]
+    except ValueError:
+        raise ValueError(
+            f"the node {node.name!r} ({node.op_type}) adds values of shape {b.shape} to "
+            f"{W.shape[-1]} outputs: expected one for each"
+        ) from None

@@ -154,6 +154,10 @@ UNREADABLE = {
         [("Gemm", ["X", "W", "b"], ["z"], {}), ("Softmax", ["z"], ["Y"], {"name": "s", "axis": 0})],
         r"the node 's' \(Softmax\)",
     ),
+    "a bias for each sample": (
+        [("Gemm", ["X", "W", "S"], ["Y"], {"name": "g"})],
+        r"the node 'g' \(Gemm\) adds values of shape \(3, 3\) to 2 outputs",
+    ),
     "input that is transposed": (
         [("Gemm", ["X", "W", "b"], ["Y"], {"transA": 1, "name": "g"})],
         r"the node 'g' \(Gemm\)",

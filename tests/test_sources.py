@@ -1,6 +1,7 @@
 """Networks as C and as NumPy source: compiled, run, and compared with `predict`."""
 
 import ctypes
+import dataclasses
 import runpy
 import shutil
 import subprocess
@@ -44,7 +45,7 @@ def ulps(comp, ref):
 
 def compiled(net, folder, name="predict"):
     """`predict` of the C file: compiled without a warning, called row by row."""
-    source, library = folder / "network.c", folder / "network.so"
+    source, library = folder / f"{name}.c", folder / f"{name}.so"
     write_c(net, source, name=name)
     strict = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror"]
     subprocess.run(
@@ -94,9 +95,37 @@ def test_numpy(output, dtype, tmp_path):
         predict(X[0])
 
 
+@pytest.mark.skipif(compiler is None, reason="needs a C compiler")
+@every_dtype
+def test_extremes(dtype, tmp_path):
+    """Every function of one z that is huge or tiny, side by side: nothing overflows to NaN."""
+    limits = np.finfo(dtype)
+    z = [0, limits.smallest_subnormal, 1e-6, 30, 88.5, 120, 709.5, 800, 1e4, limits.max / 8]
+    X = np.array([sign * z_k for z_k in z for sign in (1, -1)], dtype)[:, None]
+    for name in HIDDEN:
+        net = fb.Network([1, 1], output=name, dtype=dtype, engine="numpy")
+        net.weights[0] = 1
+        ref = net.predict(X)
+        write_numpy(net, tmp_path / "network.py")
+        comp = runpy.run_path(str(tmp_path / "network.py"))["predict"](X)
+        np.testing.assert_allclose(comp, ref, rtol=8 * limits.eps, atol=limits.tiny)
+        np.testing.assert_allclose(
+            compiled(net, tmp_path, f"p_{name}")(X), ref, rtol=8 * limits.eps, atol=limits.tiny
+        )
+
+
 @pytest.mark.parametrize("table", [c_source.FUNCTIONS, numpy_source.EXPRESSIONS])
 def test_tables_lack_no_activation(table):
     assert set(ACTIVATIONS) <= set(table)
+
+
+def test_a_user_s_function_is_not_taken_for_ours(tmp_path):
+    net, _ = network("tanh", "float32")
+    net._sigma[0] = dataclasses.replace(ACTIVATIONS["relu"], sigma=np.sin)
+    for write in (write_c, write_numpy):
+        with pytest.raises(ValueError, match="nothing for the activation 'relu' of another"):
+            write(net, tmp_path / "a")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["2nd", "a b", "", "f;", None])

@@ -27,12 +27,14 @@ def activation(name: str, p: Sequence[float] = ()) -> str | Activation:
 
 def entry(table: Mapping[str, Any], activation: Activation, format: str) -> Any:
     """What the table has for this activation. Raises ValueError with what it knows."""
-    if activation.name not in table:
-        known = ", ".join(map(repr, table))
-        raise ValueError(
-            f"{format} has nothing for the activation {activation.name!r}; it has {known}"
-        )
-    return table[activation.name]
+    ours = ACTIVATIONS.get(activation.name)
+    if activation.name in table and ours is not None and activation.sigma is ours.sigma:
+        return table[activation.name]
+    whose = "" if ours is None or activation.sigma is ours.sigma else " of another function"
+    known = ", ".join(repr(name) for name in table if name in ACTIVATIONS)
+    raise ValueError(
+        f"{format} has nothing for the activation {activation.name!r}{whose}; it has {known}"
+    )
 
 
 def sigmas(network: Network) -> list[Activation]:

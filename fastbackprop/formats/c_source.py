@@ -158,17 +158,22 @@ def _function(f: str, name: str, text: str, p: tuple[float, ...], single: bool) 
         text = f"""\
     for (int i = 0; i < n; i++) {{
         const real z = row[i];
-        row[i] = {text.format(*map(repr, p))};
+        row[i] = {text.format(*map(_decimal, p))};
     }}"""
     if single:
         text = re.sub(r"\b(exp|expm1|log|log1p|tanh|erf|sin|fabs|fmin|fmax)\(", r"\1f(", text)
-        text = re.sub(r"\b\d+\.\d+(e-?\d+)?\b", r"\g<0>f", text)
+        text = re.sub(r"\b\d+\.\d+(e[-+]?\d+)?\b", r"\g<0>f", text)
     return f"static void {f}(int n, real *row)\n{{\n{text}\n}}\n"
+
+
+def _decimal(value: float) -> str:
+    """Shortest digits with a point, as C's floating constants are recognised by."""
+    return np.format_float_scientific(value, trim="0")
 
 
 def _constant(name: str, values: np.ndarray) -> str:
     """A constant array; NumPy's shortest digits are read back as the same number."""
     suffix = "f" if values.dtype == np.float32 else ""
-    digits = [np.format_float_scientific(v, trim="0") + suffix for v in values.ravel()]
+    digits = [_decimal(v) + suffix for v in values.ravel()]
     lines = textwrap.fill(", ".join(digits), 98, initial_indent="    ", subsequent_indent="    ")
     return f"static const real {name}[{values.size}] = {{\n{lines}\n}};\n"
