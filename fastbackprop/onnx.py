@@ -36,10 +36,11 @@ Z = "z"  # the weighted input
 
 _cube = Op("Mul", Z, Op("Mul", Z, Z))
 _gelu_tanh = Op("Tanh", Op("Mul", (2 / np.pi) ** 0.5, Op("Add", Z, Op("Mul", 0.044715, _cube))))
+_hard_sigmoid = Op("Div", Op("Clip", Op("Add", Z, 3.0), 0.0, 6.0), 6.0)
 
 # The first way is how an activation is written; all are recognised. A product's and a sum's inputs
-# may come in either order. Where a parameter is an attribute ONNX keeps it in float32: leaky_relu's
-# would be wrong in float64.
+# may come in either order. Attributes are float32: the first ways of leaky_relu and its kin have
+# their numbers as constants, so that float64 is float64.
 FUNCTIONS: dict[str, list[Any]] = {
     "sigmoid": [Op("Sigmoid", Z)],
     "tanh": [Op("Tanh", Z)],
@@ -64,9 +65,10 @@ FUNCTIONS: dict[str, list[Any]] = {
     ],
     "silu": [Op("Mul", Z, Op("Sigmoid", Z)), Op("Swish", Z, alpha=1.0)],
     "mish": [Op("Mul", Z, Op("Tanh", Op("Softplus", Z))), Op("Mish", Z)],
-    "softsign": [Op("Softsign", Z)],
-    "hard_sigmoid": [Op("HardSigmoid", Z, alpha=1 / 6, beta=0.5)],
+    "softsign": [Op("Div", Z, Op("Add", 1.0, Op("Abs", Z))), Op("Softsign", Z)],
+    "hard_sigmoid": [_hard_sigmoid, Op("HardSigmoid", Z, alpha=1 / 6, beta=0.5)],
     "hard_swish": [
+        Op("Mul", Z, _hard_sigmoid),
         Op("HardSwish", Z),
         Op("Mul", Z, Op("HardSigmoid", Z, alpha=1 / 6, beta=0.5)),
     ],
@@ -86,8 +88,8 @@ FUNCTIONS: dict[str, list[Any]] = {
 
 COMMUTATIVE = {"Add", "Mul", "Max"}
 
-# Operators that ONNX Runtime's CPU provider (1.32) has for float32 alone.
-SINGLE = {"Elu", "Softplus", "Erf", "Gelu", "HardSigmoid", "HardSwish", "Selu", "Softsign"}
+# Of those written, what ONNX Runtime's CPU provider (1.32) has for float32 alone.
+SINGLE = {"Elu", "Softplus", "Erf", "Selu"}
 
 
 def _onnx() -> ModuleType:
