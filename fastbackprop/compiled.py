@@ -26,6 +26,8 @@ from fastbackprop.network import Network
 VECTORS = 8  # of a sum that stays in registers, twice
 STACK = 1 << 18  # bytes: half of the smallest stack that a system gives a thread (macOS)
 
+_kept: list[Any] = []  # what machine code may have the address of, as long as the process lives
+
 _compile = numba.njit(fastmath=set(FASTMATH), **OPTIONS)
 _compile_exactly = numba.njit(fastmath=set(EXACT), **OPTIONS)
 
@@ -36,9 +38,10 @@ def as_njit(network: Network) -> Any:
     function = jvp = None
     layers = zip(network.weights, network.biases, sigmas(network), strict=True)
     for W, b, sigma in layers:
+        weighted_input, product = _products(W, b)
         activate, push_forward = _rows(sigma)
-        function = _layer(function, W, b, activate)
-        jvp = _layer_jvp(jvp, W, b, activate, push_forward)
+        function = _layer(function, W, weighted_input, activate)
+        jvp = _layer_jvp(jvp, W, weighted_input, product, activate, push_forward)
     function.jvp = jvp  # type: ignore[union-attr]
     return function
 
@@ -64,9 +67,11 @@ def _frozen(values: np.ndarray) -> Any:
     """A function that gives a copy of these values.
 
     Compiled code has its address, not its values as constants: then it is never kept on disk, where
-    a function with `cache=True` that calls this one would find the parameters of another day.
+    a function with `cache=True` that calls this one would find the parameters of another day. The
+    copy lives as long as the process: so may a user's code with the address in it.
     """
-    copy = np.array(values)  # alive as long as the function: its closure holds it
+    copy = np.array(values)
+    _kept.append(copy)
     if numba.config.DISABLE_JIT:
         return lambda: copy
 
@@ -95,35 +100,33 @@ def _view(n: int, dtype: np.dtype, data: Callable) -> Any:
     return view
 
 
-def _weighted_input(W: np.ndarray, b: np.ndarray) -> Any:
-    """(a, z): z = a W + b; a (m,), z (n,) and the padding that makes its vectors whole."""
+def _products(W: np.ndarray, b: np.ndarray) -> tuple[Any, Any]:
+    """(a, z): z = a W + b, and the same without b; a (m,), z (n,) and padding to whole vectors."""
     m, n, V = *W.shape, VECTOR_BYTES // W.itemsize
     width, C = _padded(n, W.dtype), min(-(-n // V), VECTORS)
-    columns = np.zeros((m, width), W.dtype)
-    columns[:, :n] = W
-    w, bias = _frozen(columns.ravel()), _frozen(np.append(b, np.zeros(width - n, b.dtype)))
+    w = _frozen(np.pad(W, ((0, 0), (0, width - n))).ravel())
 
-    if numba.config.DISABLE_JIT:
+    def with_bias(b: np.ndarray) -> Any:
+        bias = _frozen(np.pad(b, (0, width - n)))
 
         def plain(a, z):
-            z[:] = a @ columns + bias()
+            z[:] = a @ w().reshape(m, width) + bias()
 
-        return plain
+        def tiled(a, z):
+            w_l, b_l = w(), bias()
+            for k in range(0, width, C * V):  # the last may overlap: no vector is left over
+                k = min(k, width - C * V)
+                even, odd = load(b_l, k, 0, 1, C), zeros(b_l, 1, C)  # each sum waits for itself
+                for j in range(0, m - 1, 2):
+                    even = outer_along(even, a, j, 0, w_l, j * width + k, 0, 1)
+                    odd = outer_along(odd, a, j + 1, 0, w_l, (j + 1) * width + k, 0, 1)
+                if m % 2:
+                    even = outer_along(even, a, m - 1, 0, w_l, (m - 1) * width + k, 0, 1)
+                store(plus(even, odd), z, k, 0)
 
-    @_compile
-    def weighted_input(a, z):
-        w_l, b_l = w(), bias()
-        for k in range(0, width, C * V):  # all but the last may overlap: no vector is left over
-            k = min(k, width - C * V)
-            even, odd = load(b_l, k, 0, 1, C), zeros(b_l, 1, C)  # two sums: each waits for itself
-            for j in range(0, m - 1, 2):
-                even = outer_along(even, a, j, 0, w_l, j * width + k, 0, 1)
-                odd = outer_along(odd, a, j + 1, 0, w_l, (j + 1) * width + k, 0, 1)
-            if m % 2:
-                even = outer_along(even, a, m - 1, 0, w_l, (m - 1) * width + k, 0, 1)
-            store(plus(even, odd), z, k, 0)
+        return plain if numba.config.DISABLE_JIT else _compile(tiled)
 
-    return weighted_input
+    return with_bias(b), with_bias(np.zeros_like(b))
 
 
 def _padded(n: int, dtype: np.dtype) -> int:
@@ -132,11 +135,13 @@ def _padded(n: int, dtype: np.dtype) -> int:
     return -(-n // V) * V
 
 
-def _layer(before: Callable | None, W: np.ndarray, b: np.ndarray, activate: Callable) -> Any:
+def _layer(
+    before: Callable | None, W: np.ndarray, weighted_input: Callable, activate: Callable
+) -> Any:
     """(x, out): out = sigma(before(x) W + b)."""
     (m, n), dtype = W.shape, W.dtype
     a_row, z_row = _stack(m, dtype), _stack(_padded(n, dtype), dtype)
-    before, weighted_input = before or _copy, _weighted_input(W, b)
+    before = before or _copy
 
     @_compile
     def layer(x, out):
@@ -149,13 +154,17 @@ def _layer(before: Callable | None, W: np.ndarray, b: np.ndarray, activate: Call
 
 
 def _layer_jvp(
-    before: Callable | None, W: np.ndarray, b: np.ndarray, activate: Callable, push: Callable
+    before: Callable | None,
+    W: np.ndarray,
+    weighted_input: Callable,
+    product: Callable,
+    activate: Callable,
+    push_forward: Callable,
 ) -> Any:
     """(x, v, out, out_v): the same, and out_v = (d out / d x) v."""
     (m, n), dtype = W.shape, W.dtype
     a_row, z_row = _stack(m, dtype), _stack(_padded(n, dtype), dtype)
     before = before or _copy_both
-    weighted_input, product = _weighted_input(W, b), _weighted_input(W, np.zeros_like(b))
 
     @_compile
     def layer_jvp(x, v, out, out_v):
@@ -164,7 +173,7 @@ def _layer_jvp(
         weighted_input(a, z)
         product(a_v, z_v)
         activate(z[:n], s)
-        push(z[:n], s, z_v)
+        push_forward(z[:n], s, z_v)
         for k in range(n):
             out[k] = s[k]
             out_v[k] = z_v[k]
@@ -267,7 +276,6 @@ SIGNATURES = {
     "quad": types.float64(types.intc, _X),
     "filter": types.intc(_X, types.intp, _OUT, types.voidptr),
 }
-_kept: list[Any] = []  # machine code that C may call lives as long as the process
 
 
 def as_cfunc(network: Network, kind: str) -> Any:

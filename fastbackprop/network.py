@@ -563,10 +563,10 @@ class Network:
         compiled code under their names or as `f.jvp`. Shapes are not checked, as nothing is in
         compiled code. Nothing is allocated, nothing shared: threads may call them together.
 
-        The parameters are a copy, made now: later training does not change the function, and its
-        values are no part of what Numba keeps on disk (of a function with `cache=True` that calls
-        it, Numba warns that it cannot be cached). Each call of `as_njit` compiles anew, one or
-        two seconds.
+        The parameters are a copy, made now, that lives as long as the process: later training does
+        not change the function, and its values are no part of what Numba keeps on disk (of a
+        function with `cache=True` that calls it, Numba warns that it cannot be cached). Each call
+        of `as_njit` compiles anew, one or two seconds.
 
         Raises
         ------

@@ -106,6 +106,24 @@ def test_parameters_are_frozen():
 
 
 @compiled
+def test_a_user_s_function_may_outlive_it():
+    net = fb.Network([50, 50], dtype="float64", engine="numpy", rng=0)
+    x, ref = np.ones(50), net.predict(np.ones((1, 50)))[0]
+    f = net.as_njit()
+
+    @numba.njit
+    def user(x, out):
+        f(x, out)
+
+    user(x, np.empty(50))
+    f = fb.Network([50, 50], dtype="float64", engine="numpy", rng=1).as_njit()
+    gc.collect()
+    out, litter = np.empty(50), [np.full(2800, np.nan) for _ in range(200)]
+    user(x, out)
+    assert litter and deviation(out, ref) < 1e-14
+
+
+@compiled
 def test_a_user_s_cached_function_never_has_the_parameters_of_another_day():
     f = fb.Network([1, 1], engine="numpy", rng=0).as_njit()
 
