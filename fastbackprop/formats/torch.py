@@ -1,0 +1,176 @@
+"""PyTorch: a Sequential of Linear layers and activations, both ways, and state dicts."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fastbackprop.activations import ACTIVATIONS
+from fastbackprop.formats import _dense
+from fastbackprop.formats._dense import P
+from fastbackprop.network import Network
+
+# The module of torch.nn and its arguments. Of several values the first is written, all are read.
+MODULES: dict[str, tuple[str, dict[str, Any]]] = {
+    "identity": ("Identity", {}),
+    "sigmoid": ("Sigmoid", {}),
+    "tanh": ("Tanh", {}),
+    "relu": ("ReLU", {}),
+    "leaky_relu": ("LeakyReLU", {"negative_slope": P}),
+    "elu": ("ELU", {"alpha": P}),
+    "celu": ("CELU", {"alpha": P}),
+    "selu": ("SELU", {}),
+    # Above its threshold PyTorch takes z: with its own, 20, that is 1e-10 off.
+    "softplus": ("Softplus", {"beta": 1.0, "threshold": (40.0, 20.0)}),
+    "gelu": ("GELU", {"approximate": "none"}),
+    "gelu_tanh": ("GELU", {"approximate": "tanh"}),
+    "silu": ("SiLU", {}),
+    "mish": ("Mish", {}),
+    "softsign": ("Softsign", {}),
+    "hard_sigmoid": ("Hardsigmoid", {}),
+    "hard_tanh": ("Hardtanh", {"min_val": -1.0, "max_val": 1.0}),
+    "hard_swish": ("Hardswish", {}),
+    "relu6": ("ReLU6", {}),
+    "softmax": ("Softmax", {"dim": (1, -1)}),
+    "log_softmax": ("LogSoftmax", {"dim": (1, -1)}),
+}
+
+PASSED_OVER = {"Dropout", "AlphaDropout", "Identity"}
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise ImportError("this needs PyTorch: pip install torch") from error
+    return torch
+
+
+def to_torch(network: Network) -> Any:
+    """`Network.to_torch`, which has the description."""
+    sigma, p_of = _dense.sigmas(network), _dense.parameters
+    entries = [_dense.entry(MODULES, s, "PyTorch") for s in sigma]
+    torch = _torch()
+    modules, dtype = [], getattr(torch, network.dtype.name)
+    layers = zip(network.weights, network.biases, sigma, entries, strict=True)
+    for W, b, s, (name, arguments) in layers:
+        linear = torch.nn.Linear(*W.shape, dtype=dtype)
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(W.T)))
+            linear.bias.copy_(torch.from_numpy(b.copy()))
+        modules.append(linear)
+        if s.name != "identity":
+            values = {key: _first(v, p_of(s)) for key, v in arguments.items()}
+            modules.append(getattr(torch.nn, name)(**values))
+    return torch.nn.Sequential(*modules)
+
+
+def _first(value: Any, p: tuple[float, ...]) -> Any:
+    if value is P:
+        return p[0]
+    return value[0] if isinstance(value, tuple) else value
+
+
+def from_torch(source: Any, options: Mapping[str, Any]) -> Network:
+    """`Network.from_torch`, which has the description."""
+    if isinstance(source, str | os.PathLike):
+        return _from_state(_read(source), options, os.fspath(source))
+    if isinstance(source, Mapping):
+        return _from_state(source, options, "the state dict")
+    nn = _torch().nn
+    if not isinstance(source, nn.Module):
+        raise TypeError(
+            f"from_torch takes a torch.nn.Sequential, a state dict or the path of a .safetensors "
+            f"file; got {type(source).__name__}"
+        )
+    layers: list[tuple[Any, Any]] = []
+    sigma: list[Any] = []
+    for name, module in _flat(nn, source, ""):
+        activation = None if type(module) is nn.Linear else _activation(nn, name, module)
+        if activation is None:
+            W = _array(module.weight).T
+            layers.append((W, np.zeros(W.shape[1]) if module.bias is None else _array(module.bias)))
+            sigma.append("identity")
+        elif activation != "identity":
+            if not sigma or sigma[-1] != "identity":
+                raise ValueError(
+                    f"{name} ({type(module).__name__}) does not follow a Linear: an activation of "
+                    f"a layer must"
+                )
+            sigma[-1] = activation
+    return _dense.network(layers, sigma, options, "the module")
+
+
+def _flat(nn: Any, module: Any, name: str) -> Any:
+    """Names and modules, with those of Sequentials inside in place."""
+    if type(module) is nn.Sequential:
+        for key, child in module.named_children():
+            yield from _flat(nn, child, f"{name}.{key}" if name else key)
+    elif not (
+        type(module).__name__ in PASSED_OVER
+        or (type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1))
+    ):
+        yield name or "the module", module
+
+
+def _activation(nn: Any, where: str, module: Any) -> Any:
+    """The activation that this module is. Raises ValueError, with its name."""
+    for name, (kind, arguments) in MODULES.items():
+        if name not in ACTIVATIONS or type(module) is not getattr(nn, kind):
+            continue
+        actual = {key: getattr(module, key) for key in arguments}
+        p = [actual[key] for key, value in arguments.items() if value is P]
+        if all(
+            value is P or actual[key] in (value if isinstance(value, tuple) else (value,))
+            for key, value in arguments.items()
+        ):
+            return _dense.activation(name, p)
+    known_modules = ", ".join(kind for name, (kind, _) in MODULES.items() if name in ACTIVATIONS)
+    raise ValueError(
+        f"{where} is {module}: from_torch knows Linear, and the activations {known_modules}. Of "
+        f"another kind of module, whose layers come one after the other, pass its state_dict() and "
+        f"hidden="
+    )
+
+
+def _from_state(state: Mapping[str, Any], options: Mapping[str, Any], what: str) -> Network:
+    layers = []
+    for key in state:
+        layer, _, kind = key.rpartition(".")
+        dot = layer and "."
+        if kind not in ("weight", "bias") or f"{layer}{dot}weight" not in state:
+            raise ValueError(f"{key!r} in {what} is not the weight or the bias of a linear layer")
+        if kind == "weight":
+            W, b = _array(state[key]), state.get(f"{layer}{dot}bias")
+            if W.ndim != 2:
+                raise ValueError(
+                    f"{key!r} in {what} must have shape (outputs, inputs); got {W.shape}"
+                )
+            layers.append((W.T, np.zeros(len(W)) if b is None else _array(b)))
+    return _dense.network(layers, None, options, what)
+
+
+def _read(path: str | os.PathLike) -> dict[str, Any]:
+    """The tensors of a .safetensors file, in the natural order of their names: 2 before 10."""
+    try:
+        from safetensors.numpy import load_file
+    except ModuleNotFoundError as error:
+        raise ImportError("reading safetensors needs: pip install safetensors") from error
+    tensors = load_file(path)
+    return {key: tensors[key] for key in sorted(tensors, key=_natural)}
+
+
+def _natural(name: str) -> list[Any]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def _array(values: Any) -> np.ndarray:
+    """A NumPy array; half precision, which PyTorch may hold, as float32."""
+    if not hasattr(values, "detach"):
+        return np.asarray(values)
+    tensor = values.detach().cpu()
+    return (tensor.float() if tensor.element_size() < 4 else tensor).numpy()
