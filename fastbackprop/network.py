@@ -15,6 +15,7 @@ from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples
 from fastbackprop.initializers import INITIALIZERS
 from fastbackprop.layout import Layout, Views, aligned_zeros, read_only
 from fastbackprop.optimizers import Optimizer
+from fastbackprop.rows import Rows, at_hand, rows_at_once
 from fastbackprop.training import Trainer, slices
 
 
@@ -249,14 +250,15 @@ class Network:
             inputs.check_output(out, shape, self._dtype)
             if np.may_share_memory(out, self._theta):
                 raise ValueError("out must not be a part of the network's own parameters")
-            if np.may_share_memory(out, X):
-                X = read_only(X.copy())
+            if np.may_share_memory(out, X.source if isinstance(X, Rows) else X):
+                X = read_only(X[:].copy())
         if n_threads is None:
             n_threads = self._engine.threads(self._model, len(X), len(X))
         filled = np.asarray(out)
         with self._workspace(n_threads) as work:
-            for start, stop in self._slices(len(X)):
-                self._engine.predict(self._model, self._theta, X, filled, work, start, stop)
+            for block, start, stop, offset in self._at_hand(self._without_targets(X)):
+                rows = filled[offset : offset + stop]
+                self._engine.predict(self._model, self._theta, block.X, rows, work, start, stop)
         return out
 
     def _predict_row(self, X: Any, out: Any) -> np.ndarray | None:
@@ -307,7 +309,7 @@ class Network:
     def activations(self, X: Any) -> list[np.ndarray]:
         """a^0 ... a^L, (n_samples, n_l) each; a^0 is a copy of X. Raises as `predict` does."""
         X = inputs.matrix(X, self._sizes[0], self._dtype)
-        return self._engine.activations(self._model, self._theta, X)
+        return self._engine.activations(self._model, self._theta, X[:])
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Mean cost, sum_i s_i C_i / sum_i s_i.
@@ -329,8 +331,8 @@ class Network:
         samples = self._samples(X, y, sample_weight)
         sums = np.zeros(N_SUMS)
         with self._workspace() as work:
-            for start, stop in self._slices(len(samples.X)):
-                self._engine.cost_sum(self._model, self._theta, samples, sums, work, start, stop)
+            for block, start, stop, _ in self._at_hand(samples):
+                self._engine.cost_sum(self._model, self._theta, block, sums, work, start, stop)
         return float(sums[COST] / sums[WEIGHT])
 
     # --- backward ---------------------------------------------------------------------------------
@@ -354,7 +356,7 @@ class Network:
 
     def trace(self, X: Any, y: Any, sample_weight: Any = None) -> Trace:
         """Every quantity of the derivation, by its name; arguments and errors as for `evaluate`."""
-        samples = self._samples(X, y, sample_weight)
+        samples = _all_at_hand(self._samples(X, y, sample_weight))
         total = _total_weight(samples)
         sums, vector = np.zeros(N_SUMS), aligned_zeros(self._theta.size, self._dtype)
         z, a, delta = self._engine.trace(self._model, self._theta, samples, total, vector, sums)
@@ -375,7 +377,7 @@ class Network:
         """
         max_parameters = inputs.positive_integer(max_parameters, "max_parameters")
         twin = self._in_float64()
-        samples = twin._samples(X, y, sample_weight)
+        samples = _all_at_hand(twin._samples(X, y, sample_weight))
         samples = samples._replace(s=read_only(samples.s / _total_weight(samples)))
         theta = twin.get_parameters()
         gradient = twin._layout.flatten(twin._gradient_sums(samples, 1.0)[1])
@@ -406,9 +408,9 @@ class Network:
     def _gradient_sums(self, samples: Samples, total: float) -> tuple[np.ndarray, np.ndarray]:
         sums, gradient = np.zeros(N_SUMS), aligned_zeros(self._theta.size, self._dtype)
         with self._workspace() as work:
-            for start, stop in self._slices(len(samples.X)):
+            for block, start, stop, _ in self._at_hand(samples):
                 self._engine.gradient_sums(
-                    self._model, self._theta, samples, total, gradient, sums, work, start, stop
+                    self._model, self._theta, block, total, gradient, sums, work, start, stop
                 )
         return sums, gradient
 
@@ -416,18 +418,28 @@ class Network:
         n_in, n_out = self._sizes[0], self._sizes[-1]
         return inputs.samples(X, y, sample_weight, n_in, n_out, self._dtype, self._cost)
 
-    def _slices(self, n: int) -> Iterable[tuple[int, int]]:
-        return slices(n, n, self._engine.row_tile(self._model), self._theta.size)
+    def _without_targets(self, X: Any) -> Samples:
+        Y, labels, s = (
+            np.zeros((0, self._sizes[-1]), self._dtype),
+            np.zeros(0, np.int64),
+            np.zeros(0),
+        )
+        return Samples(X, read_only(Y), read_only(labels), read_only(s))
+
+    def _at_hand(self, samples: Samples) -> Iterator[tuple[Samples, int, int, int]]:
+        """All samples, some tens of milliseconds at a time; see `fastbackprop.rows.at_hand`."""
+        n, tile = len(samples.X), self._engine.row_tile(self._model)
+        return at_hand(samples, slices(n, n, tile, self._theta.size, rows_at_once(samples)))
 
     # --- training ---------------------------------------------------------------------------------
 
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         *,
         epochs: int = 100,
-        batch_size: int | None = 32,
+        batch_size: int | str | None = "auto",
         optimizer: str | Optimizer = "adam",
         validation: Any = None,
         sample_weight: Any = None,
@@ -442,11 +454,16 @@ class Network:
         ----------
         X, y, sample_weight
             As for `evaluate`. Weights scale a sample's part in its minibatch's mean; a minibatch
-            whose weights are all zero takes no step.
+            whose weights are all zero takes no step. Of a memory map, or what is like one, a
+            minibatch at a time is read; a bad value is refused when it is read, before the step.
+            With y left out, X is an iterable of batches, (X, y) or (X, y, sample_weight), that
+            begins anew for every epoch: not a generator, unless there is one epoch. A bad batch is
+            refused when it comes, before its step.
         epochs : int
             Passes over the samples.
-        batch_size : int or None
+        batch_size : int, None or "auto"
             Samples per step; the last step of an epoch takes what is left. None: all of them.
+            "auto": 32; of an iterable, each batch is a step as it comes, while a number cuts it.
         optimizer : str or Optimizer
             "sgd", "adam", or an object such as `SGD(0.1, momentum=0.9)`, which keeps its state: a
             second `fit` with the same object continues where the first one ended.
@@ -454,7 +471,8 @@ class Network:
             (X, y), (X, y, sample_weight), or a fraction in (0, 1) of the samples, drawn the same
             way in each call.
         shuffle : bool
-            Draw a new order of the samples for every epoch from the network's generator.
+            Draw a new order of the samples for every epoch from the network's generator; of an
+            iterable, an order inside each batch.
         callbacks : function, object or iterable of them
             See `fastbackprop.callbacks.Callbacks`: a function is called (network, epoch, logs)
             after each epoch, epochs count from 1; a true result ends the training.
@@ -482,9 +500,13 @@ class Network:
         epochs = inputs.positive_integer(epochs, "epochs")
         rule = inputs.optimizer(optimizer)
         rule.check_free_for(self)
-        samples, validation_samples = self._training_samples(X, y, sample_weight, validation)
-        rows = len(samples.X) if batch_size is None else batch_size
-        rows = inputs.positive_integer(rows, "batch_size")
+        come = inputs.are_batches(X, y)
+        parts: Iterable[Samples]
+        if come:
+            parts, held_out = self._batches(X, epochs, sample_weight, validation)
+        else:
+            parts, held_out = self._training_samples(X, y, sample_weight, validation)
+        rows = inputs.batch_size(batch_size, None if come else 32)
         rng = self._rng if inputs.flag(shuffle, "shuffle") else None
         n_threads = inputs.thread_count(n_threads)
         listeners = Callbacks(callbacks, progress, epochs)
@@ -494,8 +516,8 @@ class Network:
             self._engine,
             self._model,
             self._theta,
-            samples,
-            validation_samples,
+            parts,
+            held_out,
             update,
             rows,
             rng,
@@ -537,20 +559,41 @@ class Network:
 
     def _training_samples(
         self, X: Any, y: Any, sample_weight: Any, validation: Any
-    ) -> tuple[Samples, Samples | None]:
+    ) -> tuple[list[Samples], Samples | None]:
         samples = self._samples(X, y, sample_weight)
-        if validation is None:
-            return samples, None
-        if isinstance(validation, tuple | list):
-            if len(validation) not in (2, 3):
-                raise ValueError(
-                    f"validation must be (X, y), (X, y, sample_weight) or a fraction; "
-                    f"got {len(validation)} items"
-                )
-            with inputs.naming("validation"):
-                return samples, self._samples(*validation)
+        if validation is None or isinstance(validation, tuple | list):
+            return [samples], self._validation_samples(validation)
         train, held_out = inputs.split(validation, len(samples.X))
-        return inputs.take(samples, train), inputs.take(samples, held_out)
+        return [inputs.take(samples, train)], inputs.take(samples, held_out)
+
+    def _batches(
+        self, batches: Any, epochs: int, sample_weight: Any, validation: Any
+    ) -> tuple[inputs.Batches, Samples | None]:
+        if sample_weight is not None:
+            raise ValueError("of batches, each has its own weights: (X, y, sample_weight)")
+        if not (validation is None or isinstance(validation, tuple | list)):
+            raise ValueError(
+                f"validation beside batches must be (X, y) or (X, y, sample_weight); "
+                f"got {validation!r}"
+            )
+        held_out = self._validation_samples(validation)
+        return inputs.Batches(batches, epochs, self._samples), held_out
+
+    def _validation_samples(self, validation: Any) -> Samples | None:
+        if validation is None:
+            return None
+        if len(validation) not in (2, 3):
+            raise ValueError(
+                f"validation must be (X, y), (X, y, sample_weight) or a fraction; "
+                f"got {len(validation)} items"
+            )
+        with inputs.naming("validation"):
+            return self._samples(*validation)
+
+
+def _all_at_hand(samples: Samples) -> Samples:
+    n = len(samples.X)
+    return next(at_hand(samples, iter([(0, n)])))[0]
 
 
 def _total_weight(samples: Samples) -> float:
