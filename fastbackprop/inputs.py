@@ -9,7 +9,8 @@ import difflib
 import math
 import numbers
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from fastbackprop.engines._samples import Samples
 from fastbackprop.layout import read_only
 from fastbackprop.metrics import METRICS, Metric, of_function
 from fastbackprop.optimizers import OPTIMIZERS, Optimizer
+from fastbackprop.rows import Numbers, Rows
 
 CHUNK = 1 << 20  # elements looked at together: the checks need no memory in proportion to the data
 
@@ -49,6 +51,13 @@ def positive_integer(value: Any, what: str) -> int:
     if value < 1:
         raise ValueError(f"{what} must be a positive integer; got {value}")
     return int(value)
+
+
+def batch_size(value: Any, auto: int | None) -> int | None:
+    """Samples per step, None for all; "auto" is replaced. Raises TypeError or ValueError."""
+    if isinstance(value, str) and value == "auto":
+        return auto
+    return None if value is None else positive_integer(value, "batch_size")
 
 
 def thread_count(value: Any) -> int | None:
@@ -243,14 +252,17 @@ def early_stopping(
 # --- arrays --------------------------------------------------------------------------------------
 
 
-def numeric(values: Any, dtype: np.dtype, what: str) -> np.ndarray:
-    """A C-contiguous, finite, read-only array of this dtype; a view where nothing has to change."""
+def numeric(values: Any, dtype: np.dtype, what: str, numbers: Numbers | None = None) -> np.ndarray:
+    """A C-contiguous, finite, read-only array of this dtype; a view where nothing has to change.
+
+    `numbers` are those of the rows, for messages, where values are some rows of a larger array.
+    """
     array = as_array(values, what)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{what} must hold real numbers; got dtype {array.dtype}")
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(array, dtype).reshape(array.shape)
-    _refuse_non_finite(converted, array, what)
+    _refuse_non_finite(converted, array, what, numbers, _column_names(values))
     return read_only(converted)
 
 
@@ -262,21 +274,65 @@ def as_array(values: Any, what: str) -> np.ndarray:
         raise TypeError(f"{what} is a sparse {type(values).__name__}: pass {what}.toarray()")
     if values is None:
         raise TypeError(f"{what} must be an array of numbers; got None")
+    if _is_frame(values):
+        return _from_frame(values, what)
+    kind = str(getattr(values, "dtype", "")).lower()
+    if kind.startswith(
+        ("categ", "enum")
+    ):  # of pandas or polars; NumPy would see what it stands for
+        raise TypeError(f"{what} is categorical: encode it as numbers first, such as its codes")
+    if kind.startswith("sparse"):
+        raise TypeError(f"{what} is sparse, of dtype {values.dtype}: make it dense first")
     try:
         array = np.asarray(values)
     except ValueError:
         raise ValueError(f"{what} must be rectangular: its rows differ in length") from None
     if array.dtype == object:
+        shown = f"dtype {values.dtype}" if hasattr(values, "dtype") else _shown(values)
         try:
+            if any(isinstance(value, str | bytes) for value in array.flat):
+                raise TypeError
             array = array.astype(np.float64)
         except OverflowError:
             raise ValueError(f"{what} holds an integer too large for a float") from None
         except (TypeError, ValueError):
-            raise TypeError(f"{what} must hold real numbers; got {_shown(values)}") from None
+            raise TypeError(f"{what} must hold real numbers; got {shown}") from None
     return array
 
 
-def _refuse_non_finite(converted: np.ndarray, original: np.ndarray, what: str) -> None:
+def _is_frame(values: Any) -> bool:
+    """A table of named columns, as pandas and polars have it; we import neither."""
+    return hasattr(type(values), "columns")
+
+
+def _column_names(values: Any) -> list[str] | None:
+    return [repr(name) for name in values.columns] if _is_frame(values) else None
+
+
+def _from_frame(frame: Any, what: str) -> np.ndarray:
+    """Its columns side by side: each holds numbers, or the message says which one does not."""
+    if hasattr(type(frame), "collect"):
+        raise TypeError(f"{what} is a {type(frame).__name__}: pass {what}.collect()")
+    columns = frame.items() if hasattr(frame, "items") else zip(frame.columns, frame, strict=True)
+    arrays = []
+    for name, column in columns:
+        array = as_array(column, f"{what}: column {name!r}")
+        if array.dtype.kind not in "fiub" or array.ndim != 1:
+            raise TypeError(
+                f"{what}: column {name!r} must hold real numbers; got dtype {column.dtype}. "
+                f"Encode it as numbers, or leave it out"
+            )
+        arrays.append(array)
+    return np.column_stack(arrays) if arrays else np.empty(frame.shape)
+
+
+def _refuse_non_finite(
+    converted: np.ndarray,
+    original: np.ndarray,
+    what: str,
+    numbers: Numbers | None,
+    names: list[str] | None,
+) -> None:
     if original.dtype.kind != "f":
         return
     flat = converted.reshape(-1)
@@ -285,27 +341,52 @@ def _refuse_non_finite(converted: np.ndarray, original: np.ndarray, what: str) -
         if not finite.all():
             place = np.unravel_index(start + int(np.argmin(finite)), original.shape)
             value = original[place]
+            if numbers is not None:
+                place = (np.intp(numbers[int(place[0])]), *place[1:])
             where = f"{what}[{', '.join(map(str, place))}]" if place else what
+            where += f" (column {names[place[1]]})" if names else ""
             if np.isfinite(value):
                 raise ValueError(f"{where} is {value}: too large for {converted.dtype}")
             raise ValueError(f"{what} must be finite; {where} is {value}")
 
 
-def matrix(X: Any, n_columns: int, dtype: np.dtype, what: str = "X") -> np.ndarray:
-    """X, (n_samples, n_columns), with at least one row."""
-    array = numeric(X, dtype, what)
-    if array.ndim != 2 or array.shape[1] != n_columns:
+def matrix(X: Any, n_columns: int, dtype: np.dtype, what: str = "X") -> Any:
+    """X, (n_samples, n_columns), with at least one row; `Rows` where it stays in its file."""
+    array: np.ndarray | Rows
+    if stays(X):
+        array = Rows(X, partial(numeric, dtype=dtype, what=what))
+        numeric(X[:0], dtype, what)
+    else:
+        array = numeric(X, dtype, what)
+    n_dimensions = len(array.shape)
+    if n_dimensions != 2 or array.shape[1] != n_columns:
         hint = ""
-        if array.ndim == 1 and array.size == n_columns:
+        if array.shape == (n_columns,):
             hint = f": for one sample pass {what}.reshape(1, -1)"
-        elif array.ndim == 1 and n_columns == 1:
+        elif n_dimensions == 1 and n_columns == 1:
             hint = f": pass {what}.reshape(-1, 1)"
+        elif names := _column_names(X):
+            hint = f", columns {', '.join(names[:20])}{', ...' * (len(names) > 20)}"
         raise ValueError(
             f"{what} must have shape (n_samples, {n_columns}); got {array.shape}{hint}"
         )
     if not len(array):
         raise ValueError(f"{what} must have at least one row; got shape {array.shape}")
     return array
+
+
+def stays(values: Any) -> bool:
+    """Whether to read rows when they are needed: memory maps, and what is like an array on a disk.
+
+    That is a matrix with NumPy's dtype and rows to take, which offers no memory to look at.
+    """
+    if isinstance(values, np.ndarray):
+        return isinstance(values, np.memmap) and values.ndim == 2
+    matrix = isinstance(getattr(values, "dtype", None), np.dtype) and hasattr(values, "__getitem__")
+    if not matrix or len(getattr(values, "shape", ())) != 2:
+        return False
+    in_memory = ("__array_interface__", "__dlpack__", "toarray", "columns")
+    return not any(hasattr(values, name) for name in in_memory)
 
 
 def samples(
@@ -317,12 +398,13 @@ def samples(
     return Samples(inputs, Y, labels, _weights(sample_weight, len(inputs)))
 
 
-def _targets(
-    y: Any, n: int, n_out: int, dtype: np.dtype, cost: Cost
-) -> tuple[np.ndarray, np.ndarray]:
-    """Y (n, n_out) and no labels, or labels (n,) and an empty Y."""
-    array = as_array(y, "y")
+def _targets(y: Any, n: int, n_out: int, dtype: np.dtype, cost: Cost) -> tuple[Any, np.ndarray]:
+    """Y (n, n_out), or `Rows` of it, and no labels; or labels (n,) and an empty Y."""
     no_labels = read_only(np.zeros(0, np.int64))
+    if stays(y) and tuple(y.shape) == (n, n_out):
+        numeric(y[:0], dtype, "y")
+        return Rows(y, partial(_values, dtype=dtype, cost=cost)), no_labels
+    array = as_array(y, "y")
     if cost.targets == "distribution" and array.ndim == 1:
         return read_only(np.zeros((0, n_out), dtype)), _labels(array, n, n_out)
     if n_out == 1 and array.ndim == 1:
@@ -330,13 +412,20 @@ def _targets(
     if array.shape != (n, n_out):
         also = " or integer labels of shape (n_samples,)" if cost.targets == "distribution" else ""
         also = " or (n_samples,)" if n_out == 1 else also
+        if cost.targets == "distribution" and array.shape == (n, 1):
+            also += ", not a column of them"
         raise ValueError(
             f"y must have shape (n_samples, {n_out}) = ({n}, {n_out}){also}; got {np.shape(y)}"
         )
-    Y = numeric(array, dtype, "y")
-    if cost.targets != "real":
-        _refuse_no_probability(Y, cost)
-    return Y, no_labels
+    return _values(y if _is_frame(y) else array, None, dtype, cost), no_labels
+
+
+def _values(y: Any, numbers: Numbers | None, dtype: np.dtype, cost: Cost) -> np.ndarray:
+    """Y (n, n_L)."""
+    Y = numeric(y, dtype, "y", numbers)
+    if cost.targets != "real" and len(Y):
+        _refuse_no_probability(Y, cost, numbers)
+    return Y
 
 
 def _labels(array: np.ndarray, n: int, n_out: int) -> np.ndarray:
@@ -353,7 +442,7 @@ def _labels(array: np.ndarray, n: int, n_out: int) -> np.ndarray:
     return read_only(np.ascontiguousarray(array, np.int64))
 
 
-def _refuse_no_probability(Y: np.ndarray, cost: Cost) -> None:
+def _refuse_no_probability(Y: np.ndarray, cost: Cost, numbers: Numbers | None) -> None:
     low, high = Y.min(), Y.max()
     if low < 0 or high > 1:
         raise ValueError(
@@ -366,7 +455,8 @@ def _refuse_no_probability(Y: np.ndarray, cost: Cost) -> None:
         if abs(sums[i] - 1) > 1e-3:
             raise ValueError(
                 f"with output='softmax' and cost={cost.name!r} each row of y must sum to one; "
-                f"row {i} sums to {sums[i]}. For several labels at once use output='sigmoid'"
+                f"row {i if numbers is None else numbers[i]} sums to {sums[i]}. "
+                f"For several labels at once use output='sigmoid'"
             )
 
 
@@ -386,6 +476,49 @@ def _weights(sample_weight: Any, n: int) -> np.ndarray:
             f"proportions of the weights count: scale them"
         )
     return s
+
+
+# --- batches -------------------------------------------------------------------------------------
+
+
+class Batches:
+    """An iterable of (X, y) or (X, y, sample_weight): `Samples`, each checked when it comes."""
+
+    def __init__(self, batches: Any, epochs: int, check: Callable[..., Samples]) -> None:
+        if isinstance(batches, Iterator) and epochs > 1:
+            raise ValueError(
+                f"a {type(batches).__name__} gives its batches once, and there are {epochs} "
+                f"epochs: pass a list, or an object whose __iter__ begins anew"
+            )
+        self._batches, self._check = batches, check
+
+    def __iter__(self) -> Iterator[Samples]:
+        number = 0
+        for number, batch in enumerate(self._batches, 1):
+            with naming(f"batch {number} of X (no y was passed)"):
+                if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+                    raise TypeError(f"must be (X, y) or (X, y, sample_weight); got {_shown(batch)}")
+                samples = self._check(*batch)
+            yield samples
+        if not number:
+            raise ValueError(f"{_shown(self._batches)} gave no batch")
+
+
+def are_batches(X: Any, y: Any) -> bool:
+    """Whether X, with y left out, is to be gone through for batches: no array, no frame."""
+    iterable = hasattr(X, "__iter__") or hasattr(X, "__getitem__")
+    data = isinstance(X, str | bytes | Mapping) or hasattr(X, "shape") or hasattr(X, "__array__")
+    return y is None and iterable and not data
+
+
+def refuse_for_batches(**arguments: Any) -> None:
+    """Raise ValueError for an argument of `fit` that has to know all samples before the first."""
+    for name, value in arguments.items():
+        if value is not None and value is not False:
+            raise ValueError(
+                f"{name} is not for batches that come one by one: how many there are, and what was "
+                f"in them, is not known. Pass arrays, or leave {name} out"
+            )
 
 
 # --- validation ----------------------------------------------------------------------------------
@@ -418,12 +551,18 @@ def split(fraction: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def take(samples: Samples, rows: np.ndarray) -> Samples:
     """These samples out of all."""
-    part = Samples(*(read_only(field[rows]) if len(field) else field for field in samples))
+    part = Samples(*(_take(field, rows) for field in samples))
     if len(part.s) and part.s.sum() == 0:
         raise ValueError(
             "sample_weight is zero for every sample on one side of the validation split"
         )
     return part
+
+
+def _take(field: Any, rows: np.ndarray) -> Any:
+    if isinstance(field, Rows):
+        return field.part(rows)
+    return read_only(field[rows]) if len(field) else field
 
 
 def check_output(out: Any, shape: tuple[int, int], dtype: np.dtype) -> None:

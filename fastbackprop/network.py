@@ -18,6 +18,7 @@ from fastbackprop.formats import saved
 from fastbackprop.initializers import INITIALIZERS
 from fastbackprop.layout import Layout, Views, aligned_zeros, read_only
 from fastbackprop.optimizers import Optimizer
+from fastbackprop.rows import Rows, at_hand, rows_at_once
 from fastbackprop.schedules import Schedule, as_schedule
 from fastbackprop.training import Control, Trainer, slices
 
@@ -253,14 +254,15 @@ class Network:
             inputs.check_output(out, shape, self._dtype)
             if np.may_share_memory(out, self._theta):
                 raise ValueError("out must not be a part of the network's own parameters")
-            if np.may_share_memory(out, X):
-                X = read_only(X.copy())
+            if np.may_share_memory(out, X.source if isinstance(X, Rows) else X):
+                X = read_only(X[:].copy())
         if n_threads is None:
             n_threads = self._engine.threads(self._model, len(X), len(X))
         filled = np.asarray(out)
         with self._workspace(n_threads) as work:
-            for start, stop in self._slices(len(X)):
-                self._engine.predict(self._model, self._theta, X, filled, work, start, stop)
+            for block, start, stop, offset in self._at_hand(self._without_targets(X)):
+                rows = filled[offset : offset + stop]
+                self._engine.predict(self._model, self._theta, block.X, rows, work, start, stop)
         return out
 
     def _predict_row(self, X: Any, out: Any) -> np.ndarray | None:
@@ -311,7 +313,7 @@ class Network:
     def activations(self, X: Any) -> list[np.ndarray]:
         """a^0 ... a^L, (n_samples, n_l) each; a^0 is a copy of X. Raises as `predict` does."""
         X = inputs.matrix(X, self._sizes[0], self._dtype)
-        return self._engine.activations(self._model, self._theta, X)
+        return self._engine.activations(self._model, self._theta, X[:])
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Mean cost, sum_i s_i C_i / sum_i s_i.
@@ -333,8 +335,8 @@ class Network:
         samples = self._samples(X, y, sample_weight)
         sums = np.zeros(N_SUMS)
         with self._workspace() as work:
-            for start, stop in self._slices(len(samples.X)):
-                self._engine.cost_sum(self._model, self._theta, samples, sums, work, start, stop)
+            for block, start, stop, _ in self._at_hand(samples):
+                self._engine.cost_sum(self._model, self._theta, block, sums, work, start, stop)
         return float(sums[COST] / sums[WEIGHT])
 
     # --- backward ---------------------------------------------------------------------------------
@@ -358,7 +360,7 @@ class Network:
 
     def trace(self, X: Any, y: Any, sample_weight: Any = None) -> Trace:
         """Every quantity of the derivation, by its name; arguments and errors as for `evaluate`."""
-        samples = self._samples(X, y, sample_weight)
+        samples = _all_at_hand(self._samples(X, y, sample_weight))
         total = _total_weight(samples)
         sums, vector = np.zeros(N_SUMS), aligned_zeros(self._theta.size, self._dtype)
         z, a, delta = self._engine.trace(self._model, self._theta, samples, total, vector, sums)
@@ -379,7 +381,7 @@ class Network:
         """
         max_parameters = inputs.positive_integer(max_parameters, "max_parameters")
         twin = self._in_float64()
-        samples = twin._samples(X, y, sample_weight)
+        samples = _all_at_hand(twin._samples(X, y, sample_weight))
         samples = samples._replace(s=read_only(samples.s / _total_weight(samples)))
         theta = twin.get_parameters()
         gradient = twin._layout.flatten(twin._gradient_sums(samples, 1.0)[1])
@@ -410,9 +412,9 @@ class Network:
     def _gradient_sums(self, samples: Samples, total: float) -> tuple[np.ndarray, np.ndarray]:
         sums, gradient = np.zeros(N_SUMS), aligned_zeros(self._theta.size, self._dtype)
         with self._workspace() as work:
-            for start, stop in self._slices(len(samples.X)):
+            for block, start, stop, _ in self._at_hand(samples):
                 self._engine.gradient_sums(
-                    self._model, self._theta, samples, total, gradient, sums, work, start, stop
+                    self._model, self._theta, block, total, gradient, sums, work, start, stop
                 )
         return sums, gradient
 
@@ -420,8 +422,18 @@ class Network:
         n_in, n_out = self._sizes[0], self._sizes[-1]
         return inputs.samples(X, y, sample_weight, n_in, n_out, self._dtype, self._cost)
 
-    def _slices(self, n: int) -> Iterable[tuple[int, int]]:
-        return slices(n, n, self._engine.row_tile(self._model), self._theta.size)
+    def _without_targets(self, X: Any) -> Samples:
+        Y, labels, s = (
+            np.zeros((0, self._sizes[-1]), self._dtype),
+            np.zeros(0, np.int64),
+            np.zeros(0),
+        )
+        return Samples(X, read_only(Y), read_only(labels), read_only(s))
+
+    def _at_hand(self, samples: Samples) -> Iterator[tuple[Samples, int, int, int]]:
+        """All samples, some tens of milliseconds at a time; see `fastbackprop.rows.at_hand`."""
+        n, tile = len(samples.X), self._engine.row_tile(self._model)
+        return at_hand(samples, slices(n, n, tile, self._theta.size, rows_at_once(samples)))
 
     # --- files ------------------------------------------------------------------------------------
 
@@ -480,10 +492,10 @@ class Network:
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         *,
         epochs: int = 100,
-        batch_size: int | None = 32,
+        batch_size: int | str | None = "auto",
         optimizer: str | Optimizer = "adam",
         validation: Any = None,
         sample_weight: Any = None,
@@ -504,11 +516,16 @@ class Network:
         ----------
         X, y, sample_weight
             As for `evaluate`. Weights scale a sample's part in its minibatch's mean; a minibatch
-            whose weights are all zero takes no step.
+            whose weights are all zero takes no step. Of a memory map, or what is like one, a
+            minibatch at a time is read; a bad value is refused when it is read, before the step.
+            With y left out, X is an iterable of batches, (X, y) or (X, y, sample_weight), that
+            begins anew for every epoch: not a generator, unless there is one epoch. A bad batch is
+            refused when it comes, before its step.
         epochs : int
             Passes over the samples.
-        batch_size : int or None
+        batch_size : int, None or "auto"
             Samples per step; the last step of an epoch takes what is left. None: all of them.
+            "auto": 32; of an iterable, each batch is a step as it comes, while a number cuts it.
         optimizer : str or Optimizer
             "sgd", "adam", or an object such as `SGD(0.1, momentum=0.9)`, which keeps its state: a
             second `fit` with the same object continues where the first one ended.
@@ -516,7 +533,8 @@ class Network:
             (X, y), (X, y, sample_weight), or a fraction in (0, 1) of the samples, drawn the same
             way in each call.
         shuffle : bool
-            Draw a new order of the samples for every epoch from the network's generator.
+            Draw a new order of the samples for every epoch from the network's generator; of an
+            iterable, an order inside each batch.
         callbacks : function, object or iterable of them
             See `fastbackprop.callbacks.Callbacks`: a function is called (network, epoch, logs)
             after each epoch, epochs count from 1; a true result ends the training.
@@ -565,26 +583,39 @@ class Network:
         epochs = inputs.positive_integer(epochs, "epochs")
         rule = inputs.optimizer(optimizer)
         rule.check_free_for(self)
-        samples, validation_samples = self._training_samples(X, y, sample_weight, validation)
-        rows = len(samples.X) if batch_size is None else batch_size
-        rows = inputs.positive_integer(rows, "batch_size")
+        come = inputs.are_batches(X, y)
+        parts: Iterable[Samples]
+        if come:
+            inputs.refuse_for_batches(
+                schedule=schedule,
+                checkpoint=checkpoint,
+                training_metrics=training_metrics,
+                metrics=metrics if validation is None else None,
+            )
+            parts, held_out = self._batches(X, epochs, sample_weight, validation)
+        else:
+            parts, held_out = self._training_samples(X, y, sample_weight, validation)
+        rows = inputs.batch_size(batch_size, None if come else 32)
         rng = self._rng if inputs.flag(shuffle, "shuffle") else None
         n_threads = inputs.thread_count(n_threads)
-        measures = inputs.metrics(metrics, len(samples.labels) > 0)
-        held_out = validation_samples is not None
-        of_training = inputs.flag(training_metrics, "training_metrics") or not held_out
+        looked_at = held_out if come else parts[0]
+        measures = inputs.metrics(metrics, looked_at is not None and len(looked_at.labels) > 0)
+        of_training = inputs.flag(training_metrics, "training_metrics") or held_out is None
+        of_training = of_training and not come
         control = Control(
             schedule=as_schedule(schedule),
             metrics=measures,
             training_metrics=of_training,
-            stopping=inputs.early_stopping(early_stopping, measures, held_out, of_training),
+            stopping=inputs.early_stopping(
+                early_stopping, measures, held_out is not None, of_training
+            ),
             time_budget=inputs.seconds(time_budget, "time_budget"),
         )
         listeners = Callbacks(callbacks, progress, epochs)
         if checkpoint is not None:
             plan = {
-                "n_samples": len(samples.X),
-                "n_validation": len(validation_samples.X) if validation_samples else 0,
+                "n_samples": len(parts[0].X),
+                "n_validation": len(held_out.X) if held_out else 0,
                 "batch_size": rows,
                 "shuffle": rng is not None,
                 "optimizer": saved.describe(rule),
@@ -599,8 +630,8 @@ class Network:
             self._engine,
             self._model,
             self._theta,
-            samples,
-            validation_samples,
+            parts,
+            held_out,
             update,
             rows,
             rng,
@@ -643,20 +674,41 @@ class Network:
 
     def _training_samples(
         self, X: Any, y: Any, sample_weight: Any, validation: Any
-    ) -> tuple[Samples, Samples | None]:
+    ) -> tuple[list[Samples], Samples | None]:
         samples = self._samples(X, y, sample_weight)
-        if validation is None:
-            return samples, None
-        if isinstance(validation, tuple | list):
-            if len(validation) not in (2, 3):
-                raise ValueError(
-                    f"validation must be (X, y), (X, y, sample_weight) or a fraction; "
-                    f"got {len(validation)} items"
-                )
-            with inputs.naming("validation"):
-                return samples, self._samples(*validation)
+        if validation is None or isinstance(validation, tuple | list):
+            return [samples], self._validation_samples(validation)
         train, held_out = inputs.split(validation, len(samples.X))
-        return inputs.take(samples, train), inputs.take(samples, held_out)
+        return [inputs.take(samples, train)], inputs.take(samples, held_out)
+
+    def _batches(
+        self, batches: Any, epochs: int, sample_weight: Any, validation: Any
+    ) -> tuple[inputs.Batches, Samples | None]:
+        if sample_weight is not None:
+            raise ValueError("of batches, each has its own weights: (X, y, sample_weight)")
+        if not (validation is None or isinstance(validation, tuple | list)):
+            raise ValueError(
+                f"validation beside batches must be (X, y) or (X, y, sample_weight); "
+                f"got {validation!r}"
+            )
+        held_out = self._validation_samples(validation)
+        return inputs.Batches(batches, epochs, self._samples), held_out
+
+    def _validation_samples(self, validation: Any) -> Samples | None:
+        if validation is None:
+            return None
+        if len(validation) not in (2, 3):
+            raise ValueError(
+                f"validation must be (X, y), (X, y, sample_weight) or a fraction; "
+                f"got {len(validation)} items"
+            )
+        with inputs.naming("validation"):
+            return self._samples(*validation)
+
+
+def _all_at_hand(samples: Samples) -> Samples:
+    n = len(samples.X)
+    return next(at_hand(samples, iter([(0, n)])))[0]
 
     # --- elsewhere --------------------------------------------------------------------------------
 

@@ -7,10 +7,11 @@ and steps are taken whole, so wherever training stops the network stands between
 
 import logging
 import signal
+import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -20,9 +21,10 @@ import numpy as np
 from fastbackprop.callbacks import Callbacks, History, Stopping
 from fastbackprop.checkpoint import Checkpoint
 from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples
-from fastbackprop.layout import Model
+from fastbackprop.layout import Model, read_only
 from fastbackprop.metrics import Metric
 from fastbackprop.optimizers import Update
+from fastbackprop.rows import at_hand, minibatches_at_hand, rows_at_once
 from fastbackprop.schedules import Schedule, checked_factors
 
 SLICE_SECONDS = 0.03
@@ -49,8 +51,10 @@ class DivergenceError(FloatingPointError):
         return type(self), (str(self), self.history)
 
 
-def slices(n: int, batch_size: int, tile: int, work: int) -> Iterator[tuple[int, int]]:
-    """Cut 0 ... n into pieces of about SLICE_SECONDS each.
+def slices(
+    n: int, batch_size: int, tile: int, work: int, most: int = sys.maxsize
+) -> Iterator[tuple[int, int]]:
+    """Cut 0 ... n into pieces of about SLICE_SECONDS each, of at most about `most` rows.
 
     They end with a minibatch, or, where a minibatch takes longer, at a multiple of the row tile
     inside it. `work` is the number of parameters: the first guess at the time a row takes.
@@ -58,6 +62,7 @@ def slices(n: int, batch_size: int, tile: int, work: int) -> Iterator[tuple[int,
     rows = max(1, int(SLICE_SECONDS * 1e9 / (6 * work)))
     start = 0
     while start < n:
+        rows = min(rows, most)
         end_of_batch = (start // batch_size + 1) * batch_size
         if rows >= batch_size:
             stop = end_of_batch + (rows // batch_size - 1) * batch_size
@@ -83,32 +88,36 @@ class Control(NamedTuple):
 
 
 class Trainer:
-    """One call of `fit`: the epochs of a network on checked samples."""
+    """One call of `fit`: the epochs of a network on checked samples.
+
+    An epoch goes through `parts`: all samples, or batches as they come. `batch_size` None takes
+    each part as one minibatch.
+    """
 
     def __init__(
         self,
         engine: ModuleType,
         model: Model,
         theta: np.ndarray,
-        samples: Samples,
+        parts: Iterable[Samples],
         validation: Samples | None,
         update: Update,
-        batch_size: int,
+        batch_size: int | None,
         rng: np.random.Generator | None,
         n_threads: int | None,
         control: Control,
     ) -> None:
         self.engine, self.model, self.theta = engine, model, theta
-        self.samples, self.validation, self.update = samples, validation, update
-        self.batch_size = min(batch_size, len(samples.X))
+        self.parts, self.validation, self.update = parts, validation, update
+        self.batch_size = batch_size
         self.rng = rng  # None: samples keep their order
-        if n_threads is None:
-            n_threads = engine.threads(model, self.batch_size, len(samples.X))
-        self.work = engine.workspace(model, theta.dtype, n_threads)
+        self.n_threads = n_threads
+        self._works: dict[int, Any] = {}  # scratch, by number of threads
+        self.tile = engine.row_tile(model)
         self.sums = np.zeros(N_SUMS)
         self.control, self.learning_rate = control, update.rates[0]
         if control.schedule is not None:
-            self.update = update._replace(rates=np.zeros(-(-len(samples.X) // self.batch_size)))
+            self.update = update._replace(rates=np.zeros(self._steps()))
         self._changing = (theta, update.states, update.t)  # all that a step changes
 
     def run(self, network: Any, epochs: int, callbacks: Callbacks) -> History:
@@ -123,7 +132,7 @@ class Trainer:
             callbacks.tell("on_train_begin", network)
             if self._goes_on(history, epochs):
                 self._set_rates()
-                self._train(np.arange(1), 0, 0)  # compiles: no epoch's seconds hold that
+                self._compile()
             deadline = time.monotonic() + (self.control.time_budget or np.inf)
             while self._goes_on(history, epochs):
                 epoch = len(history) + 1
@@ -171,29 +180,23 @@ class Trainer:
         """One pass over all samples; returns what the history says of it."""
         began = time.perf_counter()
         self._set_rates()
-        n = len(self.samples.X)
-        order = np.arange(n) if self.rng is None else self.rng.permutation(n)
-        before = [array.copy() for array in self._changing]
         self.sums[:] = 0
-        tile = self.engine.row_tile(self.model)
-        for start, stop in slices(n, self.batch_size, tile, self.theta.size):
-            reached = self._train(order, start, stop)
-            if reached < stop or (stop == n and not self._finite()):
-                if not self._finite():
-                    self._take_back(order, before)
+        for i, samples in enumerate(self.parts):
+            if i:
+                pause()
+            if not self._part(samples, pause):
                 raise DivergenceError(
                     f"training diverged in epoch {epoch}: the cost, or a weight, is not finite. "
                     f"The network holds its last finite parameters. Try a smaller learning rate, "
                     f"or scale the inputs and targets",
                     history,
                 )
-            if stop < n:
-                pause()
         logs = {"cost": float(self.sums[COST] / self.sums[WEIGHT])}
         if self.control.schedule is not None:
             logs["learning_rate"] = float(self.update.h[0])
         if self.control.training_metrics:
-            logs |= self._metrics(self.samples, "", pause)
+            (samples,) = self.parts  # `fit` refuses them for batches
+            logs |= self._metrics(samples, "", pause)
         if self.validation is not None:
             logs["validation_cost"] = self._validation_cost(self.validation, pause)
             logs |= self._metrics(self.validation, "validation_", pause)
@@ -207,33 +210,72 @@ class Trainer:
             factors = checked_factors(self.control.schedule, step, len(rates))
             rates[step % len(rates)] = self.learning_rate * factors
 
-    def _train(self, order: np.ndarray, start: int, stop: int) -> int:
-        return self.engine.train(
-            self.model,
-            self.theta,
-            self.samples,
-            order,
-            self.batch_size,
-            self.update,
-            self.sums,
-            self.work,
-            start,
-            stop,
-        )
+    def _part(self, samples: Samples, pause: Pause) -> bool:
+        """One pass over these samples; False, and the last finite state, where that diverges."""
+        n = len(samples.X)
+        order = np.arange(n) if self.rng is None else self.rng.permutation(n)
+        before = [array.copy() for array in self._changing]
+        most = rows_at_once(samples)
+        for start, stop in slices(n, self._batch_size(n), self.tile, self.theta.size, most):
+            reached = self._train(samples, order, start, stop)
+            if reached < stop or (stop == n and not self._finite()):
+                if not self._finite():
+                    self._take_back(samples, order, before)
+                return False
+            if stop < n:
+                pause()
+        return True
+
+    def _steps(self) -> int:
+        """Steps of an epoch; `fit` refuses a schedule for batches, whose number nobody knows."""
+        (samples,) = self.parts
+        n = len(samples.X)
+        return -(-n // self._batch_size(n))
+
+    def _batch_size(self, n: int) -> int:
+        return n if self.batch_size is None else min(self.batch_size, n)
+
+    def _compile(self) -> None:
+        """Train on nothing: no epoch's seconds hold the compilation."""
+        n_in, n_out = self.model.layers["width"][[0, -1]]
+        X, Y = np.zeros((1, n_in), self.theta.dtype), np.zeros((1, n_out), self.theta.dtype)
+        nothing = map(read_only, (X, Y, np.zeros(0, np.int64), np.zeros(0)))
+        self._train(Samples(*nothing), np.arange(1), 0, 0)
+
+    def _train(self, samples: Samples, order: np.ndarray, start: int, stop: int) -> int:
+        size = self._batch_size(len(samples.X))
+        work = self._work(len(samples.X))
+        block, order, start, stop, offset = minibatches_at_hand(samples, order, size, start, stop)
+        arguments = (self.model, self.theta, block, order, size, self.update, self.sums, work)
+        return offset + self.engine.train(*arguments, start, stop)
+
+    def _work(self, n: int) -> Any:
+        """Scratch for steps on n samples."""
+        n_threads = self.n_threads
+        if n_threads is None:
+            n_threads = self.engine.threads(self.model, self._batch_size(n), n)
+        if n_threads not in self._works:
+            dtype = self.theta.dtype
+            self._works[n_threads] = self.engine.workspace(self.model, dtype, n_threads)
+        return self._works[n_threads]
 
     def _finite(self) -> bool:
         return bool(np.isfinite(self.theta).all())
 
-    def _take_back(self, order: np.ndarray, before: list[np.ndarray]) -> None:
+    def _take_back(self, samples: Samples, order: np.ndarray, before: list[np.ndarray]) -> None:
         """Undo the step that ruined the parameters.
 
-        From the start of the epoch its steps are taken again, one by one: rare, so no step has to
+        From the start of this pass its steps are taken again, one by one: rare, so no step has to
         keep a copy for it.
         """
         self._restore(before)
-        for start in range(0, len(order), self.batch_size):
+        n, size = len(order), self._batch_size(len(order))
+        some = max(self.tile, rows_at_once(samples) // self.tile * self.tile)
+        for first in range(0, n, size):
+            last = min(first + size, n)
             before = [array.copy() for array in self._changing]
-            self._train(order, start, min(start + self.batch_size, len(order)))
+            for start in range(first, last, some):
+                self._train(samples, order, start, min(start + some, last))
             if not self._finite():
                 return self._restore(before)
 
@@ -244,20 +286,25 @@ class Trainer:
     def _validation_cost(self, samples: Samples, pause: Pause) -> float:
         sums = np.zeros(N_SUMS)
         n = len(samples.X)
-        for start, stop in slices(n, n, self.engine.row_tile(self.model), self.theta.size):
-            self.engine.cost_sum(self.model, self.theta, samples, sums, self.work, start, stop)
+        pieces = slices(n, n, self.tile, self.theta.size, rows_at_once(samples))
+        for block, start, stop, _ in at_hand(samples, pieces):
+            self.engine.cost_sum(self.model, self.theta, block, sums, self._work(n), start, stop)
             pause()
         return float(sums[COST] / sums[WEIGHT])
 
     def _metrics(self, samples: Samples, prefix: str, pause: Pause) -> dict[str, float]:
         if not self.control.metrics:
             return {}
-        X, n = samples.X, len(samples.X)
-        a = np.empty((n, samples.Y.shape[1]), self.theta.dtype)
-        for start, stop in slices(n, n, self.engine.row_tile(self.model), self.theta.size):
-            self.engine.predict(self.model, self.theta, X, a, self.work, start, stop)
+        n, n_out = len(samples.X), samples.Y.shape[1]
+        a = np.empty((n, n_out), self.theta.dtype)
+        y = samples.labels if len(samples.labels) else np.empty((n, n_out), self.theta.dtype)
+        pieces = slices(n, n, self.tile, self.theta.size, rows_at_once(samples))
+        for block, start, stop, offset in at_hand(samples, pieces):
+            out, work = a[offset:], self._work(n)
+            self.engine.predict(self.model, self.theta, block.X, out, work, start, stop)
+            if not len(samples.labels):
+                y[offset + start : offset + stop] = block.Y[start:stop]
             pause()
-        y = samples.labels if len(samples.labels) else samples.Y
         return {prefix + m.name: m.value(y, a, samples.s) for m in self.control.metrics}
 
 

@@ -359,7 +359,7 @@ def test_partial_fit_with_another_name_or_object_changes_the_optimizer(engine):
 # --- slices --------------------------------------------------------------------------------------
 
 
-def random_slices(n, batch_size, tile, work):
+def random_slices(n, batch_size, tile, work, most=None):
     """Ends where `slices` may end one, drawn."""
     ends = {n}
     for first in range(0, n, batch_size):
