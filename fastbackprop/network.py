@@ -585,6 +585,7 @@ class Network:
         rule.check_free_for(self)
         come = inputs.are_batches(X, y)
         parts: Iterable[Samples]
+        known: Samples | None = None
         if come:
             inputs.refuse_for_batches(
                 schedule=schedule,
@@ -595,10 +596,11 @@ class Network:
             parts, held_out = self._batches(X, epochs, sample_weight, validation)
         else:
             parts, held_out = self._training_samples(X, y, sample_weight, validation)
+            (known,) = parts
         rows = inputs.batch_size(batch_size, None if come else 32)
         rng = self._rng if inputs.flag(shuffle, "shuffle") else None
         n_threads = inputs.thread_count(n_threads)
-        looked_at = held_out if come else parts[0]
+        looked_at = known or held_out
         measures = inputs.metrics(metrics, looked_at is not None and len(looked_at.labels) > 0)
         of_training = inputs.flag(training_metrics, "training_metrics") or held_out is None
         of_training = of_training and not come
@@ -614,7 +616,7 @@ class Network:
         listeners = Callbacks(callbacks, progress, epochs)
         if checkpoint is not None:
             plan = {
-                "n_samples": len(parts[0].X),
+                "n_samples": len(known.X) if known else 0,
                 "n_validation": len(held_out.X) if held_out else 0,
                 "batch_size": rows,
                 "shuffle": rng is not None,
@@ -704,11 +706,6 @@ class Network:
             )
         with inputs.naming("validation"):
             return self._samples(*validation)
-
-
-def _all_at_hand(samples: Samples) -> Samples:
-    n = len(samples.X)
-    return next(at_hand(samples, iter([(0, n)])))[0]
 
     # --- elsewhere --------------------------------------------------------------------------------
 
@@ -851,6 +848,11 @@ def _all_at_hand(samples: Samples) -> Samples:
         from fastbackprop.formats.sklearn import to_sklearn
 
         return to_sklearn(self, classes)
+
+
+def _all_at_hand(samples: Samples) -> Samples:
+    n = len(samples.X)
+    return next(at_hand(samples, iter([(0, n)])))[0]
 
 
 def _total_weight(samples: Samples) -> float:
