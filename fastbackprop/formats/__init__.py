@@ -9,7 +9,7 @@ from typing import Any
 
 _WRITERS = {"write_c": "c_source", "write_numpy": "numpy_source"}
 
-__all__ = ["write_c", "write_numpy"]  # noqa: F822
+__all__ = ["write_c", "write_numpy"]
 
 
 def __getattr__(name: str) -> Any:
