@@ -121,7 +121,7 @@ def test_every_name_is_documented():
     "command",
     [
         'pip install ".[demo]" && python -m fastbackprop demo',
-        'pip install -e ".[test]" && python -m pytest',
+        'pip install -e ".[test]" && python -m pytest -n auto',
     ],
 )
 def test_the_two_commands(command):
