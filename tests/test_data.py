@@ -324,3 +324,55 @@ def test_columns_that_stand_for_something_else_are_refused():
 def test_frames_of_another_width_tell_their_columns(frames):
     with pytest.raises(ValueError, match=r"got \(3, 2\), columns 'age', 'height'"):
         network().predict(frames.DataFrame({"age": AGES, "height": HEIGHTS}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("schedule", fb.Cosine(2)),
+        ("checkpoint", "training"),
+        ("training_metrics", True),
+        ("metrics", "r2"),
+    ],
+)
+def test_batches_refuse_what_needs_to_know_all(name, value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    net = fb.Network([2, 1], engine="numpy", rng=0)
+    before = net.get_parameters()
+    with pytest.raises(ValueError, match=f"{name} is not for batches"):
+        net.fit([(np.ones((3, 2)), np.ones((3, 1)))], epochs=1, **{name: value})
+    assert (net.get_parameters() == before).all()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_metrics_schedules_and_checkpoints_of_stored_data(tmp_path):
+    """The same figures and the same bits as in memory."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((50, 3)), rng.standard_normal((50, 2))
+    stored = np.memmap(tmp_path / "X", X.dtype, "w+", shape=X.shape)
+    stored[:] = X
+    results = []
+    for data in (X, stored):
+        net = fb.Network([3, 4, 2], engine="numpy", rng=0)
+        path = tmp_path / f"checkpoint{len(results)}"
+        history = net.fit(
+            data,
+            y,
+            epochs=4,
+            validation=0.2,
+            schedule=fb.Cosine(4),
+            metrics="r2",
+            training_metrics=True,
+            early_stopping=2,
+            checkpoint=path,
+        )
+        figures = [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+        results.append((net.get_parameters().tolist(), figures))
+    assert results[0] == results[1]
+
+
+def test_metrics_of_batches_are_those_of_the_validation_samples():
+    X, y = np.eye(4), np.arange(4.0)[:, None]
+    net = fb.Network([4, 1], engine="numpy", rng=0)
+    history = net.fit([(X, y)], epochs=2, validation=(X, y), metrics="r2", early_stopping=5)
+    assert {"cost", "validation_cost", "validation_r2", "seconds"} == set(history[0])
