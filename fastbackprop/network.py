@@ -794,7 +794,7 @@ class Network:
         Raises
         ------
         ImportError
-            Without PyTorch (or safetensors, for a file).
+            Without PyTorch, for a module.
         TypeError, ValueError
             For what is no such network; the message names the module or the tensor.
         """

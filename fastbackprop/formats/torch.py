@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.activations import ACTIVATIONS
-from fastbackprop.formats import _dense
+from fastbackprop.formats import _dense, safetensors
 from fastbackprop.formats._dense import P
 from fastbackprop.network import Network
 
@@ -156,12 +156,8 @@ def _from_state(state: Mapping[str, Any], options: Mapping[str, Any], what: str)
 
 def _read(path: str | os.PathLike) -> dict[str, Any]:
     """The tensors of a .safetensors file, in the natural order of their names: 2 before 10."""
-    try:
-        from safetensors.numpy import load_file
-    except ModuleNotFoundError as error:
-        raise ImportError("reading safetensors needs: pip install safetensors") from error
-    tensors = load_file(path)
-    return {key: tensors[key] for key in sorted(tensors, key=_natural)}
+    contents = safetensors.Contents(path)
+    return {key: contents.read(key) for key in sorted(contents.tensors, key=_natural)}
 
 
 def _natural(name: str) -> list[Any]:
