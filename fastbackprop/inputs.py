@@ -20,7 +20,7 @@ import numpy as np
 from fastbackprop.activations import ACTIVATIONS, Activation
 from fastbackprop.callbacks import EarlyStopping, Stopping
 from fastbackprop.costs import COSTS, Cost, pair
-from fastbackprop.engines._samples import Samples
+from fastbackprop.engines._samples import NO_LABELS, NO_WEIGHTS, Samples
 from fastbackprop.layout import read_only
 from fastbackprop.metrics import METRICS, Metric, of_function
 from fastbackprop.optimizers import OPTIMIZERS, Optimizer
@@ -277,9 +277,7 @@ def as_array(values: Any, what: str) -> np.ndarray:
     if _is_frame(values):
         return _from_frame(values, what)
     kind = str(getattr(values, "dtype", "")).lower()
-    if kind.startswith(
-        ("categ", "enum")
-    ):  # of pandas or polars; NumPy would see what it stands for
+    if kind.startswith(("categ", "enum")):  # NumPy would see what the values stand for
         raise TypeError(f"{what} is categorical: encode it as numbers first, such as its codes")
     if kind.startswith("sparse"):
         raise TypeError(f"{what} is sparse, of dtype {values.dtype}: make it dense first")
@@ -400,10 +398,9 @@ def samples(
 
 def _targets(y: Any, n: int, n_out: int, dtype: np.dtype, cost: Cost) -> tuple[Any, np.ndarray]:
     """Y (n, n_out), or `Rows` of it, and no labels; or labels (n,) and an empty Y."""
-    no_labels = read_only(np.zeros(0, np.int64))
     if stays(y) and tuple(y.shape) == (n, n_out):
         numeric(y[:0], dtype, "y")
-        return Rows(y, partial(_values, dtype=dtype, cost=cost)), no_labels
+        return Rows(y, partial(_values, dtype=dtype, cost=cost)), NO_LABELS
     array = as_array(y, "y")
     if cost.targets == "distribution" and array.ndim == 1:
         return read_only(np.zeros((0, n_out), dtype)), _labels(array, n, n_out)
@@ -417,7 +414,7 @@ def _targets(y: Any, n: int, n_out: int, dtype: np.dtype, cost: Cost) -> tuple[A
         raise ValueError(
             f"y must have shape (n_samples, {n_out}) = ({n}, {n_out}){also}; got {np.shape(y)}"
         )
-    return _values(y if _is_frame(y) else array, None, dtype, cost), no_labels
+    return _values(y if _is_frame(y) else array, None, dtype, cost), NO_LABELS
 
 
 def _values(y: Any, numbers: Numbers | None, dtype: np.dtype, cost: Cost) -> np.ndarray:
@@ -462,7 +459,7 @@ def _refuse_no_probability(Y: np.ndarray, cost: Cost, numbers: Numbers | None) -
 
 def _weights(sample_weight: Any, n: int) -> np.ndarray:
     if sample_weight is None:
-        return read_only(np.zeros(0))
+        return NO_WEIGHTS
     s = numeric(sample_weight, np.dtype(np.float64), "sample_weight")
     if s.shape != (n,):
         raise ValueError(f"sample_weight must have shape (n_samples,) = ({n},); got {s.shape}")

@@ -13,7 +13,7 @@ from fastbackprop.activations import Activation
 from fastbackprop.callbacks import Callbacks, EarlyStopping, History
 from fastbackprop.checkpoint import Checkpoint
 from fastbackprop.costs import Cost
-from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples
+from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples, without_targets
 from fastbackprop.formats import saved
 from fastbackprop.initializers import INITIALIZERS
 from fastbackprop.layout import Layout, Views, aligned_zeros, read_only
@@ -258,9 +258,9 @@ class Network:
                 X = read_only(X[:].copy())
         if n_threads is None:
             n_threads = self._engine.threads(self._model, len(X), len(X))
-        filled = np.asarray(out)
+        filled, samples = np.asarray(out), without_targets(X, self._sizes[-1], self._dtype)
         with self._workspace(n_threads) as work:
-            for block, start, stop, offset in self._at_hand(self._without_targets(X)):
+            for block, start, stop, offset in self._at_hand(samples):
                 rows = filled[offset : offset + stop]
                 self._engine.predict(self._model, self._theta, block.X, rows, work, start, stop)
         return out
@@ -421,14 +421,6 @@ class Network:
     def _samples(self, X: Any, y: Any, sample_weight: Any = None) -> Samples:
         n_in, n_out = self._sizes[0], self._sizes[-1]
         return inputs.samples(X, y, sample_weight, n_in, n_out, self._dtype, self._cost)
-
-    def _without_targets(self, X: Any) -> Samples:
-        Y, labels, s = (
-            np.zeros((0, self._sizes[-1]), self._dtype),
-            np.zeros(0, np.int64),
-            np.zeros(0),
-        )
-        return Samples(X, read_only(Y), read_only(labels), read_only(s))
 
     def _at_hand(self, samples: Samples) -> Iterator[tuple[Samples, int, int, int]]:
         """All samples, some tens of milliseconds at a time; see `fastbackprop.rows.at_hand`."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from fastbackprop.callbacks import Callbacks, History, Stopping
 from fastbackprop.checkpoint import Checkpoint
-from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples
+from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples, without_targets
 from fastbackprop.layout import Model, read_only
 from fastbackprop.metrics import Metric
 from fastbackprop.optimizers import Update
@@ -237,10 +237,9 @@ class Trainer:
 
     def _compile(self) -> None:
         """Train on nothing: no epoch's seconds hold the compilation."""
-        n_in, n_out = self.model.layers["width"][[0, -1]]
-        X, Y = np.zeros((1, n_in), self.theta.dtype), np.zeros((1, n_out), self.theta.dtype)
-        nothing = map(read_only, (X, Y, np.zeros(0, np.int64), np.zeros(0)))
-        self._train(Samples(*nothing), np.arange(1), 0, 0)
+        (n_in, n_out), dtype = self.model.layers["width"][[0, -1]], self.theta.dtype
+        X = read_only(np.zeros((1, n_in), dtype))
+        self._train(without_targets(X, n_out, dtype), np.arange(1), 0, 0)
 
     def _train(self, samples: Samples, order: np.ndarray, start: int, stop: int) -> int:
         size = self._batch_size(len(samples.X))

@@ -1,10 +1,11 @@
 """The samples of a call as engines see them, and what compiled engines do with them alike."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastbackprop.engines._compile import inlined
+from fastbackprop.layout import read_only
 from fastbackprop.optimizers import step
 
 # Places in the array of sums, float64: over the call or epoch so far, and of the minibatch at work.
@@ -19,6 +20,14 @@ class Samples(NamedTuple):
     Y: np.ndarray  # (n_samples, n_L), or (0, n_L) where there are labels
     labels: np.ndarray  # (n_samples,) int64, or (0,)
     s: np.ndarray  # sample weights, (n_samples,) float64, or (0,) where all are one
+
+
+NO_LABELS, NO_WEIGHTS = read_only(np.zeros(0, np.int64)), read_only(np.zeros(0))
+
+
+def without_targets(X: Any, n_out: int, dtype: np.dtype) -> Samples:
+    """Samples for a call that looks at the inputs alone."""
+    return Samples(X, read_only(np.zeros((0, n_out), dtype)), NO_LABELS, NO_WEIGHTS)
 
 
 @inlined

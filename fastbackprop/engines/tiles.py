@@ -54,10 +54,11 @@ from fastbackprop.engines._samples import (
     Samples,
     minibatch,
     weight,
+    without_targets,
 )
 from fastbackprop.engines._team import barrier, begins, share
 from fastbackprop.engines._tile import VECTOR_BYTES, gather_block, transpose_block
-from fastbackprop.layout import Model, aligned_zeros, read_only
+from fastbackprop.layout import Model, aligned_zeros
 from fastbackprop.optimizers import PLAIN_SGD, coefficients, step_slice
 
 ROWS = 128  # samples of a row tile
@@ -610,8 +611,7 @@ def _train(team, model, theta, samples, order, batch_size, update, sums, work, s
 
 def predict(model, theta, X, out, work, start, stop):
     """out[i] = a^L of X[i]."""
-    nothing = read_only(np.zeros((0, out.shape[1]), X.dtype))
-    samples = Samples(X, nothing, read_only(np.zeros(0, np.int64)), read_only(np.zeros(0)))
+    samples = without_targets(X, out.shape[1], X.dtype)
     _team.run(_predict, work.n_threads, model, theta, samples, out, work, start, stop)
 
 
