@@ -16,9 +16,8 @@ from numba.extending import intrinsic, overload_attribute
 from numba.np.arrayobj import make_array, populate_array
 
 from fastbackprop import inputs
-from fastbackprop.activations import EXACT, Activation
+from fastbackprop.activations import EXACT, Activation, softmax_pull_back_row, softmax_row
 from fastbackprop.engines._compile import FASTMATH, OPTIONS
-from fastbackprop.engines._math import exp, log
 from fastbackprop.engines._tile import VECTOR_BYTES, load, outer_along, plus, store, zeros
 from fastbackprop.formats._dense import entry, sigmas
 from fastbackprop.network import Network
@@ -217,55 +216,18 @@ def _rows(activation: Activation) -> tuple[Any, Any]:
 
 
 @_compile_exactly
-def _largest(z):
-    m = z[0]
-    for k in range(1, z.shape[0]):
-        m = max(m, z[k])
-    return m
-
-
-@_compile_exactly
 def _softmax(z, out):
-    m, total = _largest(z), z.dtype.type(0)
+    softmax_row(z, z)  # in place: out may be of another dtype
     for k in range(z.shape[0]):
-        z[k] = exp(z[k] - m)
-        total += z[k]
-    for k in range(z.shape[0]):
-        out[k] = z[k] / total
+        out[k] = z[k]
 
 
 @_compile_exactly
 def _softmax_push_forward(z, a, v):
-    mean = z.dtype.type(0)
-    for k in range(z.shape[0]):
-        mean += a[k] * v[k]
-    for k in range(z.shape[0]):
-        v[k] = a[k] * (v[k] - mean)
+    softmax_pull_back_row(a[: z.shape[0]], v)  # the Jacobian is symmetric
 
 
-@_compile_exactly
-def _log_softmax(z, out):
-    m, total = _largest(z), z.dtype.type(0)
-    for k in range(z.shape[0]):
-        total += exp(z[k] - m)
-    log_total = log(total)
-    for k in range(z.shape[0]):
-        out[k] = (z[k] - m) - log_total
-
-
-@_compile_exactly
-def _log_softmax_push_forward(z, a, v):
-    mean = z.dtype.type(0)
-    for k in range(z.shape[0]):
-        mean += exp(a[k]) * v[k]
-    for k in range(z.shape[0]):
-        v[k] -= mean
-
-
-COUPLED = {
-    "softmax": (_softmax, _softmax_push_forward),
-    "log_softmax": (_log_softmax, _log_softmax_push_forward),
-}
+COUPLED = {"softmax": (_softmax, _softmax_push_forward)}
 
 
 # --- callbacks for C -----------------------------------------------------------------------------
