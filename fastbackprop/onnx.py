@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.activations import ACTIVATIONS
-from fastbackprop.formats import _dense
+from fastbackprop.formats import _dense, saved
 from fastbackprop.formats._dense import P
 from fastbackprop.network import Network
 
@@ -207,13 +207,8 @@ class _Writer:
             producer_name="fastbackprop",
             producer_version=__version__,
         )
-        architecture = {
-            "sizes": network.sizes,
-            "hidden": network.hidden,
-            "output": network.output,
-            "cost": network.cost,
-            "dtype": network.dtype.name,
-        }
+        architecture = saved.architecture(network)
+        del architecture["engine"]  # no matter of other runtimes
         make.set_model_props(model, {KEY: json.dumps(architecture)})
         self.onnx.checker.check_model(model, full_check=True)
         return model
