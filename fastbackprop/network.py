@@ -575,10 +575,9 @@ class Network:
         epochs = inputs.positive_integer(epochs, "epochs")
         rule = inputs.optimizer(optimizer)
         rule.check_free_for(self)
-        come = inputs.are_batches(X, y)
         parts: Iterable[Samples]
-        known: Samples | None = None
-        if come:
+        known: Samples | None = None  # all samples, unless they come in batches
+        if inputs.are_batches(X, y):
             inputs.refuse_for_batches(
                 schedule=schedule,
                 checkpoint=checkpoint,
@@ -589,13 +588,13 @@ class Network:
         else:
             parts, held_out = self._training_samples(X, y, sample_weight, validation)
             (known,) = parts
-        rows = inputs.batch_size(batch_size, None if come else 32)
+        rows = inputs.batch_size(batch_size, 32 if known else None)
         rng = self._rng if inputs.flag(shuffle, "shuffle") else None
         n_threads = inputs.thread_count(n_threads)
         looked_at = known or held_out
         measures = inputs.metrics(metrics, looked_at is not None and len(looked_at.labels) > 0)
         of_training = inputs.flag(training_metrics, "training_metrics") or held_out is None
-        of_training = of_training and not come
+        of_training = of_training and known is not None
         control = Control(
             schedule=as_schedule(schedule),
             metrics=measures,
