@@ -102,14 +102,14 @@ def all_strips(V):
     return tiles.Owned(2 * V, 0, N_SAMPLES // (2 * V), V)
 
 
-@kernel
+@kernel(entry=True)
 def neurons_on_lanes(p):
     Delta = tiles.neurons(p.model, p.work.delta, 1, 2 * p.V)
     Delta_rows = tiles.Matrix(p.work.delta_rows, Delta.offset, Delta.height)
     tiles.neurons_on_lanes(Delta, Delta_rows, p.model.layers[1]["width"], all_strips(p.V))
 
 
-@kernel
+@kernel(entry=True)
 def tiled_weighted_input(p):
     W, b = tiles.weights(p.model, p.theta, 1), tiles.biases(p.model, p.theta, 1)
     A = tiles.neurons(p.model, p.work.a, 0, 2 * p.V)
@@ -118,14 +118,14 @@ def tiled_weighted_input(p):
     tiles.weighted_input(W, b, A, Z, n_in, n_l, all_strips(p.V))
 
 
-@kernel
+@kernel(entry=True)
 def tiled_output_error(p):
     own = all_strips(p.V)
     for s in range(own.last):
         tiles.output_error(SIGMA_CODE, COST_CODE, tiles.outputs(p.model, p.work, s, own))
 
 
-@kernel
+@kernel(entry=True)
 def tiled_hidden_error(p):
     lanes, n_l, n_next = 2 * p.V, p.model.layers[0]["width"], p.model.layers[1]["width"]
     Z, A = tiles.neurons(p.model, p.work.z, 0, lanes), tiles.neurons(p.model, p.work.a, 0, lanes)
@@ -136,7 +136,7 @@ def tiled_hidden_error(p):
     tiles.hidden_error(SIGMA_CODE, W, Delta_next, Z, A, Delta, n_next, n_l, none, own)
 
 
-@kernel
+@kernel(entry=True)
 def tiled_weight_gradient(p):
     A, G = tiles.neurons(p.model, p.work.a, 0, 2 * p.V), tiles.weights(p.model, p.gradient, 1)
     Delta_rows = tiles.Matrix(p.work.delta_rows, N_SAMPLES * p.model.layers[1]["start"], G.stride)
@@ -146,7 +146,7 @@ def tiled_weight_gradient(p):
     tiles.weight_gradient(A, Delta_rows, G, p.V < 0, one, N_SAMPLES, n_l, 0, rows, p.V)
 
 
-@kernel
+@kernel(entry=True)
 def tiled_bias_gradient(p):
     stride, start = p.model.layers[1]["stride"], p.model.layers[1]["bias_start"]
     Delta_rows = tiles.Matrix(p.work.delta_rows, N_SAMPLES * p.model.layers[1]["start"], stride)
@@ -157,31 +157,31 @@ def tiled_bias_gradient(p):
 # The kernels take one sample: for a batch, a compiled loop around each, as in the engine.
 
 
-@kernel
+@kernel(entry=True)
 def weighted_input(A_in, W, b, Z):
     for i in range(Z.shape[0]):
         loops.weighted_input(A_in[i], W, b, Z[i])
 
 
-@kernel
+@kernel(entry=True)
 def output_error(Z, A, Y, Delta):
     for i in range(Z.shape[0]):
         loops.output_error(SIGMA_CODE, COST_CODE, Z[i], A[i], Y[i], Delta[i])
 
 
-@kernel
+@kernel(entry=True)
 def hidden_error(W, Delta, Z_in, A_in, Delta_in):
     for i in range(Delta.shape[0]):
         loops.hidden_error(SIGMA_CODE, W, Delta[i], Z_in[i], A_in[i], Delta_in[i])
 
 
-@kernel
+@kernel(entry=True)
 def weight_gradient(A_in, Delta, G):
     for i in range(Delta.shape[0]):
         loops.weight_gradient(A_in[i], Delta[i], G)
 
 
-@kernel
+@kernel(entry=True)
 def bias_gradient(Delta, g):
     for i in range(Delta.shape[0]):
         loops.bias_gradient(Delta[i], g)

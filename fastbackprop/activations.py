@@ -12,11 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop.engines._compile import formula, kernel
+from fastbackprop.engines._compile import EXACT, formula, kernel
 from fastbackprop.engines._math import erf, exp, expm1, log1p, plus, scalar, sigmoid, tanh, where
-
-# No `reassoc`: what is rounded in formulas must not be rearranged.
-EXACT = frozenset({"contract", "nsz"})
 
 (IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SOFTPLUS, GELU, SILU, SOFTMAX) = range(10)
 

@@ -16,8 +16,8 @@ from numba.extending import intrinsic, overload_attribute
 from numba.np.arrayobj import make_array, populate_array
 
 from fastbackprop import inputs
-from fastbackprop.activations import EXACT, Activation, softmax_pull_back_row, softmax_row
-from fastbackprop.engines._compile import FASTMATH, OPTIONS
+from fastbackprop.activations import Activation, softmax_pull_back_row, softmax_row
+from fastbackprop.engines._compile import EXACT, FASTMATH, OPTIONS
 from fastbackprop.engines._tile import VECTOR_BYTES, load, outer_along, plus, store, zeros
 from fastbackprop.formats._dense import entry, sigmas
 from fastbackprop.network import Network
@@ -215,16 +215,24 @@ def _rows(activation: Activation) -> tuple[Any, Any]:
     return activate, push_forward
 
 
+# Their text, compiled here: a user's function may be kept on the disk by Numba, which knows nothing
+# of the kernels that the package keeps there.
+_softmax_row, _softmax_pull_back_row = (
+    _compile_exactly(getattr(kernel, "py_func", kernel))
+    for kernel in (softmax_row, softmax_pull_back_row)
+)
+
+
 @_compile_exactly
 def _softmax(z, out):
-    softmax_row(z, z)  # in place: out may be of another dtype
+    _softmax_row(z, z)  # in place: out may be of another dtype
     for k in range(z.shape[0]):
         out[k] = z[k]
 
 
 @_compile_exactly
 def _softmax_push_forward(z, a, v):
-    softmax_pull_back_row(a[: z.shape[0]], v)  # the Jacobian is symmetric
+    _softmax_pull_back_row(a[: z.shape[0]], v)  # the Jacobian is symmetric
 
 
 COUPLED = {"softmax": (_softmax, _softmax_push_forward)}

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop.activations import EXACT, Activation
-from fastbackprop.engines._compile import formula, kernel
+from fastbackprop.activations import Activation
+from fastbackprop.engines._compile import EXACT, formula, kernel
 from fastbackprop.engines._math import exp, log, log1p, plus, scalar
 
 SQUARED_ERROR = 0

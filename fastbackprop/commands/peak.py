@@ -63,7 +63,7 @@ def _multiply_add(typing_context, iterations, factor, term):
     return factor(iterations, factor, term), generate
 
 
-@kernel
+@kernel(entry=True)
 def _run(iterations, factor, term):
     return _multiply_add(iterations, factor, term)
 

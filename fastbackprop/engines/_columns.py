@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastbackprop.activations import EXACT, SOFTMAX, activate, multiply_by_derivative
+from fastbackprop.activations import SOFTMAX, activate, multiply_by_derivative
 from fastbackprop.costs import FUSED, SOFTMAX_CROSS_ENTROPY, cost_gradient, cost_terms
-from fastbackprop.engines._compile import kernel
+from fastbackprop.engines._compile import EXACT, kernel
 from fastbackprop.engines._math import exp, log
 from fastbackprop.engines._tile import larger, load, minus, over, plus, store, times, zeros
 
 
-@kernel(fastmath=EXACT)
+@kernel(linked=True, fastmath=EXACT)
 def sums(M, n, lanes, V, out):
     """out_i = sum_k M_ki; out (lanes,)."""
     for i in range(0, lanes, V):

@@ -1,9 +1,12 @@
 """The only place that knows compiler options and the disk cache.
 
-Four decorators mark what is compiled:
+Three decorators mark what is compiled:
 
-- `kernel`: explicit loops over arrays, called from other kernels;
-- `kernel(cached=True)`: the same, called from Python: its machine code is kept on disk;
+- `kernel`: explicit loops over arrays. Machine code of its own, made once for each signature, kept
+  on disk, and called by its name from other kernels, as C's functions from other files are. What
+  follows is not made anew when a kernel above it is. With `entry=True` Python can call it too; with
+  `linked=True` it is optimised together with each kernel that calls it: short ones, and the
+  innermost of a product;
 - `inlined`: a part of a kernel with a name, put in place before compilation. It may return a view;
 - `formula`: an expression in NumPy's words that means the same for scalars inside a kernel and for
   whole arrays in Python, so the loops and the loop-free engine share one text.
@@ -12,6 +15,7 @@ Nothing is compiled at import: a kernel compiles, or is read from the disk, when
 """
 
 import contextlib
+import copy
 import functools
 import hashlib
 import os
@@ -21,20 +25,28 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import llvmlite
 import numba
 import numpy as np
+from numba.core import cgutils, types
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.imputils import user_function
+from numba.core.registry import CPUDispatcher
 from numba.core.serialize import dumps
-from numba.extending import register_jitable
+from numba.extending import intrinsic, overload, register_jitable
 from numba.misc.appdirs import AppDirs
 
 # `reassoc` lets a sum be split over vector lanes. Never `nnan` or `ninf`: with them a test for NaN
 # means nothing. Nor `arcp`: the reciprocal of a tiny sum of weights overflows, the quotient not.
 FASTMATH = frozenset({"contract", "reassoc", "nsz"})
+
+# For what is rounded in a formula and must not be rearranged.
+EXACT = frozenset({"contract", "nsz"})
 
 # Without the runtime (`_nrt`) nothing counts references, and nothing can be allocated: a step of a
 # small network takes a quarter of the time, and an allocation in a kernel is an error.
@@ -42,33 +54,181 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
 
 def kernel(
-    function: Callable | None = None, *, cached: bool = False, fastmath: frozenset = FASTMATH
+    function: Callable | None = None,
+    *,
+    entry: bool = False,
+    linked: bool = False,
+    fastmath: frozenset = FASTMATH,
 ) -> Any:
-    """Compile explicit loops to machine code; keep it on disk with `cached=True`."""
+    """Compile explicit loops to machine code; see the top of this file."""
     if function is None:
-        return functools.partial(kernel, cached=cached, fastmath=fastmath)
+        return functools.partial(kernel, entry=entry, linked=linked, fastmath=fastmath)
     if numba.config.DISABLE_JIT:  # plain Python, with the arithmetic of compiled code: no warnings
         return np.errstate(all="ignore")(function)
-    dispatcher = numba.njit(fastmath=set(fastmath), **OPTIONS)(function)
-    if cached:
-        dispatcher._cache = DiskCache(function)
-    return dispatcher
+    return Kernel(function, entry, linked, fastmath)
 
 
 def inlined(function: Callable) -> Any:
-    """Put the function's body where it is called.
-
-    Every level of calls below a kernel is optimised anew with the level above it: without this the
-    first fit compiles for 6.5 s, with it for 4.9 s.
-    """
-    return (
-        function if numba.config.DISABLE_JIT else numba.njit(inline="always", **OPTIONS)(function)
-    )
+    """Put the function's body where it is called."""
+    if numba.config.DISABLE_JIT:
+        return function
+    return numba.njit(inline="always", **OPTIONS)(function)
 
 
 # LLVM by itself leaves the longer ones as calls, and a loop around a call scalar: gelu's took 14 ns
 # an element where it takes 2.
 formula = register_jitable(inline="always", forceinline=True)
+
+
+# --- kernels -------------------------------------------------------------------------------------
+
+
+class Kernel(CPUDispatcher):
+    """A kernel's compiled versions, one for each signature.
+
+    Numba copies the code of what a function calls into the function and optimises all of it again:
+    with a dozen levels most of a compilation is repetition. Here a call is a call of a symbol, as
+    between the object files of a C program, and the symbol's name depends on nothing but the kernel
+    and the signature, so machine code from the disk finds what it calls, whoever compiled that.
+    """
+
+    def __init__(self, function: Callable, entry: bool, linked: bool, fastmath: frozenset) -> None:
+        options = OPTIONS | {"nopython": True, "fastmath": set(fastmath), "no_cfunc_wrapper": True}
+        super().__init__(function, targetoptions=options | {"no_cpython_wrapper": not entry})
+        self.linked = linked
+        self.identity = identity(function)
+        self.calls: dict[Any, list[Call]] = {}  # the symbols in each version's code
+        if self.identity is not None:
+            KERNELS[self.identity] = self
+            if entry or not linked:
+                self._cache = DiskCache(self)
+
+    def symbol(self, argument_types: Any) -> str:
+        """Of the version for these types."""
+        key = repr((self.identity or id(self), argument_types))
+        return f"fastbackprop.{self.__name__}.{hashlib.sha256(key.encode()).hexdigest()[:20]}"
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """Of a call from another kernel: no version of its own for a literal 0 or False."""
+        return super().get_call_template([types.unliteral(type_) for type_ in args], kws)
+
+    def compile(self, sig: Any) -> Any:
+        with global_compiler_lock:
+            _OPEN.append([])
+            try:
+                return super().compile(sig)
+            finally:
+                _OPEN.pop()
+
+    def add_overload(self, cres: Any) -> None:
+        """Numba calls this for a new version, compiled or loaded."""
+        super().add_overload(cres)
+        argument_types, target = cres.signature.args, self.targetctx
+        calls = self.calls.setdefault(argument_types, [])
+        calls += [call for call in _OPEN[-1] if call not in calls]
+        if self.linked:
+            implementation = user_function(cres.fndesc, [cres.library])
+        else:
+            calls = [(self.identity, argument_types)]
+            address = cres.library.get_pointer_to_function(cres.fndesc.llvm_func_name)
+            llvmlite.binding.add_symbol(self.symbol(argument_types), address)
+            fndesc = copy.copy(cres.fndesc)
+            fndesc.mangled_name = self.symbol(argument_types)
+            implementation = user_function(fndesc, [])
+        target.remove_user_function(cres.entry_point)
+        target._defns[cres.entry_point].append(
+            functools.wraps(implementation)(_noting(calls, implementation)), argument_types
+        )
+
+
+Call = tuple[Any, Any]  # a kernel's identity, and the types of the arguments
+KERNELS: dict[Any, Kernel] = {}
+_OPEN: list[list[Call]] = []  # of the kernels that are being compiled, the innermost last
+
+
+def _noting(calls: list[Call], implementation: Callable) -> Callable:
+    """The code that calls a kernel, with a note that it needs these symbols."""
+
+    def lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _OPEN[-1].extend(call for call in calls if call not in _OPEN[-1])
+        return implementation(context, builder, signature, arguments)
+
+    return lower
+
+
+def identity(function: Callable) -> Any:
+    """What tells a kernel from all others of this version of the package, in any process.
+
+    Its name and what its closure holds; None if that is more than integers and our own functions.
+    """
+    module = function.__module__
+    if not module.startswith("fastbackprop.") or module.startswith("fastbackprop.commands"):
+        return None
+    parts: list[Any] = [module, function.__qualname__]
+    for cell in function.__closure__ or ():
+        value = cell.cell_contents
+        if isinstance(value, Kernel):
+            value = value.identity
+        elif isinstance(value, FunctionType):
+            value = identity(value)
+        if not isinstance(value, int | tuple):
+            return None
+        parts.append(value)
+    return tuple(parts)
+
+
+# --- functions by address ------------------------------------------------------------------------
+
+
+def address(function: Any, *argument_types: Any) -> int:
+    """The number by which `call` finds a kernel (without result) for arguments of these types.
+
+    A network's activations and cost and an optimiser's rule reach kernels so: each is compiled by
+    itself when first used, and what calls it once for all of them, a user's own included.
+    """
+    if numba.config.DISABLE_JIT:
+        if function not in _PYTHON_FUNCTIONS:
+            _PYTHON_FUNCTIONS.append(function)
+        return _PYTHON_FUNCTIONS.index(function)
+    function.compile(argument_types)
+    compiled = function.overloads[argument_types]
+    return int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+
+
+_PYTHON_FUNCTIONS: list[Callable] = []
+
+
+def call(address: int, arguments: tuple) -> None:
+    """Call the kernel with this address."""
+    _PYTHON_FUNCTIONS[address](*arguments)
+
+
+@overload(call, inline="always")
+def _(address, arguments):
+    return lambda address, arguments: _call(address, arguments)
+
+
+@intrinsic
+def _call(typing_context, address, arguments):
+    argument_types = [types.unliteral(type_) for type_ in arguments.types]
+
+    def generate(context, builder, signature, args):
+        number, values = args
+        values = [
+            context.cast(builder, value, given, expected)
+            for value, given, expected in zip(
+                cgutils.unpack_tuple(builder, values), arguments.types, argument_types, strict=True
+            )
+        ]
+        convention = context.call_conv
+        function_type = convention.get_function_type(types.none, argument_types)
+        function = builder.inttoptr(number, function_type.as_pointer())
+        status, _ = convention.call_function(builder, function, types.none, argument_types, values)
+        with cgutils.if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, arguments), generate
 
 
 # --- the disk cache ------------------------------------------------------------------------------
@@ -139,8 +299,8 @@ class DiskCache(_Cache):
     Whatever goes wrong here costs a compilation and nothing else.
     """
 
-    def __init__(self, function: Callable) -> None:
-        self._name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
 
     @property
     def cache_path(self) -> str:
@@ -148,8 +308,9 @@ class DiskCache(_Cache):
 
     def _path(self, signature: Any, codegen: Any) -> Path | None:
         folder = cache_directory()
-        key = hashlib.sha256(repr((signature, codegen.magic_tuple())).encode()).hexdigest()[:20]
-        return folder and folder / f"{self._name}-{key}.bin"
+        key = repr((self._kernel.identity, signature, codegen.magic_tuple()))
+        digest = hashlib.sha256(key.encode()).hexdigest()[:20]
+        return folder and folder / f"{self._kernel.__name__}-{digest}.bin"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         target_context.refresh()
@@ -161,7 +322,14 @@ class DiskCache(_Cache):
             digest, payload = content[:DIGEST_SIZE], content[DIGEST_SIZE:]
             if hashlib.sha256(payload).digest() != digest:
                 return None
-            return CompileResult._rebuild(target_context, *pickle.loads(payload))
+            calls, parts = pickle.loads(payload)
+            for (
+                kernel,
+                argument_types,
+            ) in calls:  # their symbols must be there before this code is linked
+                KERNELS[kernel].compile(argument_types)
+            self._kernel.calls[sig] = calls
+            return CompileResult._rebuild(target_context, *parts)
         except Exception:  # unreadable, or not of this Numba after all: compile it again
             return None
 
@@ -169,10 +337,12 @@ class DiskCache(_Cache):
         path = self._path(sig, data.codegen)
         if path is None:
             return
+        if any(kernel is None for kernel, _ in self._kernel.calls[sig]):
+            return
         with contextlib.suppress(OSError):
             aside = tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False)
             try:
-                payload = dumps(data._reduce())
+                payload = dumps((self._kernel.calls[sig], data._reduce()))
                 with aside:
                     aside.write(hashlib.sha256(payload).digest() + payload)
                 os.replace(aside.name, path)

@@ -99,7 +99,7 @@ def erf(x: Any) -> Any:
     return result
 
 
-@kernel(cached=True)
+@kernel(entry=True)
 def _erf_of_each(x, result):
     for i in range(x.shape[0]):
         result[i] = erf(x[i])

@@ -76,7 +76,7 @@ class Matrix(NamedTuple):
 def _across(R, C):
     """Z[r, c] = b[r] + sum_t S[t, r] M[t, c] for R rows r of strip s."""
 
-    @kernel
+    @kernel(linked=True)
     def tile(S, b, M, Z, depth, r, s):
         acc = spread(b.array, b.offset + r * b.stride, R, C)
         at, m = S.offset + r, strip(M, s)
@@ -92,7 +92,7 @@ def _across(R, C):
 def _along(R, C):
     """Z[r, c] = b[r] + sum_t S[r, t] M[t, c] for R rows r of strip s; depth in UNROLLs."""
 
-    @kernel
+    @kernel(linked=True)
     def tile(S, b, M, Z, depth, r, s):
         acc = spread(b.array, b.offset + r * b.stride, R, C)
         at, m = S.offset + r * S.stride, strip(M, s)
@@ -148,7 +148,7 @@ def _over_strips(R, C):
     learning rate it is the step of plain SGD, whose gradient is then never in memory.
     """
 
-    @kernel
+    @kernel(linked=True)
     def tile(A, D, G, fresh, factor, depth, r):
         g = G.offset + r * G.stride
         if not fresh:

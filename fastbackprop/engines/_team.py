@@ -79,7 +79,7 @@ def _let_others_run(typingctx):
     return types.void(), generate
 
 
-@kernel
+@kernel(linked=True)
 def _wait_while(state, place, value):
     spins = 0
     while _read(state, place) == value:
@@ -88,7 +88,7 @@ def _wait_while(state, place, value):
             _let_others_run()
 
 
-@kernel
+@kernel(linked=True)
 def barrier(team):
     """Wait until every thread of the team is here; what each wrote before, all see after."""
     if team.T > 1:
@@ -100,7 +100,7 @@ def barrier(team):
             _wait_while(team.state, ROUND, now)
 
 
-@kernel
+@kernel(linked=True)
 def begins(team):
     """Wait for thread 0; False if it will not come."""
     if team.T == 1:
@@ -112,7 +112,7 @@ def begins(team):
     return _read(team.state, GATE) == OPEN
 
 
-@kernel
+@kernel(linked=True)
 def share(n, unit, team):
     """(first, last) of the n things that this thread owns: whole units, as even as they go."""
     units = (n + unit - 1) // unit

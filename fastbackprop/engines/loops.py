@@ -27,7 +27,7 @@ from fastbackprop.layout import Model
 # --- the equations -------------------------------------------------------------------------------
 
 
-@kernel(cached=True)
+@kernel(entry=True, linked=True)
 def weighted_input(a, w, b, z):
     """(0)  z^l_k = sum_j a^{l-1}_j w^l_jk + b^l_k
 
@@ -41,7 +41,7 @@ def weighted_input(a, w, b, z):
             z[k] += a[j] * w[j, k]
 
 
-@kernel(cached=True)
+@kernel(entry=True, linked=True)
 def output_error(sigma, cost, z, a, y, delta):
     """(1)  delta^L_j = dC/da^L_j sigma_L'(z^L_j)
 
@@ -53,7 +53,7 @@ def output_error(sigma, cost, z, a, y, delta):
         multiply_by_derivative(sigma, z, a, delta)
 
 
-@kernel(cached=True)
+@kernel(entry=True, linked=True)
 def hidden_error(sigma, w_next, delta_next, z, a, delta):
     """(2)  delta^l_j = sigma_l'(z^l_j) sum_k delta^{l+1}_k w^{l+1}_jk
 
@@ -67,7 +67,7 @@ def hidden_error(sigma, w_next, delta_next, z, a, delta):
     multiply_by_derivative(sigma, z, a, delta)
 
 
-@kernel(cached=True)
+@kernel(entry=True, linked=True)
 def weight_gradient(a, delta, g):
     """(3)  dC/dw^l_kj = a^{l-1}_k delta^l_j
 
@@ -78,7 +78,7 @@ def weight_gradient(a, delta, g):
             g[k, j] += a[k] * delta[j]
 
 
-@kernel(cached=True)
+@kernel(entry=True, linked=True)
 def bias_gradient(delta, g):
     """(4)  dC/db^l_j = delta^l_j
 
@@ -220,7 +220,7 @@ def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, rows: int = 1) 
     return Record(z, a, delta, np.zeros(widths[-1], dtype))
 
 
-@kernel(cached=True)
+@kernel(entry=True)
 def predict(model, theta, X, out, work, start, stop):
     """out[i] = a^L of X[i]."""
     L = model.layers.shape[0] - 1
@@ -232,7 +232,7 @@ def predict(model, theta, X, out, work, start, stop):
             out[i, k] = a_L[k]
 
 
-@kernel(cached=True)
+@kernel(entry=True)
 def cost_sum(model, theta, samples, sums, work, start, stop):
     """Add sum_i s_i C_i and sum_i s_i to sums."""
     for i in range(start, stop):
@@ -240,7 +240,7 @@ def cost_sum(model, theta, samples, sums, work, start, stop):
         sums[WEIGHT] += weight(samples, i)
 
 
-@kernel(cached=True)
+@kernel(entry=True)
 def gradient_sums(model, theta, samples, total, gradient, sums, work, start, stop):
     """Add also sum_i s_i / total dC_i/dtheta to gradient."""
     for i in range(start, stop):
@@ -248,7 +248,7 @@ def gradient_sums(model, theta, samples, total, gradient, sums, work, start, sto
         sums[WEIGHT] += weight(samples, i)
 
 
-@kernel(cached=True)
+@kernel(entry=True)
 def train(model, theta, samples, order, batch_size, update, sums, work, start, stop):
     """Minibatch steps over order[start:stop]; a minibatch may be spread over several calls."""
     place = start

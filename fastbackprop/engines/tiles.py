@@ -134,7 +134,7 @@ def flat(M, s, rows):
     return M.array[start : start + rows * M.lanes]
 
 
-@kernel
+@kernel(linked=True)
 def clear(M, s, first, last):
     """Zero these rows of strip s."""
     start = strip(M, s)
@@ -491,7 +491,7 @@ def add_sums(sums, tile, work, V):
         sums[WEIGHT] += weight(tile.samples, sample(tile, i))
 
 
-@kernel(cached=True)
+@kernel(entry=True)
 def _predict(team, model, theta, samples, out, work, start, stop):
     if not begins(team):
         return
@@ -510,7 +510,7 @@ def _predict(team, model, theta, samples, out, work, start, stop):
         barrier(team)  # the next tile may have other strips
 
 
-@kernel(cached=True)
+@kernel(entry=True)
 def predict_row(layers, theta, X, out, neurons):
     """out[0] = a^L of the only row of X; False, and nothing done, if that is not finite.
 
@@ -540,7 +540,7 @@ def predict_row(layers, theta, X, out, neurons):
     return True
 
 
-@kernel(cached=True)
+@kernel(entry=True)
 def _cost_sum(team, model, theta, samples, sums, work, start, stop):
     if not begins(team):
         return
@@ -554,7 +554,7 @@ def _cost_sum(team, model, theta, samples, sums, work, start, stop):
         barrier(team)
 
 
-@kernel(cached=True)
+@kernel(entry=True)
 def _gradient_sums(team, model, theta, samples, total, gradient, sums, work, start, stop):
     if not begins(team):
         return
@@ -571,7 +571,7 @@ def _gradient_sums(team, model, theta, samples, total, gradient, sums, work, sta
         barrier(team)
 
 
-@kernel(cached=True)
+@kernel(entry=True)
 def _train(team, model, theta, samples, order, batch_size, update, sums, work, start, stop):
     """A minibatch may be spread over several calls; all threads come to the same decisions."""
     if not begins(team):
