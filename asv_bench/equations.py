@@ -10,12 +10,12 @@ from fastbackprop.activations import ACTIVATIONS
 from fastbackprop.costs import COSTS
 from fastbackprop.engines import loopfree, loops, tiles
 from fastbackprop.engines._compile import inlined, kernel
+from fastbackprop.engines._functions import Model
 from fastbackprop.engines._tile import VECTOR_BYTES
-from fastbackprop.layout import Layout, Model, aligned_zeros
+from fastbackprop.layout import Layout, aligned_zeros
 
 SIGMA = ACTIVATIONS["sigmoid"]
 COST = COSTS["squared_error"][0]
-SIGMA_CODE, COST_CODE = SIGMA.code, COST.code
 
 N_SAMPLES = 128  # a row tile
 
@@ -72,7 +72,7 @@ def untiled(p, name):
 def make_tiled(layer):
     sizes, dtype = layer.W.shape, layer.W.dtype
     layout = Layout(sizes, [tiles.stride(n, dtype) for n in sizes])
-    model = layout.model([SIGMA_CODE], COST_CODE)
+    model = tiles.model(layout, [SIGMA], COST, dtype)
     theta, gradient = (aligned_zeros(layout.length, dtype) for _ in range(2))
     layout.weights(theta)[0], layout.biases(theta)[0] = layer.W, layer.b
     layout.weights(gradient)[0], layout.biases(gradient)[0] = layer.G, layer.g
@@ -120,9 +120,10 @@ def tiled_weighted_input(p):
 
 @kernel(entry=True)
 def tiled_output_error(p):
-    own = all_strips(p.V)
-    for s in range(own.last):
-        tiles.output_error(SIGMA_CODE, COST_CODE, tiles.outputs(p.model, p.work, s, own))
+    lanes, layer = 2 * p.V, p.model.layers[1]
+    for s in range(all_strips(p.V).last):
+        z, a, delta, y = tiles.outputs(p.model, p.work, s, lanes)
+        tiles.output_error(layer, p.model.cost, z, a, y, delta, lanes)
 
 
 @kernel(entry=True)
@@ -133,7 +134,7 @@ def tiled_hidden_error(p):
     Delta = tiles.neurons(p.model, p.work.delta, 0, lanes)
     W, none = tiles.weights(p.model, p.theta, 1), tiles.Matrix(p.work.zeros, 0, 0)
     own = all_strips(p.V)
-    tiles.hidden_error(SIGMA_CODE, W, Delta_next, Z, A, Delta, n_next, n_l, none, own)
+    tiles.hidden_error(p.model.layers[1], W, Delta_next, Z, A, Delta, n_next, n_l, none, own)
 
 
 @kernel(entry=True)
@@ -164,15 +165,15 @@ def weighted_input(A_in, W, b, Z):
 
 
 @kernel(entry=True)
-def output_error(Z, A, Y, Delta):
+def output_error(model, Z, A, Y, Delta):
     for i in range(Z.shape[0]):
-        loops.output_error(SIGMA_CODE, COST_CODE, Z[i], A[i], Y[i], Delta[i])
+        loops.output_error(model.layers[1], model.cost, Z[i], A[i], Y[i], Delta[i])
 
 
 @kernel(entry=True)
-def hidden_error(W, Delta, Z_in, A_in, Delta_in):
+def hidden_error(model, W, Delta, Z_in, A_in, Delta_in):
     for i in range(Delta.shape[0]):
-        loops.hidden_error(SIGMA_CODE, W, Delta[i], Z_in[i], A_in[i], Delta_in[i])
+        loops.hidden_error(model.layers[1], W, Delta[i], Z_in[i], A_in[i], Delta_in[i])
 
 
 @kernel(entry=True)
@@ -187,7 +188,14 @@ def bias_gradient(Delta, g):
         loops.bias_gradient(Delta[i], g)
 
 
-# equation -> engine -> the call; q is a Layer, p a Tiled
+def prepared(layer, engine):
+    """What the calls below take beside the layer."""
+    if engine == "tiles":
+        return make_tiled(layer)
+    return loops.model(Layout(layer.W.shape), [SIGMA], COST, layer.W.dtype)
+
+
+# equation -> engine -> the call; q is a Layer, p a Tiled, or the Model of the loops
 EQUATIONS = {
     "0 weighted_input": {
         "tiles": lambda q, p: tiled_weighted_input(p),
@@ -196,12 +204,12 @@ EQUATIONS = {
     },
     "1 output_error": {
         "tiles": lambda q, p: tiled_output_error(p),
-        "loops": lambda q, p: output_error(q.Z, q.A, q.Y, q.Delta),
+        "loops": lambda q, p: output_error(p, q.Z, q.A, q.Y, q.Delta),
         "numpy": lambda q, p: loopfree.output_error(SIGMA, COST, q.Z, q.A, q.Y),
     },
     "2 hidden_error": {
         "tiles": lambda q, p: tiled_hidden_error(p),
-        "loops": lambda q, p: hidden_error(q.W, q.Delta, q.Z_in, q.A_in, q.Delta_in),
+        "loops": lambda q, p: hidden_error(p, q.W, q.Delta, q.Z_in, q.A_in, q.Delta_in),
         "numpy": lambda q, p: loopfree.hidden_error(SIGMA, q.W, q.Delta, q.Z_in, q.A_in),
     },
     "3 weight_gradient": {
@@ -224,8 +232,8 @@ class Equations:
     def setup(self, equation, engine, shape, dtype):
         self.layer = make_layer(*SHAPES[shape], dtype)
         self.compute = EQUATIONS[equation][engine]
-        self.tiled = make_tiled(self.layer) if engine == "tiles" else None
-        self.compute(self.layer, self.tiled)
+        self.of_engine = prepared(self.layer, engine)
+        self.compute(self.layer, self.of_engine)
 
     def time_equation(self, equation, engine, shape, dtype):
-        self.compute(self.layer, self.tiled)
+        self.compute(self.layer, self.of_engine)

@@ -1,8 +1,8 @@
-"""Activations sigma and their derivatives sigma', and their compiled dispatch.
+"""Activations sigma and their derivatives sigma'.
 
 One block each: sigma(z) and sigma'(z, a), where a = sigma(z) is at hand and often the shorter way
-to write it. To add one: a block, its line in `ACTIVATIONS`, its branch in each of the two chains at
-the end. Values and conventions (the derivative of relu at 0 is 0) are PyTorch's.
+to write it. One with parameters takes them as a last argument, a tuple p. To add one: a block and
+its line in `ACTIVATIONS`. Values and conventions (the derivative of relu at 0 is 0) are PyTorch's.
 """
 
 import math
@@ -14,8 +14,6 @@ import numpy as np
 
 from fastbackprop.engines._compile import EXACT, formula, kernel
 from fastbackprop.engines._math import erf, exp, expm1, log1p, plus, scalar, sigmoid, tanh, where
-
-(IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SOFTPLUS, GELU, SILU, SOFTMAX) = range(10)
 
 
 @formula
@@ -53,27 +51,27 @@ def relu_derivative(z, a):
 
 
 @formula
-def leaky_relu(z):
+def leaky_relu(z, p):
     T = scalar(z)
-    return where(z > T(0), z, T(0.01) * z)
+    return where(z > T(0), z, p[0] * z)
 
 
 @formula
-def leaky_relu_derivative(z, a):
+def leaky_relu_derivative(z, a, p):
     T = scalar(z)
-    return where(z > T(0), T(1), T(0.01))
+    return where(z > T(0), T(1), p[0])
 
 
 @formula
-def elu(z):
+def elu(z, p):
     T = scalar(z)
-    return where(z > T(0), z, expm1(np.minimum(z, T(0))))
+    return where(z > T(0), z, p[0] * expm1(np.minimum(z, T(0))))
 
 
 @formula
-def elu_derivative(z, a):
+def elu_derivative(z, a, p):
     T = scalar(z)
-    return where(z > T(0), T(1), exp(np.minimum(z, T(0))))  # a + 1 would lose the small ones
+    return where(z > T(0), T(1), p[0] * exp(np.minimum(z, T(0))))  # a + p would lose the small ones
 
 
 @formula
@@ -126,7 +124,7 @@ def softmax_pull_back(G: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray
 
 
 @kernel(fastmath=EXACT)
-def softmax_row(z, a):
+def softmax_row(z, a, p):
     m = z[0]
     for k in range(z.shape[0]):
         m = max(m, z[k])
@@ -139,7 +137,7 @@ def softmax_row(z, a):
 
 
 @kernel
-def softmax_pull_back_row(a, delta):
+def softmax_pull_back_row(z, a, delta, p):
     inner = a.dtype.type(0)
     for k in range(a.shape[0]):
         inner += delta[k] * a[k]
@@ -152,20 +150,37 @@ def softmax_pull_back_row(a, delta):
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation: its name, its code in kernels, sigma and sigma' on arrays, its formula.
+    """An activation sigma: what it is called, sigma and sigma', and its formula in words.
 
-    `initializer` is what `init="auto"` picks for the weights that lead into such a layer.
-    `coupled`: a^l_j depends on the whole row z^l, and `derivative` is the product with the
-    Jacobian, (dC/dA, Z, A) -> dC/dZ.
+    Attributes
+    ----------
+    name : str
+    sigma : callable
+        z -> a: of scalars in kernels, of arrays in the loop-free engine.
+    derivative : callable
+        (z, a) -> sigma'(z), likewise.
+    formula : str
+    initializer : str
+        What `init="auto"` picks for the weights that lead into such a layer.
+    p : tuple of float
+        Parameters, at most two; sigma and derivative take them as a last argument if they like.
+    rows : pair of kernels, optional
+        Where a^l_j depends on the whole row z^l: (z, a, p) and (z, a, delta, p), which turns dC/da
+        in delta into dC/dz. `sigma` and `derivative` are then of arrays (n_samples, n_l), and
+        `derivative` is (dC/dA, Z, A) -> dC/dZ.
     """
 
     name: str
-    code: int
     sigma: Callable[..., Any]
     derivative: Callable[..., Any]
-    formula: str
+    formula: str = ""
     initializer: str = "he_normal"
-    coupled: bool = False
+    p: tuple[float, ...] = ()
+    rows: tuple[Any, Any] | None = None
+
+    @property
+    def coupled(self) -> bool:
+        return self.rows is not None
 
     def pull_back(self, G: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray:
         """dC/dZ from G = dC/dA: G (.) sigma'(Z), or through the Jacobian; (n_samples, n_l) each."""
@@ -175,101 +190,22 @@ class Activation:
 ACTIVATIONS = {
     activation.name: activation
     for activation in (
-        Activation("identity", IDENTITY, identity, identity_derivative, "z", "glorot_uniform"),
-        Activation(
-            "sigmoid", SIGMOID, sigmoid, sigmoid_derivative, "1 / (1 + e^-z)", "glorot_uniform"
-        ),
-        Activation("tanh", TANH, tanh, tanh_derivative, "tanh z", "glorot_uniform"),
-        Activation("relu", RELU, relu, relu_derivative, "max(z, 0)"),
-        Activation("leaky_relu", LEAKY_RELU, leaky_relu, leaky_relu_derivative, "max(z, 0.01 z)"),
-        Activation("elu", ELU, elu, elu_derivative, "z for z > 0, else e^z - 1"),
-        Activation("softplus", SOFTPLUS, softplus, softplus_derivative, "log(1 + e^z)"),
-        Activation("gelu", GELU, gelu, gelu_derivative, "z (1 + erf(z / sqrt 2)) / 2"),
-        Activation("silu", SILU, silu, silu_derivative, "z / (1 + e^-z)"),
+        Activation("identity", identity, identity_derivative, "z", "glorot_uniform"),
+        Activation("sigmoid", sigmoid, sigmoid_derivative, "1 / (1 + e^-z)", "glorot_uniform"),
+        Activation("tanh", tanh, tanh_derivative, "tanh z", "glorot_uniform"),
+        Activation("relu", relu, relu_derivative, "max(z, 0)"),
+        Activation("leaky_relu", leaky_relu, leaky_relu_derivative, "max(z, p z)", p=(0.01,)),
+        Activation("elu", elu, elu_derivative, "z for z > 0, else p (e^z - 1)", p=(1.0,)),
+        Activation("softplus", softplus, softplus_derivative, "log(1 + e^z)"),
+        Activation("gelu", gelu, gelu_derivative, "z (1 + erf(z / sqrt 2)) / 2"),
+        Activation("silu", silu, silu_derivative, "z / (1 + e^-z)"),
         Activation(
             "softmax",
-            SOFTMAX,
             softmax,
             softmax_pull_back,
             "e^z_k / sum_i e^z_i",
             "glorot_uniform",
-            coupled=True,
+            rows=(softmax_row, softmax_pull_back_row),
         ),
     )
 }
-BY_CODE = {activation.code: activation for activation in ACTIVATIONS.values()}
-
-
-# --- compiled dispatch ---------------------------------------------------------------------------
-# One `if` chain, outside the loop, so one compilation serves every network. The chains are written
-# out: composed from the registry they took 4.9 s to compile where these take 1.2 s, and the loops
-# inside were no longer vectorised (Numba 0.68).
-
-
-@kernel(fastmath=EXACT)
-def activate(code, z, a):
-    """a_k = sigma(z_k); z, a (n_l,)."""
-    n = z.shape[0]
-    if code == IDENTITY:
-        for k in range(n):
-            a[k] = identity(z[k])
-    elif code == SIGMOID:
-        for k in range(n):
-            a[k] = sigmoid(z[k])
-    elif code == TANH:
-        for k in range(n):
-            a[k] = tanh(z[k])
-    elif code == RELU:
-        for k in range(n):
-            a[k] = relu(z[k])
-    elif code == LEAKY_RELU:
-        for k in range(n):
-            a[k] = leaky_relu(z[k])
-    elif code == ELU:
-        for k in range(n):
-            a[k] = elu(z[k])
-    elif code == SOFTPLUS:
-        for k in range(n):
-            a[k] = softplus(z[k])
-    elif code == GELU:
-        for k in range(n):
-            a[k] = gelu(z[k])
-    elif code == SILU:
-        for k in range(n):
-            a[k] = silu(z[k])
-    elif code == SOFTMAX:
-        softmax_row(z, a)
-
-
-@kernel(fastmath=EXACT)
-def multiply_by_derivative(code, z, a, delta):
-    """delta_j *= sigma'(z_j), or the product with softmax's Jacobian; z, a, delta (n_l,)."""
-    n = z.shape[0]
-    if code == IDENTITY:
-        pass
-    elif code == SIGMOID:
-        for j in range(n):
-            delta[j] *= sigmoid_derivative(z[j], a[j])
-    elif code == TANH:
-        for j in range(n):
-            delta[j] *= tanh_derivative(z[j], a[j])
-    elif code == RELU:
-        for j in range(n):
-            delta[j] *= relu_derivative(z[j], a[j])
-    elif code == LEAKY_RELU:
-        for j in range(n):
-            delta[j] *= leaky_relu_derivative(z[j], a[j])
-    elif code == ELU:
-        for j in range(n):
-            delta[j] *= elu_derivative(z[j], a[j])
-    elif code == SOFTPLUS:
-        for j in range(n):
-            delta[j] *= softplus_derivative(z[j], a[j])
-    elif code == GELU:
-        for j in range(n):
-            delta[j] *= gelu_derivative(z[j], a[j])
-    elif code == SILU:
-        for j in range(n):
-            delta[j] *= silu_derivative(z[j], a[j])
-    elif code == SOFTMAX:
-        softmax_pull_back_row(a, delta)

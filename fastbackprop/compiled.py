@@ -18,6 +18,7 @@ from numba.np.arrayobj import make_array, populate_array
 from fastbackprop import inputs
 from fastbackprop.activations import Activation, softmax_pull_back_row, softmax_row
 from fastbackprop.engines._compile import EXACT, FASTMATH, OPTIONS
+from fastbackprop.engines._functions import with_p
 from fastbackprop.engines._tile import VECTOR_BYTES, load, outer_along, plus, store, zeros
 from fastbackprop.formats._dense import entry, sigmas
 from fastbackprop.network import Network
@@ -38,7 +39,7 @@ def as_njit(network: Network) -> Any:
     layers = zip(network.weights, network.biases, sigmas(network), strict=True)
     for W, b, sigma in layers:
         weighted_input, product = _products(W, b)
-        activate, push_forward = _rows(sigma)
+        activate, push_forward = _rows(sigma, network.dtype)
         function = _layer(function, W, weighted_input, activate)
         jvp = _layer_jvp(jvp, W, weighted_input, product, activate, push_forward)
     function.jvp = jvp  # type: ignore[union-attr]
@@ -196,21 +197,22 @@ def _copy_both(x, v, out, out_v):
 # --- activations of a row ------------------------------------------------------------------------
 
 
-def _rows(activation: Activation) -> tuple[Any, Any]:
+def _rows(activation: Activation, dtype: np.dtype) -> tuple[Any, Any]:
     """(z, out): out = sigma(z), and (z, a, v): v = (d sigma / d z) v."""
     if activation.coupled:
         return entry(COUPLED, activation, "compiled code")
-    sigma, derivative = activation.sigma, activation.derivative
+    sigma, derivative = with_p(activation.sigma, 1), with_p(activation.derivative, 2)
+    p = tuple(dtype.type(value) for value in activation.p)
 
     @_compile_exactly
     def activate(z, out):
         for k in range(z.shape[0]):
-            out[k] = sigma(z[k])
+            out[k] = sigma(z[k], p)
 
     @_compile_exactly
     def push_forward(z, a, v):
         for k in range(z.shape[0]):
-            v[k] *= derivative(z[k], a[k])
+            v[k] *= derivative(z[k], a[k], p)
 
     return activate, push_forward
 
@@ -225,14 +227,14 @@ _softmax_row, _softmax_pull_back_row = (
 
 @_compile_exactly
 def _softmax(z, out):
-    _softmax_row(z, z)  # in place: out may be of another dtype
+    _softmax_row(z, z, ())  # in place: out may be of another dtype
     for k in range(z.shape[0]):
         out[k] = z[k]
 
 
 @_compile_exactly
 def _softmax_push_forward(z, a, v):
-    _softmax_pull_back_row(a[: z.shape[0]], v)  # the Jacobian is symmetric
+    _softmax_pull_back_row(z, a[: z.shape[0]], v, ())  # the Jacobian is symmetric
 
 
 COUPLED = {"softmax": (_softmax, _softmax_push_forward)}

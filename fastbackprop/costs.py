@@ -1,4 +1,4 @@
-"""Costs C and their gradients, and their compiled dispatch.
+"""Costs C and their gradients.
 
 A cost is of one sample, a sum over the outputs k; a batch's cost is the (weighted) mean over the
 samples. One block each: C and grad C = dC/da^L. Where an output activation and a cost belong
@@ -15,11 +15,6 @@ import numpy as np
 from fastbackprop.activations import Activation
 from fastbackprop.engines._compile import EXACT, formula, kernel
 from fastbackprop.engines._math import exp, log, log1p, plus, scalar
-
-SQUARED_ERROR = 0
-FUSED = 64  # codes from here on give dC/dz^L, the others dC/da^L
-SIGMOID_CROSS_ENTROPY = FUSED
-SOFTMAX_CROSS_ENTROPY = FUSED + 1
 
 
 @formula
@@ -54,7 +49,7 @@ def softmax_cross_entropy_delta(Z: np.ndarray, A: np.ndarray, Y: np.ndarray) -> 
 
 
 @kernel(fastmath=EXACT)
-def softmax_cross_entropy_row(z, y):
+def softmax_cross_entropy_row(z, a, y, p):
     m = z[0]
     for k in range(z.shape[0]):
         m = max(m, z[k])
@@ -69,7 +64,7 @@ def softmax_cross_entropy_row(z, y):
 
 
 @kernel
-def softmax_cross_entropy_delta_row(a, y, delta):
+def softmax_cross_entropy_delta_row(z, a, y, delta, p):
     total = y.dtype.type(0)
     for k in range(y.shape[0]):
         total += y[k]
@@ -84,31 +79,44 @@ def softmax_cross_entropy_delta_row(a, y, delta):
 class Cost:
     """A cost, alone or with the output activation it belongs to.
 
-    terms : (Z, A, Y) -> (n_samples, n_L), whose sum over k is the samples' costs.
-    gradient : (Z, A, Y) -> (n_samples, n_L), dC/da^L, or dC/dz^L where `fused`.
-    output : name of the output activation of a fused pair; None goes with every output.
-    targets : "real", "unit" (each in [0, 1]) or "distribution" (also, each row sums to one; or
-        integer labels).
+    Attributes
+    ----------
+    name : str
+    terms : callable
+        (z, a, y) -> what the sum over k adds up: of scalars in kernels, of arrays in the loop-free
+        engine.
+    gradient : callable
+        (z, a, y) -> dC/da_k, or dC/dz_k where the cost is `fused`, likewise.
+    formula : str
+    output : str, optional
+        The output activation of a fused pair; None goes with every output.
+    targets : {"real", "unit", "distribution"}
+        What y may hold: any number; numbers in [0, 1]; rows of such that sum to one, or labels.
+    p : tuple of float
+        Parameters; terms and gradient take them as a last argument if they like.
+    rows : pair of kernels, optional
+        Where a term depends on the whole row: (z, a, y, p) -> C and (z, a, y, delta, p), which
+        fills delta. `terms` and `gradient` are then of arrays (n_samples, n_L) alone.
     """
 
     name: str
-    code: int
     terms: Callable[..., Any]
     gradient: Callable[..., Any]
-    formula: str
+    formula: str = ""
     output: str | None = None
     targets: str = "real"
+    p: tuple[float, ...] = ()
+    rows: tuple[Any, Any] | None = None
 
     @property
     def fused(self) -> bool:
-        return self.code >= FUSED
+        return self.output is not None
 
 
 _ALL = (
-    Cost("squared_error", SQUARED_ERROR, squared_error, difference, "1/2 sum_k (a_k - y_k)^2"),
+    Cost("squared_error", squared_error, difference, "1/2 sum_k (a_k - y_k)^2"),
     Cost(
         "cross_entropy",
-        SIGMOID_CROSS_ENTROPY,
         sigmoid_cross_entropy,
         difference,
         "-sum_k [y_k log a_k + (1 - y_k) log(1 - a_k)]",
@@ -117,16 +125,15 @@ _ALL = (
     ),
     Cost(
         "cross_entropy",
-        SOFTMAX_CROSS_ENTROPY,
         softmax_cross_entropy,
         softmax_cross_entropy_delta,
         "-sum_k y_k log a_k",
         output="softmax",
         targets="distribution",
+        rows=(softmax_cross_entropy_row, softmax_cross_entropy_delta_row),
     ),
 )
 COSTS = {cost.name: tuple(c for c in _ALL if c.name == cost.name) for cost in _ALL}
-BY_CODE = {cost.code: cost for cost in _ALL}
 
 
 def pair(name: str, output: Activation) -> Cost:
@@ -139,48 +146,3 @@ def pair(name: str, output: Activation) -> Cost:
         f"cost={name!r} needs output={partners}, whose values are probabilities; "
         f"got output={output.name!r}. For other outputs use cost='squared_error'"
     )
-
-
-# --- compiled dispatch ---------------------------------------------------------------------------
-
-
-# No `reassoc`: gathering the large terms that cancel (m, z_k) would lose a small cost altogether.
-
-
-@kernel(fastmath=EXACT)
-def cost_of_sample(code, z, a, y):
-    """C of one sample; z, a, y (n_L,)."""
-    C = a.dtype.type(0)
-    if code == SQUARED_ERROR:
-        for k in range(a.shape[0]):
-            C = plus(C, squared_error(z[k], a[k], y[k]))
-    elif code == SIGMOID_CROSS_ENTROPY:
-        for k in range(a.shape[0]):
-            C = plus(C, sigmoid_cross_entropy(z[k], a[k], y[k]))
-    elif code == SOFTMAX_CROSS_ENTROPY:
-        C = softmax_cross_entropy_row(z, y)
-    return C
-
-
-@kernel
-def cost_gradient(code, z, a, y, delta):
-    """delta_j = dC/da_j, or dC/dz_j where the cost is fused; z, a, y, delta (n_L,)."""
-    if code == SQUARED_ERROR or code == SIGMOID_CROSS_ENTROPY:
-        for j in range(a.shape[0]):
-            delta[j] = difference(z[j], a[j], y[j])
-    elif code == SOFTMAX_CROSS_ENTROPY:
-        softmax_cross_entropy_delta_row(a, y, delta)
-
-
-# Of several samples at once, where a cost looks at one output at a time.
-
-
-@kernel(fastmath=EXACT)
-def cost_terms(code, z, a, y, terms):
-    """What the sum over k in C adds up; all (n,)."""
-    if code == SQUARED_ERROR:
-        for k in range(z.shape[0]):
-            terms[k] = squared_error(z[k], a[k], y[k])
-    elif code == SIGMOID_CROSS_ENTROPY:
-        for k in range(z.shape[0]):
-            terms[k] = sigmoid_cross_entropy(z[k], a[k], y[k])

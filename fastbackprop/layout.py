@@ -5,34 +5,35 @@ An engine may ask for rows padded to a multiple of its vector lanes: padding sta
 nothing outside this file and the engine sees it.
 """
 
+import functools
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 CACHE_LINE = 64  # bytes
 
-LAYER = np.dtype(
-    [
-        ("width", np.int64),  # n_l
-        ("stride", np.int64),  # n_l and padding: the length of its rows in memory
-        ("start", np.int64),  # where it begins in a row of all neurons
-        ("weight_start", np.int64),  # where W^l begins in the parameter vector
-        ("bias_start", np.int64),  # where b^l begins in it
-        ("sigma", np.int64),  # code of sigma_l
-    ]
-)
+N_P = 2  # parameters that an activation can have
 
 
-class Model(NamedTuple):
-    """A network as kernels see it: integers only, so one compilation serves every architecture.
-
-    One array of records, not six of integers: a call from Python has one array to unpack.
-    """
-
-    layers: np.ndarray  # of dtype LAYER, (L+1,); layer 0 is the input and has no weights
-    cost: int  # code of C
+@functools.cache
+def layer_type(dtype: np.dtype) -> np.dtype:
+    """What kernels are told of a layer: one compilation serves every architecture."""
+    return np.dtype(
+        [
+            ("width", np.int64),  # n_l
+            ("stride", np.int64),  # length of a row of W^l, padding included
+            ("start", np.int64),  # where it begins in a row of all neurons
+            ("weight_start", np.int64),  # where W^l begins in the parameter vector
+            ("bias_start", np.int64),  # where b^l begins in it
+            ("activate", np.int64),  # address of sigma_l
+            ("pull_back", np.int64),  # address of the product with sigma_l'
+            ("p_0", dtype),  # parameters of sigma_l
+            ("p_1", dtype),
+        ],
+        align=True,
+    )
 
 
 def aligned_zeros(n: int, dtype: np.dtype) -> np.ndarray:
@@ -75,14 +76,13 @@ class Layout:
         self.length = end
         self.n_parameters = sum(m * n + n for m, n in pairwise(self.sizes))
 
-    def model(self, sigma: Sequence[int], cost: int) -> Model:
-        """What kernels are told, with the codes of the activations and of the cost."""
-        layers = np.zeros(len(self.sizes), LAYER)
+    def layers(self, dtype: np.dtype) -> np.ndarray:
+        """The places, of `layer_type`, (L+1,); layer 0 is the input and has no weights."""
+        layers = np.zeros(len(self.sizes), layer_type(np.dtype(dtype)))
         layers["width"], layers["stride"] = self.sizes, self.strides
         layers["start"][1:] = np.cumsum(self.strides)[:-1]
         layers["weight_start"][1:], layers["bias_start"][1:] = self.weight_start, self.bias_start
-        layers["sigma"][1:] = sigma
-        return Model(layers, cost)
+        return layers
 
     def weights(self, vector: np.ndarray) -> Views:
         """W^1 ... W^L as views into a vector, (n_{l-1}, n_l) each."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -133,10 +134,14 @@ class Network:
         self._has_rows = hasattr(self._engine, "predict_row")
         strides = [self._engine.stride(n, self._dtype) for n in self._sizes]
         self._layout = Layout(self._sizes, strides)
-        self._model = self._layout.model([s.code for s in self._sigma], self._cost.code)
         self._theta = aligned_zeros(self._layout.length, self._dtype)
         self._weights = self._layout.weights(self._theta)
         self._biases = self._layout.biases(self._theta)
+
+    @functools.cached_property
+    def _model(self) -> Any:
+        """The network as its engine takes it: on first use, when functions may be compiled."""
+        return self._engine.model(self._layout, self._sigma, self._cost, self._dtype)
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -289,7 +294,7 @@ class Network:
         try:
             neurons = self._idle_rows.pop()
         except IndexError:
-            neurons = np.zeros((2, max(self._layout.strides)), dtype)
+            neurons = np.zeros((3, max(self._layout.strides)), dtype)
         done = self._engine.predict_row(self._model.layers, theta, X, out, neurons)
         self._idle_rows.append(neurons)
         return out if done else None

@@ -143,7 +143,7 @@ def model(network: Network) -> Any:
         way = _dense.entry(FUNCTIONS, sigma, "ONNX")[0]
         weights = [graph.constant(W, f"W{l}"), graph.constant(b, f"b{l}")]
         z = graph.node("Gemm", [a, *weights])
-        a = graph.write(way, z, _dense.parameters(sigma))
+        a = graph.write(way, z, sigma.p)
     graph.nodes.append(onnx.helper.make_node("Identity", [a], ["Y"]))
     lacking = SINGLE & {node.op_type for node in graph.nodes}
     if network.dtype == np.float64 and lacking:
@@ -312,7 +312,7 @@ class _Reader:
             for way in ways:
                 found = self.match(way, a, {})
                 if found is not None and name in ACTIVATIONS:
-                    p = (found[P],) if P in found else _dense.parameters(ACTIVATIONS[name])
+                    p = (found[P],) if P in found else ACTIVATIONS[name].p
                     return name, p, found[Z]
         raise AssertionError("identity is whatever is no other activation")
 

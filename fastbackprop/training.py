@@ -21,7 +21,7 @@ import numpy as np
 from fastbackprop.callbacks import Callbacks, History, Stopping
 from fastbackprop.checkpoint import Checkpoint
 from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples, without_targets
-from fastbackprop.layout import Model, read_only
+from fastbackprop.layout import read_only
 from fastbackprop.metrics import Metric
 from fastbackprop.optimizers import Update
 from fastbackprop.rows import at_hand, minibatches_at_hand, rows_at_once
@@ -97,7 +97,7 @@ class Trainer:
     def __init__(
         self,
         engine: ModuleType,
-        model: Model,
+        model: Any,
         theta: np.ndarray,
         parts: Iterable[Samples],
         validation: Samples | None,

@@ -52,10 +52,11 @@ def test_benchmark_runs(name):
 )
 def test_engines_compute_the_same_equation(equation, result, shape, dtype):
     layer = equations.make_layer(*equations.SHAPES[shape], dtype)
-    tiled = equations.make_tiled(layer)
+    tiled = equations.prepared(layer, "tiles")
     before = np.array(getattr(layer, result))
     for engine in ("loops", "tiles"):
-        equations.EQUATIONS[equation][engine](layer, tiled)
+        of_engine = tiled if engine == "tiles" else equations.prepared(layer, engine)
+        equations.EQUATIONS[equation][engine](layer, of_engine)
     ref, comp = getattr(layer, result), equations.untiled(tiled, result)
     assert not np.array_equal(ref, before)
     tolerance = {"float32": 2e-6, "float64": 1e-14}[dtype] * np.abs(ref).max()

@@ -10,7 +10,8 @@ from problems import PAIRS, TOLERANCE, deviation, every_dtype, every_engine, eve
 
 import fastbackprop as fb
 from fastbackprop.activations import ACTIVATIONS
-from fastbackprop.costs import BY_CODE, COSTS
+from fastbackprop.costs import COSTS
+from fastbackprop.engines._functions import on_arrays, with_p
 
 
 def outputs_are_inputs(n, engine="loops", dtype="float64", **options):
@@ -143,16 +144,18 @@ def test_small_costs_are_not_lost_in_a_large_sum(engine, dtype):
 # --- costs on arrays -----------------------------------------------------------------------------
 
 
-ELEMENTWISE = [c for c in BY_CODE.values() if not (c.output and ACTIVATIONS[c.output].coupled)]
+ALL = [cost for costs in COSTS.values() for cost in costs]
+ELEMENTWISE = [cost for cost in ALL if cost.rows is None]
 
 
 @every_dtype
-@pytest.mark.parametrize("cost", BY_CODE.values(), ids=lambda cost: f"{cost.name}-{cost.output}")
+@pytest.mark.parametrize("cost", ALL, ids=lambda cost: f"{cost.name}-{cost.output}")
 def test_the_gradient_is_the_slope(cost, dtype):
     """dC/da^L, or dC/dz^L of a pair, against differences of the cost."""
     rng, h = np.random.default_rng(5), 1e-3
     Z, Y = rng.normal(size=(4, 3)), rng.random((4, 3))
-    activation = ACTIVATIONS[cost.output or "identity"]
+    activation = on_arrays(ACTIVATIONS[cost.output or "identity"], "float64")
+    cost = on_arrays(cost, "float64")
 
     def costs(Z):
         return cost.terms(Z, activation.sigma(Z), Y).sum(axis=1)
@@ -161,7 +164,7 @@ def test_the_gradient_is_the_slope(cost, dtype):
     for k, unit in enumerate(np.eye(3)):
         near, far = (costs(Z + m * h * unit) - costs(Z - m * h * unit) for m in (1, 2))
         slope[:, k] = (8 * near - far) / (12 * h)
-    Z, Y = Z.astype(dtype), Y.astype(dtype)
+    Z, Y, cost = Z.astype(dtype), Y.astype(dtype), on_arrays(cost, dtype)
     gradient = cost.gradient(Z, activation.sigma(Z), Y)
     assert gradient.dtype == cost.terms(Z, activation.sigma(Z), Y).dtype == dtype
     assert deviation(gradient, slope) < {"float64": 1e-11, "float32": 1e-6}[dtype]
@@ -170,13 +173,13 @@ def test_the_gradient_is_the_slope(cost, dtype):
 @pytest.mark.compiled
 @pytest.mark.parametrize("cost", ELEMENTWISE)
 def test_compiled_float32_stays_float32(cost):
-    terms, gradient = cost.terms, cost.gradient
+    terms, gradient = with_p(cost.terms, 3), with_p(cost.gradient, 3)
 
     @numba.njit
-    def value_and_slope(z, a, y):
-        return terms(z, a, y), gradient(z, a, y)
+    def value_and_slope(z, a, y, p):
+        return terms(z, a, y, p), gradient(z, a, y, p)
 
-    value_and_slope.compile((numba.float32,) * 3)
+    value_and_slope.compile((*(numba.float32,) * 3, numba.float32[::1]))
     types = value_and_slope.nopython_signatures[0].return_type
     assert types == numba.types.UniTuple(numba.float32, 2)
 

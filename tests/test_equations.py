@@ -12,8 +12,10 @@ import pytest
 from problems import PAIRS, TOLERANCE, deviation, every_dtype, every_hidden
 
 from fastbackprop.activations import ACTIVATIONS
-from fastbackprop.costs import pair
+from fastbackprop.costs import COSTS, pair
 from fastbackprop.engines import loopfree, loops
+from fastbackprop.engines._functions import on_arrays
+from fastbackprop.layout import Layout
 
 N = 5  # samples
 
@@ -31,15 +33,19 @@ def loops_weighted_input(A, W, b):
 
 
 def loops_output_error(sigma, cost, Z, A, Y):
+    model = loops.model(Layout([1, Z.shape[1]]), [sigma], cost, Z.dtype)
+
     def equation(z, a, y, delta):
-        loops.output_error(sigma.code, cost.code, z, a, y, delta)
+        loops.output_error(model.layers[1], model.cost, z, a, y, delta)
 
     return each_row(equation, Z.shape[1], Z, A, Y)
 
 
 def loops_hidden_error(sigma, W_next, Delta_next, Z, A):
+    model = loops.model(Layout([1, Z.shape[1]]), [sigma], COSTS["squared_error"][0], Z.dtype)
+
     def equation(delta_next, z, a, delta):
-        loops.hidden_error(sigma.code, W_next, delta_next, z, a, delta)
+        loops.hidden_error(model.layers[1], W_next, delta_next, z, a, delta)
 
     return each_row(equation, Z.shape[1], Delta_next, Z, A)
 
@@ -65,7 +71,18 @@ LOOPS = SimpleNamespace(
     weight_gradient=loops_weight_gradient,
     bias_gradient=loops_bias_gradient,
 )
-every_text = pytest.mark.parametrize("equations", [LOOPS, loopfree], ids=["loops", "loopfree"])
+LOOPFREE = SimpleNamespace(
+    weighted_input=loopfree.weighted_input,
+    output_error=lambda sigma, cost, Z, A, Y: loopfree.output_error(
+        on_arrays(sigma, Z.dtype), on_arrays(cost, Z.dtype), Z, A, Y
+    ),
+    hidden_error=lambda sigma, W, Delta, Z, A: loopfree.hidden_error(
+        on_arrays(sigma, Z.dtype), W, Delta, Z, A
+    ),
+    weight_gradient=loopfree.weight_gradient,
+    bias_gradient=loopfree.bias_gradient,
+)
+every_text = pytest.mark.parametrize("equations", [LOOPS, LOOPFREE], ids=["loops", "loopfree"])
 every_width = pytest.mark.parametrize(("n_in", "n_out"), [(1, 1), (1, 4), (3, 1), (3, 4), (19, 33)])
 
 
@@ -99,8 +116,8 @@ def test_1_output_error(sigma, cost, n_out, equations, dtype):
     if cost == "cross_entropy":
         Y = layer_below("softmax", Y)
     A = layer_below(sigma, Z)
-    activation = ACTIVATIONS[sigma]
-    comp = equations.output_error(activation, pair(cost, activation), Z, A, Y)
+    activation, cost_of_pair = ACTIVATIONS[sigma], pair(cost, ACTIVATIONS[sigma])
+    comp = equations.output_error(activation, cost_of_pair, Z, A, Y)
     samples = zip(naive.plain(Z), naive.plain(Y), strict=True)
     ref = [naive.output_error(cost, sigma, [z], [naive.activate(sigma, z)], y) for z, y in samples]
     assert comp.dtype == dtype

@@ -5,6 +5,9 @@ dtype before they get here; an engine never checks and never raises. `start:stop
 `train`: places in `order`), so the caller decides how long a call takes; inside a minibatch it cuts
 only at multiples of `row_tile(model)`, which keeps every sum in one order.
 
+    model(layout, sigma, cost, dtype)
+                                    a network as the calls below take it: `layers`, of
+                                    `layout.layer_type`, and the functions, compiled if need be
     stride(width, dtype)            length, padding included, of a row of so many elements
     row_tile(model)                 samples that are taken through the layers together
     threads(model, batch_size, n_samples)

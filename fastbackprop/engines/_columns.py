@@ -5,34 +5,46 @@ Sums, maxima and factors of columns, softmax and what belongs to it. An array he
 columns in registers. What needs one element at a time is in `activations` and `costs`.
 """
 
-from typing import NamedTuple
-
-import numpy as np
-
-from fastbackprop.activations import SOFTMAX, activate, multiply_by_derivative
-from fastbackprop.costs import FUSED, SOFTMAX_CROSS_ENTROPY, cost_gradient, cost_terms
-from fastbackprop.engines._compile import EXACT, kernel
+from fastbackprop.activations import softmax_pull_back_row, softmax_row
+from fastbackprop.costs import softmax_cross_entropy_delta_row, softmax_cross_entropy_row
+from fastbackprop.engines._compile import EXACT, inlined, kernel
 from fastbackprop.engines._math import exp, log
-from fastbackprop.engines._tile import larger, load, minus, over, plus, store, times, zeros
+from fastbackprop.engines._tile import (
+    VECTOR_BYTES,
+    larger,
+    load,
+    minus,
+    over,
+    plus,
+    store,
+    times,
+    zeros,
+)
 
 
-@kernel(linked=True, fastmath=EXACT)
-def sums(M, n, lanes, V, out):
+@inlined
+def vector_lanes(array):
+    """V of an array's dtype."""
+    return VECTOR_BYTES // array.itemsize
+
+
+@kernel(fastmath=EXACT)
+def sums(M, lanes, out):
     """out_i = sum_k M_ki; out (lanes,)."""
-    for i in range(0, lanes, V):
+    for i in range(0, lanes, vector_lanes(M)):
         total = load(M, i, 0, 1, 1)
-        for k in range(1, n):
-            total = plus(load(M, k * lanes + i, 0, 1, 1), total)
+        for at in range(lanes + i, M.shape[0], lanes):
+            total = plus(load(M, at, 0, 1, 1), total)
         store(total, out, i, 0)
 
 
 @kernel(fastmath=EXACT)
-def scale(M, n, lanes, V, factor):
+def scale(M, lanes, factor):
     """M_ki *= factor_i; factor (lanes,)."""
-    for i in range(0, lanes, V):
+    for i in range(0, lanes, vector_lanes(M)):
         f = load(factor, i, 0, 1, 1)
-        for k in range(n):
-            store(times(load(M, k * lanes + i, 0, 1, 1), f), M, k * lanes + i, 0)
+        for at in range(i, M.shape[0], lanes):
+            store(times(load(M, at, 0, 1, 1), f), M, at, 0)
 
 
 @kernel(fastmath=EXACT)
@@ -47,111 +59,73 @@ def _log(x):
         x[i] = log(x[i])
 
 
-class Outputs(NamedTuple):
-    """Layer L of a strip of samples: arrays of n rows of `lanes`, and of one row."""
-
-    z: np.ndarray
-    a: np.ndarray
-    delta: np.ndarray
-    y: np.ndarray
-    C: np.ndarray  # (lanes,)
-    m: np.ndarray  # (lanes,): softmax's maximum of z
-    total: np.ndarray  # (lanes,): its sum, or scratch
-    n: int
-    lanes: int
-    V: int
+# --- softmax -------------------------------------------------------------------------------------
 
 
 @kernel(fastmath=EXACT)
-def softmax(o):
-    """a_ki = e^(z_ki - m_i) / total_i; also m_i = max_k z_ki and total_i."""
-    z, a, n, lanes = o.z, o.a, o.n, o.lanes
-    for i in range(0, lanes, o.V):
+def softmax(z, a, delta, p, lanes):
+    """a_ki = e^(z_ki - m_i) / t_i; m_i = max_k z_ki and t_i are left in delta's first two rows."""
+    if lanes == 1:  # a row by itself, whose cost nobody asks for
+        softmax_row(z, a, p)
+        return
+    V, m_row, t_row = vector_lanes(z), delta[:lanes], delta[lanes : 2 * lanes]
+    for i in range(0, lanes, V):
         m = load(z, i, 0, 1, 1)
-        for k in range(1, n):
-            m = larger(load(z, k * lanes + i, 0, 1, 1), m)
-        store(m, o.m, i, 0)
-        for k in range(n):
-            store(minus(load(z, k * lanes + i, 0, 1, 1), m), a, k * lanes + i, 0)
+        for at in range(lanes + i, z.shape[0], lanes):
+            m = larger(load(z, at, 0, 1, 1), m)
+        store(m, m_row, i, 0)
+        for at in range(i, z.shape[0], lanes):
+            store(minus(load(z, at, 0, 1, 1), m), a, at, 0)
     _exp(a)
-    sums(a, n, lanes, o.V, o.total)
-    for i in range(0, lanes, o.V):
-        total = load(o.total, i, 0, 1, 1)
-        part = over(over(total, total), total)  # one division, not n
-        for k in range(n):
-            store(times(load(a, k * lanes + i, 0, 1, 1), part), a, k * lanes + i, 0)
+    sums(a, lanes, t_row)
+    for i in range(0, lanes, V):
+        t = load(t_row, i, 0, 1, 1)
+        part = over(over(t, t), t)  # one division, not n
+        for at in range(i, z.shape[0], lanes):
+            store(times(load(a, at, 0, 1, 1), part), a, at, 0)
 
 
 @kernel(fastmath=EXACT)
-def softmax_cross_entropy(o):
-    """C_i = sum_k y_ki ((m_i - z_ki) + log total_i), after `softmax`."""
-    _log(o.total)
-    for i in range(0, o.lanes, o.V):
-        m, log_total = load(o.m, i, 0, 1, 1), load(o.total, i, 0, 1, 1)
-        cost = zeros(o.C, 1, 1)
-        for k in range(o.n):
-            at = k * o.lanes + i
-            term = plus(minus(m, load(o.z, at, 0, 1, 1)), log_total)
-            cost = plus(times(load(o.y, at, 0, 1, 1), term), cost)
-        store(cost, o.C, i, 0)
-
-
-@kernel(fastmath=EXACT)
-def softmax_cross_entropy_delta(o):
-    """delta_ji = a_ji sum_k y_ki - y_ji."""
-    sums(o.y, o.n, o.lanes, o.V, o.total)
-    for i in range(0, o.lanes, o.V):
-        total = load(o.total, i, 0, 1, 1)
-        for j in range(o.n):
-            at = j * o.lanes + i
-            value = minus(times(load(o.a, at, 0, 1, 1), total), load(o.y, at, 0, 1, 1))
-            store(value, o.delta, at, 0)
-
-
-@kernel(fastmath=EXACT)
-def softmax_pull_back(o):
+def softmax_pull_back(z, a, delta, p, lanes):
     """delta_ji = a_ji (delta_ji - sum_k delta_ki a_ki)."""
-    for i in range(0, o.lanes, o.V):
-        inner = zeros(o.a, 1, 1)
-        for k in range(o.n):
-            at = k * o.lanes + i
-            inner = plus(times(load(o.a, at, 0, 1, 1), load(o.delta, at, 0, 1, 1)), inner)
-        for j in range(o.n):
-            at = j * o.lanes + i
-            value = times(load(o.a, at, 0, 1, 1), minus(load(o.delta, at, 0, 1, 1), inner))
-            store(value, o.delta, at, 0)
+    for i in range(0, lanes, vector_lanes(z)):
+        inner = zeros(a, 1, 1)
+        for at in range(i, z.shape[0], lanes):
+            inner = plus(times(load(a, at, 0, 1, 1), load(delta, at, 0, 1, 1)), inner)
+        for at in range(i, z.shape[0], lanes):
+            value = times(load(a, at, 0, 1, 1), minus(load(delta, at, 0, 1, 1), inner))
+            store(value, delta, at, 0)
 
 
-# --- the output layer ----------------------------------------------------------------------------
+@kernel(fastmath=EXACT)
+def softmax_cross_entropy(z, a, y, delta, C, p, lanes):
+    """C_i = sum_k y_ki ((m_i - z_ki) + log t_i), after `softmax`."""
+    m_row, t_row = delta[:lanes], delta[lanes : 2 * lanes]
+    _log(t_row)
+    for i in range(0, lanes, vector_lanes(z)):
+        m, log_t = load(m_row, i, 0, 1, 1), load(t_row, i, 0, 1, 1)
+        cost = zeros(C, 1, 1)
+        for at in range(i, z.shape[0], lanes):
+            term = plus(minus(m, load(z, at, 0, 1, 1)), log_t)
+            cost = plus(times(load(y, at, 0, 1, 1), term), cost)
+        store(cost, C, i, 0)
 
 
-@kernel
-def activate_output(sigma, o):
-    """a = sigma_L(z)."""
-    if sigma == SOFTMAX:
-        softmax(o)
-    else:
-        activate(sigma, o.z, o.a)
+@kernel(fastmath=EXACT)
+def softmax_cross_entropy_delta(z, a, y, delta, p, lanes):
+    """delta_ji = a_ji sum_k y_ki - y_ji."""
+    for i in range(0, lanes, vector_lanes(z)):
+        total = load(y, i, 0, 1, 1)
+        for at in range(lanes + i, z.shape[0], lanes):
+            total = plus(load(y, at, 0, 1, 1), total)
+        for at in range(i, z.shape[0], lanes):
+            value = minus(times(load(a, at, 0, 1, 1), total), load(y, at, 0, 1, 1))
+            store(value, delta, at, 0)
 
 
-@kernel
-def cost_of_samples(cost, o):
-    """C_i of each sample, after `activate_output`; delta is scratch."""
-    if cost == SOFTMAX_CROSS_ENTROPY:
-        softmax_cross_entropy(o)
-    else:
-        cost_terms(cost, o.z, o.a, o.y, o.delta)
-        sums(o.delta, o.n, o.lanes, o.V, o.C)
-
-
-@kernel
-def output_error(sigma, cost, o):
-    """(1)  delta^L_ji = dC/da^L_ji sigma_L'(z^L_ji)"""
-    if cost == SOFTMAX_CROSS_ENTROPY:
-        softmax_cross_entropy_delta(o)
-    else:
-        cost_gradient(cost, o.z, o.a, o.y, o.delta)
-        if cost < FUSED and sigma == SOFTMAX:
-            softmax_pull_back(o)
-        elif cost < FUSED:
-            multiply_by_derivative(sigma, o.z, o.a, o.delta)
+OF_ROWS = {
+    softmax_row: softmax,
+    softmax_pull_back_row: softmax_pull_back,
+    softmax_cross_entropy_row: softmax_cross_entropy,
+    softmax_cross_entropy_delta_row: softmax_cross_entropy_delta,
+}

@@ -5,15 +5,15 @@ samples of a batch as rows: Z^l, A^l, Delta^l are (n_samples, n_l).
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from fastbackprop import activations as _activations
-from fastbackprop import costs as _costs
 from fastbackprop.activations import Activation
 from fastbackprop.costs import Cost
+from fastbackprop.engines._functions import on_arrays
 from fastbackprop.engines._samples import COST, MINIBATCH_COST, WEIGHT, Samples
-from fastbackprop.layout import Layout, Model
+from fastbackprop.layout import Layout
 from fastbackprop.optimizers import Update, step_loop_free
 
 Arrays = list[np.ndarray]
@@ -87,6 +87,20 @@ def backward(
 _quiet = np.errstate(all="ignore")  # as compiled code: training that diverges is seen by its cost
 
 
+class Model(NamedTuple):
+    """A network: the places of its layers, and its functions of arrays."""
+
+    layers: np.ndarray  # of `layout.layer_type`
+    sigma: list[Activation]
+    cost: Cost
+
+
+def model(layout: Layout, sigma: Sequence[Activation], cost: Cost, dtype: np.dtype) -> Model:
+    """Nothing is compiled."""
+    functions = [on_arrays(activation, dtype) for activation in sigma]
+    return Model(layout.layers(dtype), functions, on_arrays(cost, dtype))
+
+
 def stride(width: int, dtype: np.dtype) -> int:
     """No padding."""
     return width
@@ -108,13 +122,12 @@ def workspace(model: Model, dtype: np.dtype, n_threads: int = 1) -> None:
 
 
 class _Parts:
-    """The network behind a model's integers: views of W and b, and the functions."""
+    """A network as the equations take it: views of W and b, and the functions."""
 
     def __init__(self, model: Model, theta: np.ndarray) -> None:
         self.layout = Layout(tuple(model.layers["width"]))
         self.W, self.b = self.layout.weights(theta), self.layout.biases(theta)
-        self.sigma = [_activations.BY_CODE[code] for code in model.layers["sigma"][1:]]
-        self.cost = _costs.BY_CODE[model.cost]
+        self.sigma, self.cost = model.sigma, model.cost
 
     def forward_cost(self, X: np.ndarray, Y: np.ndarray, s) -> tuple[Arrays, Arrays, float]:
         Z, A = forward(self.W, self.b, self.sigma, X)

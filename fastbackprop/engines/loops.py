@@ -5,13 +5,22 @@ l-1 to neuron k of layer l. The five equations below are for one sample and one 
 minibatch and an epoch are built from them.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from fastbackprop.activations import activate, multiply_by_derivative
-from fastbackprop.costs import FUSED, cost_gradient, cost_of_sample
+from fastbackprop.activations import Activation
+from fastbackprop.costs import Cost
+from fastbackprop.engines import _functions
 from fastbackprop.engines._compile import inlined, kernel
+from fastbackprop.engines._functions import (
+    Model,
+    activate,
+    cost_gradient,
+    cost_of_samples,
+    multiply_by_derivative,
+)
 from fastbackprop.engines._samples import (
     COST,
     MINIBATCH_COST,
@@ -22,7 +31,7 @@ from fastbackprop.engines._samples import (
     target,
     weight,
 )
-from fastbackprop.layout import Model
+from fastbackprop.layout import Layout
 
 # --- the equations -------------------------------------------------------------------------------
 
@@ -45,26 +54,26 @@ def weighted_input(a, w, b, z):
 def output_error(sigma, cost, z, a, y, delta):
     """(1)  delta^L_j = dC/da^L_j sigma_L'(z^L_j)
 
-    Codes sigma and cost; z, a, y (n_L,) -> delta (n_L,). Softmax couples the outputs: the product
-    is with its Jacobian. A cost fused with its activation gives dC/dz^L_j at once.
+    The layer of sigma; z, a, y (n_L,) -> delta (n_L,). Softmax couples the outputs: the product is
+    with its Jacobian. A cost fused with its activation gives dC/dz^L_j at once.
     """
-    cost_gradient(cost, z, a, y, delta)
-    if cost < FUSED:
-        multiply_by_derivative(sigma, z, a, delta)
+    cost_gradient(cost, z, a, y, delta, 1)
+    if not cost.fused:
+        multiply_by_derivative(sigma, z, a, delta, 1)
 
 
 @kernel(entry=True, linked=True)
 def hidden_error(sigma, w_next, delta_next, z, a, delta):
     """(2)  delta^l_j = sigma_l'(z^l_j) sum_k delta^{l+1}_k w^{l+1}_jk
 
-    Code sigma; w_next (n_l, n_{l+1}), delta_next (n_{l+1},), z, a (n_l,) -> delta (n_l,).
+    The layer of sigma; w_next (n_l, n_{l+1}), delta_next (n_{l+1},), z, a (n_l,) -> delta (n_l,).
     """
     for j in range(delta.shape[0]):
         total = delta.dtype.type(0)
         for k in range(delta_next.shape[0]):
             total += delta_next[k] * w_next[j, k]
         delta[j] = total
-    multiply_by_derivative(sigma, z, a, delta)
+    multiply_by_derivative(sigma, z, a, delta, 1)
 
 
 @kernel(entry=True, linked=True)
@@ -101,6 +110,7 @@ class Record(NamedTuple):
     a: np.ndarray
     delta: np.ndarray
     y: np.ndarray  # (n_L,)
+    C: np.ndarray  # (1,)
 
 
 @inlined
@@ -129,7 +139,7 @@ def biases(model, vector, l):
 
 
 @inlined
-def forward(model, theta, x, z, a):
+def forward(model, theta, x, z, a, delta):
     """a^0 = x, then (0) and a^l = sigma_l(z^l) through all layers."""
     a_0 = layer(model, a, 0)
     for j in range(x.shape[0]):
@@ -139,7 +149,7 @@ def forward(model, theta, x, z, a):
         weighted_input(
             layer(model, a, l - 1), weights(model, theta, l), biases(model, theta, l), z_l
         )
-        activate(model.layers[l]["sigma"], z_l, layer(model, a, l))
+        activate(model.layers[l], z_l, layer(model, a, l), layer(model, delta, l), 1)
 
 
 @inlined
@@ -147,14 +157,12 @@ def backward(model, theta, z, a, y, factor, delta):
     """(1), times the factor that turns C_i into its part of the mean, then (2) down to layer 1."""
     L = model.layers.shape[0] - 1
     delta_L = layer(model, delta, L)
-    output_error(
-        model.layers[L]["sigma"], model.cost, layer(model, z, L), layer(model, a, L), y, delta_L
-    )
+    output_error(model.layers[L], model.cost, layer(model, z, L), layer(model, a, L), y, delta_L)
     for j in range(delta_L.shape[0]):
         delta_L[j] *= factor
     for l in range(L - 1, 0, -1):
         hidden_error(
-            model.layers[l]["sigma"],
+            model.layers[l],
             weights(model, theta, l + 1),
             layer(model, delta, l + 1),
             layer(model, z, l),
@@ -176,11 +184,12 @@ def forward_cost(model, theta, samples, i, record):
     """Sample i through all layers; returns s_i C_i."""
     L = model.layers.shape[0] - 1
     row = i % record.z.shape[0]
-    z, a = record.z[row], record.a[row]
-    forward(model, theta, samples.X[i], z, a)
+    z, a, delta = record.z[row], record.a[row], record.delta[row]
+    forward(model, theta, samples.X[i], z, a, delta)
     target(samples, i, record.y)
-    C = cost_of_sample(model.cost, layer(model, z, L), layer(model, a, L), record.y)
-    return weight(samples, i) * C
+    z_L, a_L, delta_L = layer(model, z, L), layer(model, a, L), layer(model, delta, L)
+    cost_of_samples(model.cost, z_L, a_L, record.y, delta_L, record.C, 1)
+    return weight(samples, i) * record.C[0]
 
 
 @inlined
@@ -196,6 +205,11 @@ def forward_and_back(model, theta, samples, i, total, gradient, record):
 
 
 # --- the engine contract: batches and epochs -----------------------------------------------------
+
+
+def model(layout: Layout, sigma: Sequence[Activation], cost: Cost, dtype: np.dtype) -> Model:
+    """The functions are loops over the neurons of one sample."""
+    return _functions.model(layout, sigma, cost, dtype, columns=False)
 
 
 def stride(width: int, dtype: np.dtype) -> int:
@@ -217,7 +231,7 @@ def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, rows: int = 1) 
     """A record of so many rows. One thread, whatever was asked."""
     widths = model.layers["width"]
     z, a, delta = np.zeros((3, rows, widths.sum()), dtype)
-    return Record(z, a, delta, np.zeros(widths[-1], dtype))
+    return Record(z, a, delta, np.zeros(widths[-1], dtype), np.zeros(1, dtype))
 
 
 @kernel(entry=True)
@@ -226,7 +240,7 @@ def predict(model, theta, X, out, work, start, stop):
     L = model.layers.shape[0] - 1
     for i in range(start, stop):
         row = i % work.z.shape[0]
-        forward(model, theta, X[i], work.z[row], work.a[row])
+        forward(model, theta, X[i], work.z[row], work.a[row], work.delta[row])
         a_L = layer(model, work.a[row], L)
         for k in range(a_L.shape[0]):
             out[i, k] = a_L[k]

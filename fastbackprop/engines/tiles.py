@@ -17,20 +17,23 @@ A row tile of samples goes through all layers and back strip by strip; the threa
 strips. Then they own rows of G, which they sum over the strips and use for the update at once.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from fastbackprop.activations import activate, multiply_by_derivative
-from fastbackprop.engines import _team
-from fastbackprop.engines._columns import (
-    Outputs,
-    activate_output,
-    cost_of_samples,
-    output_error,
-    scale,
-)
+from fastbackprop.activations import Activation
+from fastbackprop.costs import Cost
+from fastbackprop.engines import _functions, _team
+from fastbackprop.engines._columns import scale, vector_lanes
 from fastbackprop.engines._compile import inlined, kernel
+from fastbackprop.engines._functions import (
+    Model,
+    activate,
+    cost_gradient,
+    cost_of_samples,
+    multiply_by_derivative,
+)
 from fastbackprop.engines._product import (
     ROW,
     TALL,
@@ -58,7 +61,7 @@ from fastbackprop.engines._samples import (
 )
 from fastbackprop.engines._team import barrier, begins, share
 from fastbackprop.engines._tile import VECTOR_BYTES, gather_block, transpose_block
-from fastbackprop.layout import Model, aligned_zeros
+from fastbackprop.layout import Layout, aligned_zeros
 from fastbackprop.optimizers import PLAIN_SGD, coefficients, step_slice
 
 ROWS = 128  # samples of a row tile
@@ -82,8 +85,6 @@ class Work(NamedTuple):
     y: np.ndarray  # (ROWS * stride of layer L,): strips
     factor: np.ndarray  # (ROWS,): s_i / sum of s_i
     C: np.ndarray  # (ROWS,)
-    m: np.ndarray  # (ROWS,): softmax's maximum and sum
-    total: np.ndarray  # (ROWS,)
     costs: np.ndarray  # (vectors of ROWS,) float64: sum_i s_i C_i of each
     panels: np.ndarray  # (threads, elements): rows of the gradient, for each thread
     zeros: np.ndarray  # a row of them
@@ -157,12 +158,21 @@ def weighted_input(W, b, A, Z, n_in, n_l, own):
 
 
 @inlined
+def output_error(sigma, cost, z, a, y, delta, lanes):
+    """(1)  delta^L_ji = dC/da^L_ji sigma_L'(z^L_ji)"""
+    cost_gradient(cost, z, a, y, delta, lanes)
+    if not cost.fused:
+        multiply_by_derivative(sigma, z, a, delta, lanes)
+
+
+@inlined
 def hidden_error(sigma, W_next, Delta_next, Z, A, Delta, n_next, n_l, none, own):
     """(2)  delta^l_ji = sigma_l'(z^l_ji) sum_k w^{l+1}_jk delta^{l+1}_ki"""
     depth, rows = up(n_next, UNROLL), up(n_l, ROW)
     product_along(W_next, none, Delta_next, Delta, depth, rows, own)
     for s in range(own.first, own.last):
-        multiply_by_derivative(sigma, flat(Z, s, n_l), flat(A, s, n_l), flat(Delta, s, n_l))
+        z, a, delta = flat(Z, s, n_l), flat(A, s, n_l), flat(Delta, s, n_l)
+        multiply_by_derivative(sigma, z, a, delta, own.lanes)
 
 
 @inlined
@@ -218,45 +228,45 @@ def gather(model, tile, work, own):
         clear(A, s, up(n_0, V), up(n_0, ROW))
 
 
+class Outputs(NamedTuple):
+    """Layer L of a strip of samples: arrays of n_L rows of `lanes`."""
+
+    z: np.ndarray
+    a: np.ndarray
+    delta: np.ndarray
+    y: np.ndarray
+
+
 @inlined
-def outputs(model, work, s, own):
+def outputs(model, work, s, lanes):
     """Layer L in strip s."""
-    L, lanes = model.layers.shape[0] - 1, own.lanes
+    L = model.layers.shape[0] - 1
     n = model.layers[L]["width"]
     return Outputs(
         flat(neurons(model, work.z, L, lanes), s, n),
         flat(neurons(model, work.a, L, lanes), s, n),
         flat(neurons(model, work.delta, L, lanes), s, n),
         flat(Strips(work.y, 0, model.layers[L]["stride"], lanes), s, n),
-        lanes_of(work.C, s, lanes),
-        lanes_of(work.m, s, lanes),
-        lanes_of(work.total, s, lanes),
-        n,
-        lanes,
-        own.V,
     )
 
 
 @inlined
 def forward(model, theta, work, own):
     """(0) and a^l = sigma_l(z^l) through all layers."""
-    L, lanes = model.layers.shape[0] - 1, own.lanes
-    for l in range(1, L + 1):
+    lanes = own.lanes
+    for l in range(1, model.layers.shape[0]):
         A, Z = neurons(model, work.a, l - 1, lanes), neurons(model, work.z, l, lanes)
         W, b = weights(model, theta, l), biases(model, theta, l)
-        n_l, sigma = model.layers[l]["width"], model.layers[l]["sigma"]
+        n_l, sigma = model.layers[l]["width"], model.layers[l]
         weighted_input(W, b, A, Z, model.layers[l - 1]["width"], n_l, own)
-        A_l = neurons(model, work.a, l, lanes)
+        A_l, Delta = neurons(model, work.a, l, lanes), neurons(model, work.delta, l, lanes)
         for s in range(own.first, own.last):
-            if l < L:
-                activate(sigma, flat(Z, s, n_l), flat(A_l, s, n_l))
-                clear(A_l, s, n_l, up(n_l, ROW))
-            else:
-                activate_output(sigma, outputs(model, work, s, own))
+            activate(sigma, flat(Z, s, n_l), flat(A_l, s, n_l), flat(Delta, s, n_l), lanes)
+            clear(A_l, s, n_l, up(n_l, ROW))
 
 
 @kernel
-def targets(tile, y, n_L, s, lanes):
+def targets(tile, y, s, lanes):
     """y of the samples of strip s, one-hot where there are labels."""
     samples = tile.samples
     if samples.labels.shape[0] > 0:
@@ -266,7 +276,7 @@ def targets(tile, y, n_L, s, lanes):
         if samples.labels.shape[0] > 0:
             y[samples.labels[k] * lanes + i] = 1
         else:
-            for j in range(n_L):
+            for j in range(samples.Y.shape[1]):
                 y[j * lanes + i] = samples.Y[k, j]
 
 
@@ -275,9 +285,9 @@ def costs(model, tile, work, own):
     """sum_i s_i C_i of each vector of samples, in work.costs."""
     lanes, V = own.lanes, own.V
     for s in range(own.first, own.last):
-        layer = outputs(model, work, s, own)
-        targets(tile, layer.y, layer.n, s, lanes)
-        cost_of_samples(model.cost, layer)
+        z, a, delta, y = outputs(model, work, s, lanes)
+        targets(tile, y, s, lanes)
+        cost_of_samples(model.cost, z, a, y, delta, lanes_of(work.C, s, lanes), lanes)
         for v in range(0, lanes, V):  # by vectors: strips may differ with the number of threads
             cost = 0.0
             for i in range(s * lanes + v, min(s * lanes + v + V, tile.n)):
@@ -288,15 +298,16 @@ def costs(model, tile, work, own):
 @inlined
 def output_errors(model, tile, total, work, own):
     """(1) times s_i / total, for the strips whose costs are known; zeros behind the last sample."""
-    sigma, lanes = model.layers[model.layers.shape[0] - 1]["sigma"], own.lanes
+    lanes = own.lanes
     for s in range(own.first, own.last):
-        factor, layer = lanes_of(work.factor, s, lanes), outputs(model, work, s, own)
+        factor = lanes_of(work.factor, s, lanes)
         for i in range(lanes):
             factor[i] = 0
             if s * lanes + i < tile.n:
                 factor[i] = weight(tile.samples, sample(tile, s * lanes + i)) / total
-        output_error(sigma, model.cost, layer)
-        scale(layer.delta, layer.n, lanes, own.V, factor)
+        z, a, delta, y = outputs(model, work, s, lanes)
+        output_error(model.layers[model.layers.shape[0] - 1], model.cost, z, a, y, delta, lanes)
+        scale(delta, lanes, factor)
 
 
 @kernel
@@ -324,7 +335,7 @@ def hidden_errors(model, theta, work, own):
             clear(Delta, s, n_l, up(n_l, max(V, UNROLL)))
         neurons_on_lanes(Delta, Delta_rows, n_l, own)
         if l > 1:
-            n, sigma = model.layers[l - 1]["width"], model.layers[l - 1]["sigma"]
+            n, sigma = model.layers[l - 1]["width"], model.layers[l - 1]
             none = Matrix(work.zeros, 0, 0)
             Z, A = neurons(model, work.z, l - 1, lanes), neurons(model, work.a, l - 1, lanes)
             W, Delta_l = weights(model, theta, l), neurons(model, work.delta, l - 1, lanes)
@@ -385,6 +396,11 @@ def step_with_gradient(team, model, theta, n, update, whole, work, own):
 # --- the engine contract -------------------------------------------------------------------------
 
 
+def model(layout: Layout, sigma: Sequence[Activation], cost: Cost, dtype: np.dtype) -> Model:
+    """The functions are loops over strips of samples."""
+    return _functions.model(layout, sigma, cost, dtype, columns=True)
+
+
 def stride(width: int, dtype: np.dtype) -> int:
     """Rows are padded to whole vectors and whole ROWs; never to a multiple of 2 KiB.
 
@@ -422,8 +438,6 @@ def workspace(model: Model, dtype: np.dtype, n_threads: int = 1) -> Work:
         y=aligned_zeros(ROWS * int(strides[-1]), dtype),
         factor=aligned_zeros(ROWS, dtype),
         C=aligned_zeros(ROWS, dtype),
-        m=aligned_zeros(ROWS, dtype),
-        total=aligned_zeros(ROWS, dtype),
         costs=np.zeros(ROWS),
         panels=np.zeros((n_threads, max(PANEL, TALL[0] * widest)), dtype),
         zeros=aligned_zeros(max(widest, 2 * VECTOR_BYTES), dtype),
@@ -431,12 +445,6 @@ def workspace(model: Model, dtype: np.dtype, n_threads: int = 1) -> Work:
         places=np.zeros(ROWS, np.int64),
         n_threads=n_threads,
     )
-
-
-@inlined
-def vector_lanes(array):
-    """V of an array's dtype."""
-    return VECTOR_BYTES // array.itemsize
 
 
 @inlined
@@ -502,7 +510,7 @@ def _predict(team, model, theta, samples, out, work, start, stop):
         gather(model, tile, work, own)
         forward(model, theta, work, own)
         for s in range(own.first, own.last):
-            a = outputs(model, work, s, own).a
+            a = outputs(model, work, s, own.lanes).a
             for i in range(min(own.lanes, tile.n - s * own.lanes)):
                 row = out[first + s * own.lanes + i]
                 for k in range(n_L):
@@ -515,9 +523,9 @@ def predict_row(layers, theta, X, out, neurons):
     """out[0] = a^L of the only row of X; False, and nothing done, if that is not finite.
 
     Index by index: one row fills no lanes. Few arrays and no tuple, for each costs the caller time.
-    neurons, (2, largest stride), is scratch.
+    neurons, (3, largest stride), is scratch.
     """
-    a, z, n = neurons[0], neurons[1], layers[0]["width"]
+    a, z, delta, n = neurons[0], neurons[1], neurons[2], layers[0]["width"]
     zero = a.dtype.type(0)
     for j in range(n):
         a[j] = X[0, j]
@@ -534,7 +542,7 @@ def predict_row(layers, theta, X, out, neurons):
             for k in range(z_l.shape[0]):
                 z_l[k] += a_j * w[k]
         n = layers[l]["width"]
-        activate(layers[l]["sigma"], z[:n], a[:n])
+        activate(layers[l], z[:n], a[:n], delta[:n], 1)
     for k in range(n):
         out[0, k] = a[k]
     return True

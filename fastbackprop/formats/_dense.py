@@ -1,6 +1,7 @@
 """What all formats share: a table's entry for an activation, and a network from layers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,12 @@ from fastbackprop.network import Network
 P = "p"  # in a table: the activation's parameter
 
 
-def parameters(activation: Activation) -> tuple[float, ...]:
-    """What the function has beside z, such as the slope of leaky_relu."""
-    return {"leaky_relu": (0.01,), "elu": (1.0,)}.get(activation.name, ())
-
-
 def activation(name: str, p: Sequence[float] = ()) -> str | Activation:
-    """The registered activation of this name with these parameters. Raises ValueError."""
-    known = parameters(ACTIVATIONS[name])
-    if not np.allclose(p, known, rtol=1e-6, atol=0):  # some formats keep them in float32
-        raise ValueError(f"{name} with parameters {tuple(p)} is not supported, only with {known}")
-    return name
+    """The registered activation of this name with these parameters."""
+    usual = ACTIVATIONS[name].p
+    if np.allclose(p, usual, rtol=1e-6, atol=0):  # some formats keep them in float32
+        return name
+    return replace(ACTIVATIONS[name], p=tuple(float(value) for value in p))
 
 
 def entry(table: Mapping[str, Any], activation: Activation, format: str) -> Any:

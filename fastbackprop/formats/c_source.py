@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop.formats._dense import entry, parameters, sigmas
+from fastbackprop.formats._dense import entry, sigmas
 from fastbackprop.network import Network
 
 # Of one number z; {0} is the activation's first parameter. Functions and constants are written as
@@ -129,7 +129,7 @@ def c_source(network: Network, name: str) -> str:
         z, (m, n) = f"z{l % 2}", W.shape
         constants += _constant(f"w{l}", W) + _constant(f"b{l}", b)
         body += f"    weighted_input({m}, {n}, {a}, w{l}, b{l}, {z});\n"
-        text, p = entry(FUNCTIONS, s, "C source"), parameters(s)
+        text, p = entry(FUNCTIONS, s, "C source"), s.p
         f = f"sigma_{len(functions) + 1}_{s.name}"
         f, _ = functions.setdefault((s.name, p), (f, _function(f, s.name, text, p, single)))
         body += f"    {f}({n}, {z});\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastbackprop.formats._dense import entry, parameters, sigmas
+from fastbackprop.formats._dense import entry, sigmas
 from fastbackprop.network import Network
 
 # Of an array z, (n_samples, n_l); {0} is the activation's first parameter. Python's numbers leave
@@ -133,7 +133,7 @@ def write_numpy(network: Network, path: str | os.PathLike) -> None:
     order = network.dtype.newbyteorder("<")
     layers = ""
     for W, b, s in zip(network.weights, network.biases, sigma, strict=True):
-        text = entry(EXPRESSIONS, s, "NumPy source").format(*parameters(s))
+        text = entry(EXPRESSIONS, s, "NumPy source").format(*s.p)
         W64, b64 = (textwrap.fill(_base64(values.astype(order)), 96) for values in (W, b))
         layers += _LAYER.format(W=W64, b=b64, m=len(W), n=len(b), sigma=text)
     text = _FILE.format(

@@ -52,7 +52,7 @@ def _torch() -> Any:
 
 def to_torch(network: Network) -> Any:
     """`Network.to_torch`, which has the description."""
-    sigma, p_of = _dense.sigmas(network), _dense.parameters
+    sigma = _dense.sigmas(network)
     entries = [_dense.entry(MODULES, s, "PyTorch") for s in sigma]
     torch = _torch()
     modules, dtype = [], getattr(torch, network.dtype.name)
@@ -64,7 +64,7 @@ def to_torch(network: Network) -> Any:
             linear.bias.copy_(torch.from_numpy(b.copy()))
         modules.append(linear)
         if s.name != "identity":
-            values = {key: _first(v, p_of(s)) for key, v in arguments.items()}
+            values = {key: _first(v, s.p) for key, v in arguments.items()}
             modules.append(getattr(torch.nn, name)(**values))
     return torch.nn.Sequential(*modules)
 

@@ -1,0 +1,270 @@
+"""A network's functions as kernels call them: by the address of a loop over them.
+
+A formula of `activations` or `costs` becomes a loop here, over the neurons of one sample (the loops
+engine) or over a strip of samples on the vector lanes (the tiles engine): an array with a row of
+`lanes` samples for each neuron; one sample is a strip of one lane. A function that couples the
+neurons of a sample is a kernel for a row; `_columns` has faster ones for strips of some, the others
+meet one column after the other.
+
+    activate(z, a, delta, p, lanes)         a = sigma(z); delta is scratch
+    pull_back(z, a, delta, p, lanes)        delta: from dC/da to dC/dz
+    value(z, a, y, delta, C, p, lanes)      C (lanes,) of each sample, after `activate`; delta is
+                                            scratch, as that left it
+    gradient(z, a, y, delta, p, lanes)      delta = dC/da, or dC/dz where the cost is fused
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba.core import types
+
+from fastbackprop.activations import Activation
+from fastbackprop.costs import Cost
+from fastbackprop.engines import _columns
+from fastbackprop.engines._compile import EXACT, OPTIONS, address, call, formula, inlined, kernel
+from fastbackprop.engines._math import plus
+from fastbackprop.layout import N_P, Layout
+
+
+class C(NamedTuple):
+    """A cost: the addresses of its two loops, whether it gives dC/dz, and its parameters."""
+
+    value: int
+    gradient: int
+    fused: bool
+    p: np.ndarray
+
+
+class Model(NamedTuple):
+    """A network as kernels see it. One array of records: a call has one array to unpack."""
+
+    layers: np.ndarray  # of `layout.layer_type`, (L+1,); layer 0 is the input and has no weights
+    cost: C
+
+
+def model(
+    layout: Layout, sigma: Sequence[Activation], cost: Cost, dtype: np.dtype, columns: bool
+) -> Model:
+    """What kernels are told of a network; its functions are compiled if need be.
+
+    With `columns` they are for strips of several lanes.
+    """
+    layers = layout.layers(dtype)
+    for layer, activation in zip(layers[1:], sigma, strict=True):
+        layer["activate"], layer["pull_back"] = _addresses(activation, dtype, columns)
+        for i, value in enumerate(activation.p):
+            layer[f"p_{i}"] = value
+    value, gradient = _addresses(cost, dtype, columns)
+    return Model(layers, C(value, gradient, cost.fused, np.array(cost.p, dtype)))
+
+
+@functools.cache
+def _addresses(function: Activation | Cost, dtype: np.dtype, columns: bool) -> tuple[int, ...]:
+    number = numba.from_dtype(dtype)
+    T = types.Array(number, 1, "C")
+    arguments: tuple[tuple[Any, ...], ...]
+    if isinstance(function, Activation):
+        p = types.UniTuple(number, N_P)
+        arguments = (T, T, T, p), (T, T, T, p)
+        formulas = (function.sigma, 1, _activate), (function.derivative, 2, _pull_back)
+        of_rows = _activate_rows, _pull_back_rows
+    else:
+        arguments = (T, T, T, T, T, T), (T, T, T, T, T)
+        value = _value_of_columns if columns else _value
+        formulas = (function.terms, 3, value), (function.gradient, 3, _gradient)
+        of_rows = _value_of_rows, _gradient_of_rows
+    if function.rows is None:
+        kernels = [loop(with_p(formula, n)) for formula, n, loop in formulas]
+    else:
+        fast = _columns.OF_ROWS if columns else {}
+        kernels = [
+            fast.get(row) or loop(row) for row, loop in zip(function.rows, of_rows, strict=True)
+        ]
+    return tuple(
+        address(kernel, *argument_types, types.intp)
+        for kernel, argument_types in zip(kernels, arguments, strict=True)
+    )
+
+
+# --- what kernels call ---------------------------------------------------------------------------
+
+
+@inlined
+def activate(layer, z, a, delta, lanes):
+    """a_k = sigma(z_k); delta is scratch."""
+    call(layer["activate"], (z, a, delta, (layer["p_0"], layer["p_1"]), lanes))
+
+
+@inlined
+def multiply_by_derivative(layer, z, a, delta, lanes):
+    """delta_j *= sigma'(z_j), or the product with the Jacobian."""
+    call(layer["pull_back"], (z, a, delta, (layer["p_0"], layer["p_1"]), lanes))
+
+
+@inlined
+def cost_of_samples(cost, z, a, y, delta, C, lanes):
+    """C (lanes,) of each sample, after `activate`; delta is scratch."""
+    call(cost.value, (z, a, y, delta, C, cost.p, lanes))
+
+
+@inlined
+def cost_gradient(cost, z, a, y, delta, lanes):
+    """delta_j = dC/da_j, or dC/dz_j where the cost is fused."""
+    call(cost.gradient, (z, a, y, delta, cost.p, lanes))
+
+
+# --- formulas ------------------------------------------------------------------------------------
+
+
+def _ours(function: Callable) -> bool:
+    return function.__module__.startswith("fastbackprop.")
+
+
+@functools.cache
+def with_p(function: Callable, n: int) -> Callable:
+    """A formula of n arguments with p as one more, if it takes none.
+
+    A user's scalar function, plain or compiled, is compiled with the options of kernels.
+    """
+    plain = getattr(function, "py_func", function)
+    if not _ours(function) and not numba.config.DISABLE_JIT:
+        function = numba.njit(plain, fastmath=set(EXACT), **OPTIONS)
+    if len(inspect.signature(plain).parameters) > n:
+        return function
+
+    def of_one(z, p):
+        return function(z)
+
+    def of_two(z, a, p):
+        return function(z, a)
+
+    def of_three(z, a, y, p):
+        return function(z, a, y)
+
+    return formula((of_one, of_two, of_three)[n - 1])
+
+
+def on_arrays(function: Any, dtype: np.dtype) -> Any:
+    """The activation or cost with functions of whole arrays, their parameters put in."""
+    p = tuple(np.dtype(dtype).type(value) for value in function.p)
+
+    def bound(formula: Callable, n: int) -> Callable:
+        function_of_p = with_p(formula, n)
+
+        def of_arrays(*arrays):
+            return function_of_p(*arrays, p)
+
+        by_element = function.rows is None and not _ours(formula)
+        return np.vectorize(of_arrays, otypes=[dtype]) if by_element else of_arrays
+
+    if isinstance(function, Activation):
+        pull_back = bound(function.derivative, 3 if function.coupled else 2)
+        return replace(function, sigma=bound(function.sigma, 1), derivative=pull_back)
+    return replace(function, terms=bound(function.terms, 3), gradient=bound(function.gradient, 3))
+
+
+# --- loops over them -----------------------------------------------------------------------------
+
+
+@functools.cache
+def _activate(sigma: Callable) -> Any:
+    @kernel(fastmath=EXACT)
+    def activate(z, a, delta, p, lanes):
+        for k in range(z.shape[0]):
+            a[k] = sigma(z[k], p)
+
+    return activate
+
+
+@functools.cache
+def _pull_back(derivative: Callable) -> Any:
+    @kernel(fastmath=EXACT)
+    def pull_back(z, a, delta, p, lanes):
+        for j in range(z.shape[0]):
+            delta[j] *= derivative(z[j], a[j], p)
+
+    return pull_back
+
+
+@functools.cache
+def _value(terms: Callable) -> Any:
+    # No `reassoc`: gathering the large terms that cancel would lose a small cost altogether.
+    @kernel(fastmath=EXACT)
+    def value(z, a, y, delta, C, p, lanes):
+        total = a.dtype.type(0)
+        for k in range(a.shape[0]):
+            total = plus(total, terms(z[k], a[k], y[k], p))
+        C[0] = total
+
+    return value
+
+
+@functools.cache
+def _value_of_columns(terms: Callable) -> Any:
+    sums = _columns.sums
+
+    @kernel(fastmath=EXACT)
+    def value_of_columns(z, a, y, delta, C, p, lanes):
+        for k in range(z.shape[0]):
+            delta[k] = terms(z[k], a[k], y[k], p)
+        sums(delta, lanes, C)
+
+    return value_of_columns
+
+
+@functools.cache
+def _gradient(gradient: Callable) -> Any:
+    @kernel(fastmath=EXACT)
+    def gradient_of_each(z, a, y, delta, p, lanes):
+        for j in range(z.shape[0]):
+            delta[j] = gradient(z[j], a[j], y[j], p)
+
+    return gradient_of_each
+
+
+# --- loops over samples, for kernels of a row ----------------------------------------------------
+
+
+@functools.cache
+def _activate_rows(row: Any) -> Any:
+    @kernel
+    def activate_rows(z, a, delta, p, lanes):
+        for i in range(lanes):
+            row(z[i::lanes], a[i::lanes], p)
+
+    return activate_rows
+
+
+@functools.cache
+def _pull_back_rows(row: Any) -> Any:
+    @kernel
+    def pull_back_rows(z, a, delta, p, lanes):
+        for i in range(lanes):
+            row(z[i::lanes], a[i::lanes], delta[i::lanes], p)
+
+    return pull_back_rows
+
+
+@functools.cache
+def _value_of_rows(row: Any) -> Any:
+    @kernel
+    def value_of_rows(z, a, y, delta, C, p, lanes):
+        for i in range(lanes):
+            C[i] = row(z[i::lanes], a[i::lanes], y[i::lanes], p)
+
+    return value_of_rows
+
+
+@functools.cache
+def _gradient_of_rows(row: Any) -> Any:
+    @kernel
+    def gradient_of_rows(z, a, y, delta, p, lanes):
+        for i in range(lanes):
+            row(z[i::lanes], a[i::lanes], y[i::lanes], delta[i::lanes], p)
+
+    return gradient_of_rows
