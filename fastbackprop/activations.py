@@ -1,8 +1,9 @@
 """Activations sigma and their derivatives sigma'.
 
-One block each: sigma(z) and sigma'(z, a), where a = sigma(z) is at hand and often the shorter way
-to write it. One with parameters takes them as a last argument, a tuple p. To add one: a block and
-its line in `ACTIVATIONS`. Values and conventions (the derivative of relu at 0 is 0) are PyTorch's.
+One block each: sigma(z), sigma'(z, a) and sigma''(z, a), where a = sigma(z) is at hand and often
+the shorter way to write them. One with parameters takes them as a last argument, a tuple p. To add
+one: a block and its line in `ACTIVATIONS`. Values and conventions (the derivative of relu at 0 is
+0) are PyTorch's.
 """
 
 import math
@@ -27,15 +28,33 @@ def identity_derivative(z, a):
 
 
 @formula
+def zero(z, a):
+    """sigma'' of what is made of straight lines."""
+    return scalar(z)(0)
+
+
+@formula
 def sigmoid_derivative(z, a):
     T = scalar(z)
     return a * (T(1) - a)
 
 
 @formula
+def sigmoid_second(z, a):
+    T = scalar(z)
+    return a * (T(1) - a) * (T(1) - T(2) * a)
+
+
+@formula
 def tanh_derivative(z, a):
     T = scalar(z)
     return T(1) - a * a
+
+
+@formula
+def tanh_second(z, a):
+    T = scalar(z)
+    return T(-2) * a * (T(1) - a * a)
 
 
 @formula
@@ -75,6 +94,12 @@ def elu_derivative(z, a, p):
 
 
 @formula
+def elu_second(z, a, p):
+    T = scalar(z)
+    return where(z > T(0), T(0), p[0] * exp(np.minimum(z, T(0))))
+
+
+@formula
 def softplus(z):
     T = scalar(z)
     return np.maximum(z, T(0)) + log1p(exp(-abs(z)))
@@ -83,6 +108,11 @@ def softplus(z):
 @formula
 def softplus_derivative(z, a):
     return sigmoid(z)
+
+
+@formula
+def softplus_second(z, a):
+    return sigmoid(z) * sigmoid(-z)
 
 
 @formula
@@ -99,6 +129,13 @@ def gelu_derivative(z, a):
 
 
 @formula
+def gelu_second(z, a):
+    T = scalar(z)
+    density = T(1 / math.sqrt(2 * math.pi)) * exp(T(-0.5) * z * z)
+    return T(2) * density - z * (z * density)
+
+
+@formula
 def silu(z):
     return z * sigmoid(z)
 
@@ -108,6 +145,13 @@ def silu_derivative(z, a):
     T = scalar(z)
     s = sigmoid(z)
     return s * (T(1) + z * (T(1) - s))
+
+
+@formula
+def silu_second(z, a):
+    T = scalar(z)
+    s, rest = sigmoid(z), sigmoid(-z)
+    return s * rest * (T(2) + z * (rest - s))
 
 
 # softmax couples a row: a_k = e^(z_k - m) / sum_i e^(z_i - m), m = max_i z_i;
@@ -168,6 +212,8 @@ class Activation:
         Where a^l_j depends on the whole row z^l: (z, a, p) and (z, a, delta, p), which turns dC/da
         in delta into dC/dz. `sigma` and `derivative` are then of arrays (n_samples, n_l), and
         `derivative` is (dC/dA, Z, A) -> dC/dZ.
+    second : callable, optional
+        (z, a) -> sigma''(z), as `derivative`; 0 where sigma is a straight line, and at its kinks.
     """
 
     name: str
@@ -177,6 +223,7 @@ class Activation:
     initializer: str = "he_normal"
     p: tuple[float, ...] = ()
     rows: tuple[Any, Any] | None = None
+    second: Callable[..., Any] | None = None
 
     @property
     def coupled(self) -> bool:
@@ -187,25 +234,30 @@ class Activation:
         return self.derivative(G, Z, A) if self.coupled else G * self.derivative(Z, A)
 
 
-ACTIVATIONS = {
-    activation.name: activation
-    for activation in (
-        Activation("identity", identity, identity_derivative, "z", "glorot_uniform"),
-        Activation("sigmoid", sigmoid, sigmoid_derivative, "1 / (1 + e^-z)", "glorot_uniform"),
-        Activation("tanh", tanh, tanh_derivative, "tanh z", "glorot_uniform"),
-        Activation("relu", relu, relu_derivative, "max(z, 0)"),
-        Activation("leaky_relu", leaky_relu, leaky_relu_derivative, "max(z, p z)", p=(0.01,)),
-        Activation("elu", elu, elu_derivative, "z for z > 0, else p (e^z - 1)", p=(1.0,)),
-        Activation("softplus", softplus, softplus_derivative, "log(1 + e^z)"),
-        Activation("gelu", gelu, gelu_derivative, "z (1 + erf(z / sqrt 2)) / 2"),
-        Activation("silu", silu, silu_derivative, "z / (1 + e^-z)"),
-        Activation(
-            "softmax",
-            softmax,
-            softmax_pull_back,
-            "e^z_k / sum_i e^z_i",
-            "glorot_uniform",
-            rows=(softmax_row, softmax_pull_back_row),
-        ),
-    )
-}
+_GLOROT = "glorot_uniform"
+_ALL = (
+    Activation("identity", identity, identity_derivative, "z", _GLOROT, second=zero),
+    Activation(
+        "sigmoid", sigmoid, sigmoid_derivative, "1 / (1 + e^-z)", _GLOROT, second=sigmoid_second
+    ),
+    Activation("tanh", tanh, tanh_derivative, "tanh z", _GLOROT, second=tanh_second),
+    Activation("relu", relu, relu_derivative, "max(z, 0)", second=zero),
+    Activation(
+        "leaky_relu", leaky_relu, leaky_relu_derivative, "max(z, p z)", p=(0.01,), second=zero
+    ),
+    Activation(
+        "elu", elu, elu_derivative, "z for z > 0, else p (e^z - 1)", p=(1.0,), second=elu_second
+    ),
+    Activation("softplus", softplus, softplus_derivative, "log(1 + e^z)", second=softplus_second),
+    Activation("gelu", gelu, gelu_derivative, "z (1 + erf(z / sqrt 2)) / 2", second=gelu_second),
+    Activation("silu", silu, silu_derivative, "z / (1 + e^-z)", second=silu_second),
+    Activation(
+        "softmax",
+        softmax,
+        softmax_pull_back,
+        "e^z_k / sum_i e^z_i",
+        _GLOROT,
+        rows=(softmax_row, softmax_pull_back_row),
+    ),
+)
+ACTIVATIONS = {activation.name: activation for activation in _ALL}

@@ -1,9 +1,9 @@
 """Costs C and their gradients.
 
 A cost is of one sample, a sum over the outputs k; a batch's cost is the (weighted) mean over the
-samples. One block each: C and grad C = dC/da^L. Where an output activation and a cost belong
-together (softmax or sigmoid with cross-entropy) the pair is one cost that reads z^L and gives
-dC/dz^L at once: no overflow, no 0 * inf at saturation.
+samples. One block each: C, grad C = dC/da^L and the second derivative. Where an output activation
+and a cost belong together (softmax or sigmoid with cross-entropy) the pair is one cost that reads
+z^L and gives dC/dz^L at once: no overflow, no 0 * inf at saturation.
 """
 
 from collections.abc import Callable
@@ -30,13 +30,25 @@ def difference(z, a, y):
 
 
 @formula
+def one(z, a, y):
+    """d2C/da2 of squared_error."""
+    return scalar(a)(1)
+
+
+@formula
 def sigmoid_cross_entropy(z, a, y):
     T = scalar(z)  # -y log a - (1 - y) log(1 - a), with a = 1 / (1 + e^-z) put in
     return np.maximum(z, T(0)) - z * y + log1p(exp(-abs(z)))
 
 
+@formula
+def sigmoid_cross_entropy_second(z, a, y):
+    T = scalar(z)
+    return a * (T(1) - a)
+
+
 # softmax with cross-entropy: -log a_k = (m - z_k) + log sum_i e^(z_i - m), m = max_i z_i;
-# dC/dz_j = a_j sum_k y_k - y_j
+# dC/dz_j = a_j sum_k y_k - y_j; (H v)_j = a_j (v_j - sum_k a_k v_k) sum_k y_k
 
 
 def softmax_cross_entropy(Z: np.ndarray, A: np.ndarray, Y: np.ndarray) -> np.ndarray:
@@ -46,6 +58,12 @@ def softmax_cross_entropy(Z: np.ndarray, A: np.ndarray, Y: np.ndarray) -> np.nda
 
 def softmax_cross_entropy_delta(Z: np.ndarray, A: np.ndarray, Y: np.ndarray) -> np.ndarray:
     return A * Y.sum(axis=1, keepdims=True) - Y
+
+
+def softmax_cross_entropy_second(
+    V: np.ndarray, Z: np.ndarray, A: np.ndarray, Y: np.ndarray
+) -> np.ndarray:
+    return A * (V - (A * V).sum(axis=1, keepdims=True)) * Y.sum(axis=1, keepdims=True)
 
 
 @kernel(fastmath=EXACT)
@@ -97,6 +115,10 @@ class Cost:
     rows : pair of kernels, optional
         Where a term depends on the whole row: (z, a, y, p) -> C and (z, a, y, delta, p), which
         fills delta. `terms` and `gradient` are then of arrays (n_samples, n_L) alone.
+    second : callable, optional
+        (z, a, y) -> d2C/da_k^2, or d2C/dz_k^2 where the cost is `fused`, as `terms`. With `rows`:
+        (V, Z, A, Y) -> H V, where H is the matrix of second derivatives of a sample's C, and V of
+        shape (n_samples, n_L).
     """
 
     name: str
@@ -107,6 +129,7 @@ class Cost:
     targets: str = "real"
     p: tuple[float, ...] = ()
     rows: tuple[Any, Any] | None = None
+    second: Callable[..., Any] | None = None
 
     @property
     def fused(self) -> bool:
@@ -114,7 +137,7 @@ class Cost:
 
 
 _ALL = (
-    Cost("squared_error", squared_error, difference, "1/2 sum_k (a_k - y_k)^2"),
+    Cost("squared_error", squared_error, difference, "1/2 sum_k (a_k - y_k)^2", second=one),
     Cost(
         "cross_entropy",
         sigmoid_cross_entropy,
@@ -122,6 +145,7 @@ _ALL = (
         "-sum_k [y_k log a_k + (1 - y_k) log(1 - a_k)]",
         output="sigmoid",
         targets="unit",
+        second=sigmoid_cross_entropy_second,
     ),
     Cost(
         "cross_entropy",
@@ -131,6 +155,7 @@ _ALL = (
         output="softmax",
         targets="distribution",
         rows=(softmax_cross_entropy_row, softmax_cross_entropy_delta_row),
+        second=softmax_cross_entropy_second,
     ),
 )
 COSTS = {cost.name: tuple(c for c in _ALL if c.name == cost.name) for cost in _ALL}

@@ -128,6 +128,23 @@ def test_derivative_is_the_slope(hidden):
     assert activation.derivative(z, activation.sigma(z)) == pytest.approx(slope, rel=1e-11, abs=0)
 
 
+@every_hidden
+def test_second_derivative_is_the_slope_of_the_derivative(hidden):
+    z, h = np.array([-2.5, -0.7, 0.3, 1.9]), 1e-3
+    activation = on_arrays(ACTIVATIONS[hidden], "float64")
+
+    def derivative(z):
+        return np.broadcast_to(activation.derivative(z, activation.sigma(z)), z.shape)
+
+    near, far = (derivative(z + m * h) - derivative(z - m * h) for m in (1, 2))
+    slope = (8 * near - far) / (12 * h)
+    second = np.broadcast_to(activation.second(z, activation.sigma(z)), z.shape)
+    assert second == pytest.approx(slope, rel=1e-10, abs=1e-13)
+    with np.errstate(all="ignore"):
+        z = extremes("float64")
+        assert np.isfinite(activation.second(z, activation.sigma(z))).all()
+
+
 @pytest.mark.compiled
 @every_hidden
 def test_compiled_float32_stays_float32(hidden):

@@ -170,6 +170,26 @@ def test_the_gradient_is_the_slope(cost, dtype):
     assert deviation(gradient, slope) < {"float64": 1e-11, "float32": 1e-6}[dtype]
 
 
+@pytest.mark.parametrize("cost", ALL, ids=lambda cost: f"{cost.name}-{cost.output}")
+def test_second_derivatives_are_the_slope_of_the_gradient(cost):
+    """H v against differences of the gradient along v; of elementwise costs H is diagonal."""
+    rng, h = np.random.default_rng(6), 1e-3
+    Z, Y, V = rng.normal(size=(4, 3)), rng.random((4, 3)), rng.normal(size=(4, 3))
+    activation = on_arrays(ACTIVATIONS[cost.output or "identity"], "float64")
+    cost = on_arrays(cost, "float64")
+
+    def gradient(Z):
+        return cost.gradient(Z, activation.sigma(Z), Y)
+
+    near, far = (gradient(Z + m * h * V) - gradient(Z - m * h * V) for m in (1, 2))
+    A = activation.sigma(Z)
+    if cost.rows is None:
+        product = cost.second(Z, A, Y) * V
+    else:
+        product = cost.second(V, Z, A, Y)
+    assert product == pytest.approx((8 * near - far) / (12 * h), rel=1e-10, abs=1e-11)
+
+
 @pytest.mark.compiled
 @pytest.mark.parametrize("cost", ELEMENTWISE)
 def test_compiled_float32_stays_float32(cost):

@@ -146,26 +146,34 @@ def with_p(function: Callable, n: int) -> Callable:
     def of_three(z, a, y, p):
         return function(z, a, y)
 
-    return formula((of_one, of_two, of_three)[n - 1])
+    def of_four(v, z, a, y, p):
+        return function(v, z, a, y)
+
+    return formula((of_one, of_two, of_three, of_four)[n - 1])
 
 
 def on_arrays(function: Any, dtype: np.dtype) -> Any:
     """The activation or cost with functions of whole arrays, their parameters put in."""
     p = tuple(np.dtype(dtype).type(value) for value in function.p)
+    of_rows = function.rows is not None
 
-    def bound(formula: Callable, n: int) -> Callable:
+    def bound(formula: Callable | None, n: int) -> Any:
+        if formula is None:
+            return None
         function_of_p = with_p(formula, n)
 
         def of_arrays(*arrays):
             return function_of_p(*arrays, p)
 
-        by_element = function.rows is None and not _ours(formula)
+        by_element = not of_rows and not _ours(formula)
         return np.vectorize(of_arrays, otypes=[dtype]) if by_element else of_arrays
 
+    second = bound(function.second, (2 if isinstance(function, Activation) else 3) + of_rows)
     if isinstance(function, Activation):
-        pull_back = bound(function.derivative, 3 if function.coupled else 2)
-        return replace(function, sigma=bound(function.sigma, 1), derivative=pull_back)
-    return replace(function, terms=bound(function.terms, 3), gradient=bound(function.gradient, 3))
+        sigma, derivative = bound(function.sigma, 1), bound(function.derivative, 2 + of_rows)
+        return replace(function, sigma=sigma, derivative=derivative, second=second)
+    terms, gradient = bound(function.terms, 3), bound(function.gradient, 3)
+    return replace(function, terms=terms, gradient=gradient, second=second)
 
 
 # --- loops over them -----------------------------------------------------------------------------
