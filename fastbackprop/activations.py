@@ -1,195 +1,18 @@
-"""Activations sigma and their derivatives sigma'.
+"""Activations: what a user may name, and what belongs to each name.
 
-One block each: sigma(z), sigma'(z, a) and sigma''(z, a), where a = sigma(z) is at hand and often
-the shorter way to write them. One with parameters takes them as a last argument, a tuple p. To add
-one: a block and its line in `ACTIVATIONS`. Values and conventions (the derivative of relu at 0 is
-0) are PyTorch's.
+To add one: its block in `fastbackprop.formulas.elementwise`, its line in `ACTIVATIONS`.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from fastbackprop.engines._compile import EXACT, formula, kernel
-from fastbackprop.engines._math import erf, exp, expm1, log1p, plus, scalar, sigmoid, tanh, where
-
-
-@formula
-def identity(z):
-    return z
-
-
-@formula
-def identity_derivative(z, a):
-    return scalar(z)(1)
-
-
-@formula
-def zero(z, a):
-    """sigma'' of what is made of straight lines."""
-    return scalar(z)(0)
-
-
-@formula
-def sigmoid_derivative(z, a):
-    T = scalar(z)
-    return a * (T(1) - a)
-
-
-@formula
-def sigmoid_second(z, a):
-    T = scalar(z)
-    return a * (T(1) - a) * (T(1) - T(2) * a)
-
-
-@formula
-def tanh_derivative(z, a):
-    T = scalar(z)
-    return T(1) - a * a
-
-
-@formula
-def tanh_second(z, a):
-    T = scalar(z)
-    return T(-2) * a * (T(1) - a * a)
-
-
-@formula
-def relu(z):
-    T = scalar(z)
-    return np.maximum(z, T(0))
-
-
-@formula
-def relu_derivative(z, a):
-    T = scalar(z)
-    return where(z > T(0), T(1), T(0))
-
-
-@formula
-def leaky_relu(z, p):
-    T = scalar(z)
-    return where(z > T(0), z, p[0] * z)
-
-
-@formula
-def leaky_relu_derivative(z, a, p):
-    T = scalar(z)
-    return where(z > T(0), T(1), p[0])
-
-
-@formula
-def elu(z, p):
-    T = scalar(z)
-    return where(z > T(0), z, p[0] * expm1(np.minimum(z, T(0))))
-
-
-@formula
-def elu_derivative(z, a, p):
-    T = scalar(z)
-    return where(z > T(0), T(1), p[0] * exp(np.minimum(z, T(0))))  # a + p would lose the small ones
-
-
-@formula
-def elu_second(z, a, p):
-    T = scalar(z)
-    return where(z > T(0), T(0), p[0] * exp(np.minimum(z, T(0))))
-
-
-@formula
-def softplus(z):
-    T = scalar(z)
-    return np.maximum(z, T(0)) + log1p(exp(-abs(z)))
-
-
-@formula
-def softplus_derivative(z, a):
-    return sigmoid(z)
-
-
-@formula
-def softplus_second(z, a):
-    return sigmoid(z) * sigmoid(-z)
-
-
-@formula
-def gelu(z):
-    T = scalar(z)
-    return T(0.5) * z * (T(1) + erf(z * T(math.sqrt(0.5))))
-
-
-@formula
-def gelu_derivative(z, a):
-    T = scalar(z)
-    density = T(1 / math.sqrt(2 * math.pi)) * exp(T(-0.5) * z * z)
-    return T(0.5) * (T(1) + erf(z * T(math.sqrt(0.5)))) + z * density
-
-
-@formula
-def gelu_second(z, a):
-    T = scalar(z)
-    density = T(1 / math.sqrt(2 * math.pi)) * exp(T(-0.5) * z * z)
-    return T(2) * density - z * (z * density)
-
-
-@formula
-def silu(z):
-    return z * sigmoid(z)
-
-
-@formula
-def silu_derivative(z, a):
-    T = scalar(z)
-    s = sigmoid(z)
-    return s * (T(1) + z * (T(1) - s))
-
-
-@formula
-def silu_second(z, a):
-    T = scalar(z)
-    s, rest = sigmoid(z), sigmoid(-z)
-    return s * rest * (T(2) + z * (rest - s))
-
-
-# softmax couples a row: a_k = e^(z_k - m) / sum_i e^(z_i - m), m = max_i z_i;
-# da_k/dz_j = a_k (1[k=j] - a_j)
-
-
-def softmax(Z: np.ndarray) -> np.ndarray:
-    E = np.exp(Z - Z.max(axis=1, keepdims=True))
-    return E / E.sum(axis=1, keepdims=True)
-
-
-def softmax_pull_back(G: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray:
-    return A * (G - (G * A).sum(axis=1, keepdims=True))
-
-
-@kernel(fastmath=EXACT)
-def softmax_row(z, a, p):
-    m = z[0]
-    for k in range(z.shape[0]):
-        m = max(m, z[k])
-    total = a.dtype.type(0)
-    for k in range(z.shape[0]):
-        a[k] = exp(z[k] - m)
-        total = plus(total, a[k])
-    for k in range(z.shape[0]):
-        a[k] /= total
-
-
-@kernel
-def softmax_pull_back_row(z, a, delta, p):
-    inner = a.dtype.type(0)
-    for k in range(a.shape[0]):
-        inner += delta[k] * a[k]
-    for j in range(a.shape[0]):
-        delta[j] = a[j] * (delta[j] - inner)
-
-
-# --- what a user may name ------------------------------------------------------------------------
+from fastbackprop.engines._math import sigmoid, tanh
+from fastbackprop.formulas import elementwise as of
+from fastbackprop.formulas import softmaxes
 
 
 @dataclass(frozen=True)
@@ -227,7 +50,20 @@ class Activation:
 
     @property
     def coupled(self) -> bool:
+        """Whether a^l_j depends on the whole row z^l."""
         return self.rows is not None
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether it is one of `ACTIVATIONS`, with whatever parameters; else it is a user's own."""
+        ours = ACTIVATIONS.get(self.name)
+        return ours is not None and (ours.sigma, ours.derivative) == (self.sigma, self.derivative)
+
+    def __str__(self) -> str:
+        """Its name, with its parameters where they are not the usual ones."""
+        ours = ACTIVATIONS.get(self.name)
+        usual = not self.p or (ours is not None and ours.p == self.p)
+        return self.name if usual else f"{self.name}({', '.join(map(repr, self.p))})"
 
     def pull_back(self, G: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray:
         """dC/dZ from G = dC/dA: G (.) sigma'(Z), or through the Jacobian; (n_samples, n_l) each."""
@@ -236,28 +72,169 @@ class Activation:
 
 _GLOROT = "glorot_uniform"
 _ALL = (
-    Activation("identity", identity, identity_derivative, "z", _GLOROT, second=zero),
+    Activation("identity", of.identity, of.identity_derivative, "z", _GLOROT, second=of.zero),
     Activation(
-        "sigmoid", sigmoid, sigmoid_derivative, "1 / (1 + e^-z)", _GLOROT, second=sigmoid_second
+        "sigmoid",
+        sigmoid,
+        of.sigmoid_derivative,
+        "1 / (1 + e^-z)",
+        _GLOROT,
+        second=of.sigmoid_second,
     ),
-    Activation("tanh", tanh, tanh_derivative, "tanh z", _GLOROT, second=tanh_second),
-    Activation("relu", relu, relu_derivative, "max(z, 0)", second=zero),
     Activation(
-        "leaky_relu", leaky_relu, leaky_relu_derivative, "max(z, p z)", p=(0.01,), second=zero
+        "hard_sigmoid",
+        of.hard_sigmoid,
+        of.hard_sigmoid_derivative,
+        "min(max(z + 3, 0), 6) / 6",
+        _GLOROT,
+        second=of.zero,
+    ),
+    Activation("tanh", tanh, of.tanh_derivative, "tanh z", _GLOROT, second=of.tanh_second),
+    Activation(
+        "hard_tanh",
+        of.hard_tanh,
+        of.hard_tanh_derivative,
+        "min(max(z, -1), 1)",
+        _GLOROT,
+        second=of.zero,
     ),
     Activation(
-        "elu", elu, elu_derivative, "z for z > 0, else p (e^z - 1)", p=(1.0,), second=elu_second
+        "softsign",
+        of.softsign,
+        of.softsign_derivative,
+        "z / (1 + |z|)",
+        _GLOROT,
+        second=of.softsign_second,
     ),
-    Activation("softplus", softplus, softplus_derivative, "log(1 + e^z)", second=softplus_second),
-    Activation("gelu", gelu, gelu_derivative, "z (1 + erf(z / sqrt 2)) / 2", second=gelu_second),
-    Activation("silu", silu, silu_derivative, "z / (1 + e^-z)", second=silu_second),
+    Activation("relu", of.relu, of.relu_derivative, "max(z, 0)", second=of.zero),
+    Activation("relu6", of.relu6, of.relu6_derivative, "min(max(z, 0), 6)", second=of.zero),
+    Activation(
+        "leaky_relu",
+        of.leaky_relu,
+        of.leaky_relu_derivative,
+        "z for z > 0, else p z",
+        p=(0.01,),
+        second=of.zero,
+    ),
+    Activation(
+        "elu",
+        of.elu,
+        of.elu_derivative,
+        "z for z > 0, else p (e^z - 1)",
+        p=(1.0,),
+        second=of.elu_second,
+    ),
+    Activation(
+        "celu",
+        of.celu,
+        of.celu_derivative,
+        "z for z > 0, else p (e^(z / p) - 1)",
+        p=(1.0,),
+        second=of.celu_second,
+    ),
+    Activation(
+        "selu",
+        of.selu,
+        of.selu_derivative,
+        "s z for z > 0, else s t (e^z - 1)",
+        "lecun_normal",
+        second=of.selu_second,
+    ),
+    Activation(
+        "softplus", of.softplus, of.softplus_derivative, "log(1 + e^z)", second=of.softplus_second
+    ),
+    Activation(
+        "gelu", of.gelu, of.gelu_derivative, "z (1 + erf(z / sqrt 2)) / 2", second=of.gelu_second
+    ),
+    Activation(
+        "gelu_tanh",
+        of.gelu_tanh,
+        of.gelu_tanh_derivative,
+        "z (1 + tanh u) / 2, u = sqrt(2 / pi) (z + 0.044715 z^3)",
+        second=of.gelu_tanh_second,
+    ),
+    Activation("silu", of.silu, of.silu_derivative, "z / (1 + e^-z)", second=of.silu_second),
+    Activation(
+        "hard_swish",
+        of.hard_swish,
+        of.hard_swish_derivative,
+        "z min(max(z + 3, 0), 6) / 6",
+        second=of.hard_swish_second,
+    ),
+    Activation("mish", of.mish, of.mish_derivative, "z tanh(log(1 + e^z))", second=of.mish_second),
+    Activation("sin", of.sine, of.sine_derivative, "sin z", _GLOROT, second=of.sine_second),
+    Activation(
+        "gaussian",
+        of.gaussian,
+        of.gaussian_derivative,
+        "e^(-z^2)",
+        _GLOROT,
+        second=of.gaussian_second,
+    ),
+    Activation(
+        "exp",
+        of.exponential,
+        of.exponential_derivative,
+        "e^z",
+        _GLOROT,
+        second=of.exponential_derivative,
+    ),
     Activation(
         "softmax",
-        softmax,
-        softmax_pull_back,
+        softmaxes.softmax,
+        softmaxes.softmax_pull_back,
         "e^z_k / sum_i e^z_i",
         _GLOROT,
-        rows=(softmax_row, softmax_pull_back_row),
+        rows=(softmaxes.softmax_row, softmaxes.softmax_pull_back_row),
+    ),
+    Activation(
+        "log_softmax",
+        softmaxes.log_softmax,
+        softmaxes.log_softmax_pull_back,
+        "z_k - log sum_i e^z_i",
+        _GLOROT,
+        rows=(softmaxes.log_softmax_row, softmaxes.log_softmax_pull_back_row),
     ),
 )
 ACTIVATIONS = {activation.name: activation for activation in _ALL}
+
+
+# --- with parameters of their own ----------------------------------------------------------------
+
+
+def LeakyReLU(negative_slope: float = 0.01) -> Activation:
+    """The activation leaky_relu, z for z > 0, else `negative_slope` z: any finite number."""
+    return _with(ACTIVATIONS["leaky_relu"], negative_slope=negative_slope)
+
+
+def ELU(alpha: float = 1.0) -> Activation:
+    """The activation elu, z for z > 0, else `alpha` (e^z - 1): any finite number."""
+    return _with(ACTIVATIONS["elu"], alpha=alpha)
+
+
+def CELU(alpha: float = 1.0) -> Activation:
+    """The activation celu, z for z > 0, else `alpha` (e^(z / `alpha`) - 1), with `alpha` > 0."""
+    if not parameter("CELU", "alpha", alpha) > 0:
+        raise ValueError(f"CELU(alpha) must have alpha > 0; got {alpha!r}")
+    return _with(ACTIVATIONS["celu"], alpha=alpha)
+
+
+PARAMETRIC: dict[str, Callable[..., Activation]] = {
+    "leaky_relu": LeakyReLU,
+    "elu": ELU,
+    "celu": CELU,
+}
+
+
+def _with(activation: Activation, **p: float) -> Activation:
+    values = (parameter(activation.name, name, value) for name, value in p.items())
+    return replace(activation, p=tuple(values))
+
+
+def parameter(function: str, name: str, value: Any) -> float:
+    """A finite number. Raises TypeError or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, float | int | np.floating | np.integer):
+        raise TypeError(f"{name} of {function} must be a number; got {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} of {function} must be finite; got {value!r}")
+    return float(value)

@@ -16,11 +16,13 @@ from numba.extending import intrinsic, overload_attribute
 from numba.np.arrayobj import make_array, populate_array
 
 from fastbackprop import inputs
-from fastbackprop.activations import Activation, softmax_pull_back_row, softmax_row
+from fastbackprop.activations import Activation
 from fastbackprop.engines._compile import EXACT, FASTMATH, OPTIONS
 from fastbackprop.engines._functions import with_p
+from fastbackprop.engines._math import exp, log
 from fastbackprop.engines._tile import VECTOR_BYTES, load, outer_along, plus, store, zeros
 from fastbackprop.formats._dense import entry, sigmas
+from fastbackprop.formulas.softmaxes import softmax_pull_back_row, softmax_row
 from fastbackprop.network import Network
 
 VECTORS = 8  # of a sum that stays in registers, twice
@@ -201,7 +203,9 @@ def _rows(activation: Activation, dtype: np.dtype) -> tuple[Any, Any]:
     """(z, out): out = sigma(z), and (z, a, v): v = (d sigma / d z) v."""
     if activation.coupled:
         return entry(COUPLED, activation, "compiled code")
-    sigma, derivative = with_p(activation.sigma, 1), with_p(activation.derivative, 2)
+    sigma, derivative = (
+        with_p(f, n, dtype) for f, n in ((activation.sigma, 1), (activation.derivative, 2))
+    )
     p = tuple(dtype.type(value) for value in activation.p)
 
     @_compile_exactly
@@ -237,7 +241,32 @@ def _softmax_push_forward(z, a, v):
     _softmax_pull_back_row(z, a[: z.shape[0]], v, ())  # the Jacobian is symmetric
 
 
-COUPLED = {"softmax": (_softmax, _softmax_push_forward)}
+@_compile_exactly
+def _log_softmax(z, out):
+    m = z[0]
+    for k in range(z.shape[0]):
+        m = max(m, z[k])
+    total = z.dtype.type(0)
+    for k in range(z.shape[0]):
+        total += exp(z[k] - m)
+    log_total = log(total)
+    for k in range(z.shape[0]):
+        out[k] = (z[k] - m) - log_total
+
+
+@_compile_exactly
+def _log_softmax_push_forward(z, a, v):
+    total = z.dtype.type(0)
+    for j in range(z.shape[0]):
+        total += exp(a[j]) * v[j]
+    for k in range(z.shape[0]):
+        v[k] -= total
+
+
+COUPLED = {
+    "softmax": (_softmax, _softmax_push_forward),
+    "log_softmax": (_log_softmax, _log_softmax_push_forward),
+}
 
 
 # --- callbacks for C -----------------------------------------------------------------------------

@@ -1,96 +1,20 @@
-"""Costs C and their gradients.
+"""Costs: what a user may name, and what belongs to each name.
 
 A cost is of one sample, a sum over the outputs k; a batch's cost is the (weighted) mean over the
-samples. One block each: C, grad C = dC/da^L and the second derivative. Where an output activation
-and a cost belong together (softmax or sigmoid with cross-entropy) the pair is one cost that reads
-z^L and gives dC/dz^L at once: no overflow, no 0 * inf at saturation.
+samples. Where an output activation and a cost belong together (softmax or sigmoid with
+cross-entropy) the pair is one cost that reads z^L and gives dC/dz^L at once: no overflow, no 0 *
+inf at saturation. To add one: its block in `fastbackprop.formulas`, its line in `COSTS`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
+from fastbackprop.activations import Activation, parameter
+from fastbackprop.formulas import distances, likelihoods, softmaxes
 
-from fastbackprop.activations import Activation
-from fastbackprop.engines._compile import EXACT, formula, kernel
-from fastbackprop.engines._math import exp, log, log1p, plus, scalar
-
-
-@formula
-def squared_error(z, a, y):
-    T = scalar(a)
-    return T(0.5) * (a - y) * (a - y)
-
-
-@formula
-def difference(z, a, y):
-    """dC/da of squared_error, and dC/dz of sigmoid with cross-entropy."""
-    return a - y
-
-
-@formula
-def one(z, a, y):
-    """d2C/da2 of squared_error."""
-    return scalar(a)(1)
-
-
-@formula
-def sigmoid_cross_entropy(z, a, y):
-    T = scalar(z)  # -y log a - (1 - y) log(1 - a), with a = 1 / (1 + e^-z) put in
-    return np.maximum(z, T(0)) - z * y + log1p(exp(-abs(z)))
-
-
-@formula
-def sigmoid_cross_entropy_second(z, a, y):
-    T = scalar(z)
-    return a * (T(1) - a)
-
-
-# softmax with cross-entropy: -log a_k = (m - z_k) + log sum_i e^(z_i - m), m = max_i z_i;
-# dC/dz_j = a_j sum_k y_k - y_j; (H v)_j = a_j (v_j - sum_k a_k v_k) sum_k y_k
-
-
-def softmax_cross_entropy(Z: np.ndarray, A: np.ndarray, Y: np.ndarray) -> np.ndarray:
-    m = Z.max(axis=1, keepdims=True)
-    return Y * ((m - Z) + np.log(np.exp(Z - m).sum(axis=1, keepdims=True)))
-
-
-def softmax_cross_entropy_delta(Z: np.ndarray, A: np.ndarray, Y: np.ndarray) -> np.ndarray:
-    return A * Y.sum(axis=1, keepdims=True) - Y
-
-
-def softmax_cross_entropy_second(
-    V: np.ndarray, Z: np.ndarray, A: np.ndarray, Y: np.ndarray
-) -> np.ndarray:
-    return A * (V - (A * V).sum(axis=1, keepdims=True)) * Y.sum(axis=1, keepdims=True)
-
-
-@kernel(fastmath=EXACT)
-def softmax_cross_entropy_row(z, a, y, p):
-    m = z[0]
-    for k in range(z.shape[0]):
-        m = max(m, z[k])
-    total = z.dtype.type(0)
-    for k in range(z.shape[0]):
-        total = plus(total, exp(z[k] - m))
-    log_total = log(total)
-    C = z.dtype.type(0)
-    for k in range(z.shape[0]):
-        C = plus(C, y[k] * ((m - z[k]) + log_total))
-    return C
-
-
-@kernel
-def softmax_cross_entropy_delta_row(z, a, y, delta, p):
-    total = y.dtype.type(0)
-    for k in range(y.shape[0]):
-        total += y[k]
-    for j in range(y.shape[0]):
-        delta[j] = a[j] * total - y[j]
-
-
-# --- what a user may name ------------------------------------------------------------------------
+TARGETS = ("real", "unit", "distribution", "sign", "non-negative", "positive")
 
 
 @dataclass(frozen=True)
@@ -107,9 +31,10 @@ class Cost:
         (z, a, y) -> dC/da_k, or dC/dz_k where the cost is `fused`, likewise.
     formula : str
     output : str, optional
-        The output activation of a fused pair; None goes with every output.
-    targets : {"real", "unit", "distribution"}
-        What y may hold: any number; numbers in [0, 1]; rows of such that sum to one, or labels.
+        The output activation of a pair; None goes with every output.
+    targets : one of `TARGETS`
+        What y may hold: any number; numbers in [0, 1]; rows of such that sum to one, or labels; -1
+        and 1; numbers of at least 0; numbers above 0.
     p : tuple of float
         Parameters; terms and gradient take them as a last argument if they like.
     rows : pair of kernels, optional
@@ -119,6 +44,9 @@ class Cost:
         (z, a, y) -> d2C/da_k^2, or d2C/dz_k^2 where the cost is `fused`, as `terms`. With `rows`:
         (V, Z, A, Y) -> H V, where H is the matrix of second derivatives of a sample's C, and V of
         shape (n_samples, n_L).
+    outputs_per_target : int
+        The outputs are so many groups, each with one output for every target; y, (n_samples,
+        n_targets), is there once for each group when a formula sees it.
     """
 
     name: str
@@ -130,32 +58,223 @@ class Cost:
     p: tuple[float, ...] = ()
     rows: tuple[Any, Any] | None = None
     second: Callable[..., Any] | None = None
+    outputs_per_target: int = 1
 
     @property
     def fused(self) -> bool:
+        """Whether `gradient` is dC/dz, of a cost with its output activation."""
         return self.output is not None
 
+    @property
+    def is_registered(self) -> bool:
+        """Whether it is one of `COSTS`, with whatever parameters; else it is a user's own."""
+        formulas = [(cost.terms, cost.gradient) for cost in COSTS.get(self.name, ())]
+        return (self.terms, self.gradient) in formulas
 
+    def n_targets(self, n_out: int) -> int:
+        """How many columns y has for so many outputs. Raises ValueError."""
+        n, rest = divmod(n_out, self.outputs_per_target)
+        if rest:
+            raise ValueError(
+                f"cost={str(self)!r} has {self.outputs_per_target} outputs for each target: the "
+                f"last of sizes must be a multiple of {self.outputs_per_target}; got {n_out}"
+            )
+        return n
+
+    def __str__(self) -> str:
+        """Its name, with its parameters where they are not the usual ones."""
+        usual = any(self.p == cost.p for cost in COSTS.get(self.name, ())) or not self.p
+        return self.name if usual else f"{self.name}({', '.join(map(repr, self.p))})"
+
+
+_LINKS = (  # output, mu, log mu: the network gives the logarithm of the mean, or the mean
+    ("identity", "e^a_k", "a_k"),
+    ("exp", "a_k", "log a_k"),
+)
 _ALL = (
-    Cost("squared_error", squared_error, difference, "1/2 sum_k (a_k - y_k)^2", second=one),
     Cost(
-        "cross_entropy",
-        sigmoid_cross_entropy,
-        difference,
-        "-sum_k [y_k log a_k + (1 - y_k) log(1 - a_k)]",
-        output="sigmoid",
-        targets="unit",
-        second=sigmoid_cross_entropy_second,
+        "squared_error",
+        distances.squared_error,
+        distances.difference,
+        "1/2 sum_k (a_k - y_k)^2",
+        second=distances.one,
+    ),
+    Cost(
+        "absolute_error",
+        distances.absolute_error,
+        distances.absolute_error_gradient,
+        "sum_k |a_k - y_k|",
+        second=distances.zero,
+    ),
+    Cost(
+        "huber",
+        distances.huber,
+        distances.huber_gradient,
+        "sum_k x_k^2 / 2 for x_k = |a_k - y_k| < p, else p (x_k - p / 2)",
+        p=(1.0,),
+        second=distances.huber_second,
+    ),
+    Cost(
+        "log_cosh",
+        distances.log_cosh,
+        distances.log_cosh_gradient,
+        "sum_k log cosh(a_k - y_k)",
+        second=distances.log_cosh_second,
+    ),
+    Cost(
+        "quantile",
+        distances.quantile,
+        distances.quantile_gradient,
+        "sum_k max(p (y_k - a_k), (p - 1) (y_k - a_k))",
+        p=(0.5,),
+        rows=(distances.quantile_row, distances.quantile_gradient_row),
+        second=distances.quantile_second,
+    ),
+    Cost(
+        "hinge",
+        distances.hinge,
+        distances.hinge_gradient,
+        "sum_k max(1 - y_k a_k, 0)",
+        targets="sign",
+        second=distances.zero,
+    ),
+    Cost(
+        "squared_hinge",
+        distances.squared_hinge,
+        distances.squared_hinge_gradient,
+        "sum_k max(1 - y_k a_k, 0)^2",
+        targets="sign",
+        second=distances.squared_hinge_second,
+    ),
+    Cost(
+        "cosine",
+        distances.cosine,
+        distances.cosine_gradient,
+        "1 - sum_k a_k y_k / (|a| |y|)",
+        rows=(distances.cosine_row, distances.cosine_gradient_row),
+        second=distances.cosine_second,
+    ),
+    *(
+        Cost(
+            "poisson",
+            likelihoods.poisson,
+            likelihoods.poisson_delta,
+            f"sum_k [{mu} - y_k {log_mu}]",
+            output,
+            targets="non-negative",
+            second=likelihoods.poisson_second,
+        )
+        for output, mu, log_mu in _LINKS
+    ),
+    *(
+        Cost(
+            "gamma",
+            likelihoods.gamma,
+            likelihoods.gamma_delta,
+            f"sum_k [y_k / {mu} + {log_mu}]",
+            output,
+            targets="positive",
+            second=likelihoods.gamma_second,
+        )
+        for output, mu, log_mu in _LINKS
+    ),
+    *(
+        Cost(
+            "tweedie",
+            likelihoods.tweedie,
+            likelihoods.tweedie_delta,
+            f"sum_k [y_k {mu}^(1 - p) / (p - 1) + {mu}^(2 - p) / (2 - p)]",
+            output,
+            targets="non-negative",
+            p=(1.5,),
+            second=likelihoods.tweedie_second,
+        )
+        for output, mu, log_mu in _LINKS
+    ),
+    Cost(
+        "gaussian_nll",
+        likelihoods.gaussian_nll,
+        likelihoods.gaussian_nll_gradient,
+        "1/2 sum_k [s_k + (m_k - y_k)^2 e^-s_k], a = (m_1, ..., s_1, ...)",
+        output="identity",
+        rows=(likelihoods.gaussian_nll_row, likelihoods.gaussian_nll_gradient_row),
+        second=likelihoods.gaussian_nll_second,
+        outputs_per_target=2,
     ),
     Cost(
         "cross_entropy",
-        softmax_cross_entropy,
-        softmax_cross_entropy_delta,
+        likelihoods.sigmoid_cross_entropy,
+        likelihoods.sigmoid_cross_entropy_delta,
+        "-sum_k [y_k log a_k + (1 - y_k) log(1 - a_k)]",
+        output="sigmoid",
+        targets="unit",
+        p=(0.0,),
+        second=likelihoods.sigmoid_cross_entropy_second,
+    ),
+    Cost(
+        "cross_entropy",
+        softmaxes.softmax_cross_entropy,
+        softmaxes.softmax_cross_entropy_delta,
         "-sum_k y_k log a_k",
         output="softmax",
         targets="distribution",
-        rows=(softmax_cross_entropy_row, softmax_cross_entropy_delta_row),
-        second=softmax_cross_entropy_second,
+        p=(0.0,),
+        rows=(softmaxes.softmax_cross_entropy_row, softmaxes.softmax_cross_entropy_delta_row),
+        second=softmaxes.softmax_cross_entropy_second,
+    ),
+    Cost(
+        "cross_entropy",
+        softmaxes.softmax_cross_entropy,
+        softmaxes.log_softmax_cross_entropy_delta,
+        "-sum_k y_k a_k",
+        output="log_softmax",
+        targets="distribution",
+        p=(0.0,),
+        rows=(softmaxes.softmax_cross_entropy_row, softmaxes.log_softmax_cross_entropy_delta_row),
+        second=softmaxes.log_softmax_cross_entropy_second,
+    ),
+    Cost(
+        "kl_divergence",
+        softmaxes.softmax_kl,
+        softmaxes.softmax_cross_entropy_delta,
+        "sum_k y_k (log y_k - log a_k)",
+        output="softmax",
+        targets="distribution",
+        p=(0.0,),
+        rows=(softmaxes.softmax_kl_row, softmaxes.softmax_cross_entropy_delta_row),
+        second=softmaxes.softmax_cross_entropy_second,
+    ),
+    Cost(
+        "kl_divergence",
+        softmaxes.softmax_kl,
+        softmaxes.log_softmax_cross_entropy_delta,
+        "sum_k y_k (log y_k - a_k)",
+        output="log_softmax",
+        targets="distribution",
+        p=(0.0,),
+        rows=(softmaxes.softmax_kl_row, softmaxes.log_softmax_cross_entropy_delta_row),
+        second=softmaxes.log_softmax_cross_entropy_second,
+    ),
+    Cost(
+        "focal",
+        likelihoods.sigmoid_focal,
+        likelihoods.sigmoid_focal_delta,
+        "-sum_k [y_k (1 - a_k)^p log a_k + (1 - y_k) a_k^p log(1 - a_k)]",
+        output="sigmoid",
+        targets="unit",
+        p=(2.0,),
+        second=likelihoods.sigmoid_focal_second,
+    ),
+    Cost(
+        "focal",
+        softmaxes.softmax_focal,
+        softmaxes.softmax_focal_delta,
+        "-sum_k y_k (1 - a_k)^p log a_k",
+        output="softmax",
+        targets="distribution",
+        p=(2.0,),
+        rows=(softmaxes.softmax_focal_row, softmaxes.softmax_focal_delta_row),
+        second=softmaxes.softmax_focal_second,
     ),
 )
 COSTS = {cost.name: tuple(c for c in _ALL if c.name == cost.name) for cost in _ALL}
@@ -168,6 +287,72 @@ def pair(name: str, output: Activation) -> Cost:
             return cost
     partners = " or ".join(repr(cost.output) for cost in COSTS[name])
     raise ValueError(
-        f"cost={name!r} needs output={partners}, whose values are probabilities; "
-        f"got output={output.name!r}. For other outputs use cost='squared_error'"
+        f"cost={name!r} needs output={partners}; got output={output.name!r}. For other outputs use "
+        f"cost='squared_error'"
     )
+
+
+# --- with parameters of their own ----------------------------------------------------------------
+
+
+def Huber(delta: float = 1.0) -> Cost:
+    """The cost huber: quadratic up to a distance of `delta` > 0, then a line. Huber (1964)."""
+    return _with("huber", delta=_between("Huber", "delta", delta, 0, math.inf))
+
+
+def Quantile(levels: float | Iterable[float] = 0.5) -> Cost:
+    """The cost quantile: outputs become these quantiles of y, given x.
+
+    `levels` are one or several in (0, 1), ascending. With m targets and q levels the network has
+    m q outputs: those of the first level for all targets, then those of the second, ...
+    """
+    several = list(levels) if isinstance(levels, Iterable) else [levels]
+    checked = [_between("Quantile", "levels", level, 0, 1) for level in several]
+    if not checked or sorted(set(checked)) != checked:
+        raise ValueError(f"levels of Quantile must ascend from one to the next; got {levels!r}")
+    return replace(COSTS["quantile"][0], p=tuple(checked), outputs_per_target=len(checked))
+
+
+def Tweedie(power: float = 1.5) -> Cost:
+    """The cost tweedie: the variance is proportional to mu^`power`, between 1 and 2.
+
+    For a power of 1 there is the cost poisson, for 2 gamma.
+    """
+    return _with("tweedie", power=_between("Tweedie", "power", power, 1, 2))
+
+
+def Focal(gamma: float = 2.0) -> Cost:
+    """The cost focal with the exponent `gamma` > 0; 0 would be cross_entropy."""
+    return _with("focal", gamma=_between("Focal", "gamma", gamma, 0, math.inf))
+
+
+def CrossEntropy(label_smoothing: float = 0.0) -> Cost:
+    """The cost cross_entropy with label smoothing s in [0, 1).
+
+    The target y_k becomes (1 - s) y_k + s / n: n is n_L for softmax and log_softmax, 2 for sigmoid.
+    """
+    if parameter("CrossEntropy", "label_smoothing", label_smoothing) != 0:
+        _between("CrossEntropy", "label_smoothing", label_smoothing, 0, 1)
+    return _with("cross_entropy", label_smoothing=float(label_smoothing))
+
+
+PARAMETRIC: dict[str, Callable[..., Cost]] = {
+    "huber": Huber,
+    "quantile": lambda *levels: Quantile(levels),
+    "tweedie": Tweedie,
+    "focal": Focal,
+    "cross_entropy": CrossEntropy,
+}
+
+
+def _with(name: str, **p: float) -> Cost:
+    return replace(COSTS[name][0], p=tuple(p.values()))
+
+
+def _between(function: str, name: str, value: Any, low: float, high: float) -> float:
+    """A number between these two, neither included. Raises TypeError or ValueError."""
+    number = parameter(function, name, value)
+    if not low < number < high:
+        bounds = f"above {low}" if high == math.inf else f"between {low} and {high}"
+        raise ValueError(f"{name} of {function} must lie {bounds}; got {value!r}")
+    return number

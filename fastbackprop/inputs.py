@@ -10,6 +10,7 @@ import math
 import numbers
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -17,11 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from fastbackprop import own_functions
 from fastbackprop.activations import ACTIVATIONS, Activation
 from fastbackprop.callbacks import EarlyStopping, Stopping
-from fastbackprop.costs import COSTS, Cost, pair
+from fastbackprop.costs import COSTS, TARGETS, Cost, pair
 from fastbackprop.engines._samples import NO_LABELS, NO_WEIGHTS, Samples
-from fastbackprop.layout import read_only
+from fastbackprop.initializers import INITIALIZERS
+from fastbackprop.layout import N_P, read_only
 from fastbackprop.metrics import METRICS, Metric, of_function
 from fastbackprop.optimizers import OPTIMIZERS, Optimizer
 from fastbackprop.rows import Numbers, Rows
@@ -109,7 +112,9 @@ def generator(rng: Any) -> np.random.Generator:
         ) from None
 
 
-def activations(hidden: Any, output: Any, sizes: Sequence[int]) -> list[Activation]:
+def activations(
+    hidden: Any, output: Any, sizes: Sequence[int], dtype: np.dtype
+) -> list[Activation]:
     """sigma_1 ... sigma_L from one name or one per hidden layer, and the output's."""
     n_hidden = len(sizes) - 2
     if isinstance(hidden, str | Activation):
@@ -124,13 +129,13 @@ def activations(hidden: Any, output: Any, sizes: Sequence[int]) -> list[Activati
             f"hidden must be one activation, or one per hidden layer: {n_hidden} for "
             f"sizes={list(sizes)}; got {len(hidden)}"
         )
-    sigma = [_activation(name, "hidden activation") for name in hidden]
+    sigma = [_activation(name, "hidden activation", dtype) for name in hidden]
     for activation in sigma:
         if activation.coupled:
             raise ValueError(
                 f"{activation.name!r} is an output activation: pass it as output=, not hidden="
             )
-    sigma.append(_activation(output, "output activation"))
+    sigma.append(_activation(output, "output activation", dtype))
     if sigma[-1].coupled and sizes[-1] == 1:
         raise ValueError(
             f"output={sigma[-1].name!r} of a single neuron is 1 whatever the input: "
@@ -139,15 +144,63 @@ def activations(hidden: Any, output: Any, sizes: Sequence[int]) -> list[Activati
     return sigma
 
 
-def _activation(name: Any, what: str) -> Activation:
-    return name if isinstance(name, Activation) else ACTIVATIONS[choice(name, ACTIVATIONS, what)]
+def _activation(value: Any, what: str, dtype: np.dtype) -> Activation:
+    if not isinstance(value, Activation):
+        return ACTIVATIONS[choice(value, ACTIVATIONS, what)]
+    if not value.is_registered:
+        name = _own_name(value, ACTIVATIONS, "activation")
+        parts = {"sigma": (value.sigma, "z"), "derivative": (value.derivative, "z, a")}
+        _own_parts(f"the activation {name!r}", parts, value, "z, a", dtype)
+        choice(value.initializer, INITIALIZERS, "initializer")
+        if len(value.p) > N_P:
+            raise ValueError(
+                f"an activation has at most {N_P} parameters; {name!r} has p={value.p!r}"
+            )
+    return value
 
 
-def cost(name: Any, output: Activation) -> Cost:
-    """The cost of this name that goes with the output activation."""
-    if isinstance(name, Cost):
-        name = name.name
-    return pair(choice(name, COSTS, "cost"), output)
+def cost(value: Any, output: Activation, dtype: np.dtype) -> Cost:
+    """The cost, from a name or an object, that goes with the output activation."""
+    if not isinstance(value, Cost):
+        return pair(choice(value, COSTS, "cost"), output)
+    if value.is_registered:
+        of_output = pair(value.name, output)
+        return replace(of_output, p=value.p, outputs_per_target=value.outputs_per_target)
+    name = _own_name(value, COSTS, "cost")
+    parts = {"terms": (value.terms, "z, a, y"), "gradient": (value.gradient, "z, a, y")}
+    _own_parts(f"the cost {name!r}", parts, value, "z, a, y", dtype)
+    choice(value.targets, TARGETS, "kind of targets")
+    if value.output not in (None, output.name):
+        raise ValueError(
+            f"cost={name!r} goes with output={value.output!r}; got output={output.name!r}"
+        )
+    return value
+
+
+def _own_name(function: Activation | Cost, known: Mapping[str, Any], what: str) -> str:
+    """The name of a user's own activation or cost, which is none of ours."""
+    name = function.name
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"the name of an {what} must be a string; got {_shown(name)}")
+    if name in known:
+        raise ValueError(f"{name!r} is the name of a built-in {what}: give yours another")
+    return name
+
+
+def _own_parts(
+    what: str,
+    parts: Mapping[str, tuple[Any, str]],
+    function: Activation | Cost,
+    words: str,
+    dtype: np.dtype,
+) -> None:
+    p, n_p = function.p, N_P if isinstance(function, Activation) else None
+    if not isinstance(p, tuple) or not all(isinstance(v, float | int) for v in p):
+        raise TypeError(f"p of {what} must be a tuple of numbers; got {_shown(p)}")
+    if function.rows is None:
+        second = {} if function.second is None else {"second": (function.second, words)}
+        for part, (formula, arguments) in {**parts, **second}.items():
+            own_functions.check(formula, f"{part} of {what}", arguments, dtype, n_p)
 
 
 def optimizer(value: Any) -> Optimizer:
@@ -185,7 +238,7 @@ def file_path(value: Any, what: str) -> Path:
     return path
 
 
-def metrics(value: Any, labels: bool) -> list[Metric]:
+def metrics(value: Any, labels: bool, cost: Cost) -> list[Metric]:
     """Metrics from a name, a function, an iterable of both, or a dict of functions by name."""
     if value is None:
         return []
@@ -199,11 +252,16 @@ def metrics(value: Any, labels: bool) -> list[Metric]:
     result: dict[str, Metric] = {}
     for name, item in named:
         if callable(item):
-            metric = of_function(name, item)
+            metric = of_function(name, item, cost.outputs_per_target)
         else:
             metric = METRICS[choice(item, METRICS, "metric")]
             if labels and not metric.takes_labels:
                 raise ValueError(f"the metric {metric.name!r} is not for integer labels")
+            if cost.outputs_per_target > 1:
+                raise ValueError(
+                    f"the metric {metric.name!r} compares each output with a target of its own, "
+                    f"and {cost} has {cost.outputs_per_target} outputs for each: pass a function"
+                )
         if metric.name in result or metric.name in ("cost", "seconds", "learning_rate"):
             raise ValueError(
                 f"two figures of an epoch would have the name {metric.name!r}: name metrics by a "
@@ -352,7 +410,7 @@ def matrix(X: Any, n_columns: int, dtype: np.dtype, what: str = "X") -> Any:
     """X, (n_samples, n_columns), with at least one row; `Rows` where it stays in its file."""
     array: np.ndarray | Rows
     if stays(X):
-        array = Rows(X, partial(numeric, dtype=dtype, what=what))
+        array = Rows(X, partial(numeric, dtype=dtype, what=what), n_columns)
         numeric(X[:0], dtype, what)
     else:
         array = numeric(X, dtype, what)
@@ -398,31 +456,34 @@ def samples(
 
 def _targets(y: Any, n: int, n_out: int, dtype: np.dtype, cost: Cost) -> tuple[Any, np.ndarray]:
     """Y (n, n_out), or `Rows` of it, and no labels; or labels (n,) and an empty Y."""
-    if stays(y) and tuple(y.shape) == (n, n_out):
+    n_targets = cost.n_targets(n_out)
+    if stays(y) and tuple(y.shape) == (n, n_targets):
         numeric(y[:0], dtype, "y")
-        return Rows(y, partial(_values, dtype=dtype, cost=cost)), NO_LABELS
+        return Rows(y, partial(_values, dtype=dtype, cost=cost), n_out), NO_LABELS
     array = as_array(y, "y")
     if cost.targets == "distribution" and array.ndim == 1:
         return read_only(np.zeros((0, n_out), dtype)), _labels(array, n, n_out)
-    if n_out == 1 and array.ndim == 1:
+    if n_targets == 1 and array.ndim == 1:
         array = array.reshape(-1, 1)
-    if array.shape != (n, n_out):
+    if array.shape != (n, n_targets):
         also = " or integer labels of shape (n_samples,)" if cost.targets == "distribution" else ""
-        also = " or (n_samples,)" if n_out == 1 else also
+        also = " or (n_samples,)" if n_targets == 1 else also
         if cost.targets == "distribution" and array.shape == (n, 1):
             also += ", not a column of them"
         raise ValueError(
-            f"y must have shape (n_samples, {n_out}) = ({n}, {n_out}){also}; got {np.shape(y)}"
+            f"y must have shape (n_samples, {n_targets}) = ({n}, {n_targets}){also}; "
+            f"got {np.shape(y)}"
         )
     return _values(y if _is_frame(y) else array, None, dtype, cost), NO_LABELS
 
 
 def _values(y: Any, numbers: Numbers | None, dtype: np.dtype, cost: Cost) -> np.ndarray:
-    """Y (n, n_L)."""
+    """Y (n, n_L): each target as often as it has outputs."""
     Y = numeric(y, dtype, "y", numbers)
-    if cost.targets != "real" and len(Y):
-        _refuse_no_probability(Y, cost, numbers)
-    return Y
+    if len(Y):
+        _REFUSALS[cost.targets](Y, cost, numbers)
+    groups = cost.outputs_per_target
+    return Y if groups == 1 else read_only(np.tile(Y, (1, groups)))
 
 
 def _labels(array: np.ndarray, n: int, n_out: int) -> np.ndarray:
@@ -451,10 +512,38 @@ def _refuse_no_probability(Y: np.ndarray, cost: Cost, numbers: Numbers | None) -
         i = int(np.argmax(abs(sums - 1)))
         if abs(sums[i] - 1) > 1e-3:
             raise ValueError(
-                f"with output='softmax' and cost={cost.name!r} each row of y must sum to one; "
-                f"row {i if numbers is None else numbers[i]} sums to {sums[i]}. "
+                f"with output={cost.output!r} and cost={cost.name!r} each row of y must sum to "
+                f"one; row {i if numbers is None else numbers[i]} sums to {sums[i]}. "
                 f"For several labels at once use output='sigmoid'"
             )
+
+
+def _refuse_no_sign(Y: np.ndarray, cost: Cost, numbers: Numbers | None) -> None:
+    wrong = abs(Y) != 1
+    if wrong.any():
+        value = Y[wrong][0]
+        hint = ": of 0 and 1 make 2 * y - 1" if value == 0 else ""
+        raise ValueError(
+            f"with cost={cost.name!r} the values of y are -1 or 1; one of them is {value}{hint}"
+        )
+
+
+def _refuse_below(Y: np.ndarray, cost: Cost, numbers: Numbers | None) -> None:
+    low, kind = Y.min(), cost.targets
+    if low < 0 or (kind == "positive" and low == 0):
+        raise ValueError(
+            f"with cost={cost.name!r} the values of y must be {kind}; the smallest is {low}"
+        )
+
+
+_REFUSALS: dict[str, Callable[[np.ndarray, Cost, Numbers | None], None]] = {
+    "real": lambda Y, cost, numbers: None,
+    "unit": _refuse_no_probability,
+    "distribution": _refuse_no_probability,
+    "sign": _refuse_no_sign,
+    "non-negative": _refuse_below,
+    "positive": _refuse_below,
+}
 
 
 def _weights(sample_weight: Any, n: int) -> np.ndarray:

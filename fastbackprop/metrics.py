@@ -51,10 +51,14 @@ METRICS = {
 }
 
 
-def of_function(name: str, function: Callable[[np.ndarray, np.ndarray], Any]) -> Metric:
+def of_function(
+    name: str, function: Callable[[np.ndarray, np.ndarray], Any], outputs_per_target: int = 1
+) -> Metric:
     """A user's function (y_true, y_pred) -> float. What it returns is checked when it does."""
 
     def value(y_true: np.ndarray, y_pred: np.ndarray, s: np.ndarray) -> float:
+        if outputs_per_target > 1:
+            y_true = y_true[:, : y_true.shape[1] // outputs_per_target]
         result = function(y_true, y_pred)
         try:
             return float(result)

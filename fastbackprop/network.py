@@ -113,9 +113,10 @@ class Network:
         engine: str = engines.ENGINES[0],
     ) -> None:
         self._sizes = inputs.layer_sizes(sizes)
-        self._sigma = inputs.activations(hidden, output, self._sizes)
-        self._cost = inputs.cost(cost, self._sigma[-1])
         self._dtype = inputs.float_dtype(dtype)
+        self._sigma = inputs.activations(hidden, output, self._sizes, self._dtype)
+        self._cost = inputs.cost(cost, self._sigma[-1], self._dtype)
+        self._cost.n_targets(self._sizes[-1])  # that there is such a number
         self._engine_name = inputs.choice(engine, engines.ENGINES, "engine")
         init = inputs.choice(init, ["auto", *INITIALIZERS], "init")
         self._rng = inputs.generator(rng)
@@ -204,9 +205,9 @@ class Network:
     def __repr__(self) -> str:
         layers = [str(self._sizes[0])]
         for n, activation in zip(self._sizes[1:], self._sigma, strict=True):
-            layers.append(f"{n} {activation.name}")
+            layers.append(f"{n} {activation}")
         return (
-            f"<Network {' -> '.join(layers)}; {self.cost}, {self.dtype}, "
+            f"<Network {' -> '.join(layers)}; {self._cost}, {self.dtype}, "
             f"engine {self.engine!r}, {self.n_parameters:,} parameters>"
         )
 
@@ -597,7 +598,8 @@ class Network:
         rng = self._rng if inputs.flag(shuffle, "shuffle") else None
         n_threads = inputs.thread_count(n_threads)
         looked_at = known or held_out
-        measures = inputs.metrics(metrics, looked_at is not None and len(looked_at.labels) > 0)
+        has_labels = looked_at is not None and len(looked_at.labels) > 0
+        measures = inputs.metrics(metrics, has_labels, self._cost)
         of_training = inputs.flag(training_metrics, "training_metrics") or held_out is None
         of_training = of_training and known is not None
         control = Control(

@@ -23,12 +23,15 @@ class Rows:
     """A matrix to read rows from: a memory map, an HDF5 data set or anything like it.
 
     `source` has a shape and takes a slice, or an increasing array, of row numbers; `check` makes
-    the array that engines see of what was read, or raises. `index` keeps these rows alone.
+    the array that engines see of what was read, (n, `width`), or raises. `index` keeps these rows
+    alone.
     """
 
-    def __init__(self, source: Any, check: Check, index: np.ndarray | None = None) -> None:
+    def __init__(
+        self, source: Any, check: Check, width: int, index: np.ndarray | None = None
+    ) -> None:
         self.source, self._check, self._index = source, check, index
-        self.shape = (source.shape[0] if index is None else len(index), source.shape[1])
+        self.shape = (source.shape[0] if index is None else len(index), width)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -49,7 +52,8 @@ class Rows:
 
     def part(self, index: np.ndarray) -> "Rows":
         """These rows out of all, unread."""
-        return Rows(self.source, self._check, index if self._index is None else self._index[index])
+        kept = index if self._index is None else self._index[index]
+        return Rows(self.source, self._check, self.shape[1], kept)
 
 
 def in_memory(samples: Samples) -> bool:

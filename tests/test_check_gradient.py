@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from problems import every_dtype, every_engine, every_hidden, every_pair, problem
+from problems import every_combination, every_dtype, every_engine, every_hidden, problem
 
 import fastbackprop as fb
 
@@ -11,8 +11,7 @@ KINKED = ["relu", "leaky_relu", "elu"]
 
 
 @every_engine
-@every_pair
-@every_hidden
+@every_combination
 def test_right_gradients(hidden, output, cost, engine):
     p = problem([2, 3, 2], 4, hidden=hidden, output=output, cost=cost, engine=engine)
     assert p.net.check_gradient(p.X, p.Y, p.s) < RIGHT

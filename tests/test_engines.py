@@ -9,10 +9,9 @@ from problems import (
     HIDDEN,
     TOLERANCE,
     deviation,
+    every_combination,
     every_dtype,
     every_engine,
-    every_hidden,
-    every_pair,
     problem,
 )
 
@@ -80,8 +79,7 @@ def check_trace(trace, ref, tolerance):
 
 @every_dtype
 @every_engine
-@every_pair
-@every_hidden
+@every_combination
 def test_every_combination(hidden, output, cost, engine, dtype):
     p = problem([3, 4, 3, 2], hidden=hidden, output=output, cost=cost, engine=engine, dtype=dtype)
     gradient = check_everything(p, p.reference(s=p.s), p.Y, p.s)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import naive
 import numpy as np
 import pytest
-from problems import PAIRS, TOLERANCE, deviation, every_dtype, every_hidden
+from problems import CHOSEN, TOLERANCE, deviation, every_dtype, every_hidden
 
 from fastbackprop.activations import ACTIVATIONS
 from fastbackprop.costs import COSTS, pair
@@ -110,13 +110,16 @@ def test_0_weighted_input(n_in, n_out, equations, dtype):
 @every_dtype
 @every_text
 @pytest.mark.parametrize("n_out", [2, 5])
-@pytest.mark.parametrize(("sigma", "cost"), PAIRS)
+@pytest.mark.parametrize(("sigma", "cost"), CHOSEN)
 def test_1_output_error(sigma, cost, n_out, equations, dtype):
     Z, Y = matrices(dtype, (N, n_out), (N, n_out))
-    if cost == "cross_entropy":
-        Y = layer_below("softmax", Y)
     A = layer_below(sigma, Z)
     activation, cost_of_pair = ACTIVATIONS[sigma], pair(cost, ACTIVATIONS[sigma])
+    if cost_of_pair.targets == "real":
+        n_out -= n_out % cost_of_pair.outputs_per_target
+        Z, Y, A = (np.ascontiguousarray(M[:, :n_out]) for M in (Z, Y, A))
+    else:
+        Y = layer_below("softmax", Y)
     comp = equations.output_error(activation, cost_of_pair, Z, A, Y)
     samples = zip(naive.plain(Z), naive.plain(Y), strict=True)
     ref = [naive.output_error(cost, sigma, [z], [naive.activate(sigma, z)], y) for z, y in samples]

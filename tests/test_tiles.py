@@ -12,9 +12,8 @@ import pytest
 from problems import (
     TOLERANCE,
     deviation,
+    every_combination,
     every_dtype,
-    every_hidden,
-    every_pair,
     problem,
 )
 
@@ -133,8 +132,7 @@ def test_any_number_of_samples(n_samples, dtype):
 
 
 @every_dtype
-@every_pair
-@every_hidden
+@every_combination
 def test_one_row_is_a_row_of_many(hidden, output, cost, dtype):
     p = problem([5, 17, 33, 2], 3, hidden=hidden, output=output, cost=cost, dtype=dtype)
     rows = p.net.predict(p.X)

@@ -12,9 +12,8 @@ import re
 import numpy as np
 import pytest
 
-from fastbackprop.activations import EXACT
 from fastbackprop.engines import _math
-from fastbackprop.engines._compile import FASTMATH, kernel
+from fastbackprop.engines._compile import EXACT, FASTMATH, kernel
 
 pytestmark = pytest.mark.compiled
 

@@ -2,11 +2,9 @@
 
 Sums, maxima and factors of columns, softmax and what belongs to it. An array here holds rows of
 `lanes` samples, a row for each output k from its beginning on; a vector of samples goes down its
-columns in registers. What needs one element at a time is in `activations` and `costs`.
+columns in registers. What needs one element at a time is in `fastbackprop.formulas`.
 """
 
-from fastbackprop.activations import softmax_pull_back_row, softmax_row
-from fastbackprop.costs import softmax_cross_entropy_delta_row, softmax_cross_entropy_row
 from fastbackprop.engines._compile import EXACT, inlined, kernel
 from fastbackprop.engines._math import exp, log
 from fastbackprop.engines._tile import (
@@ -19,6 +17,13 @@ from fastbackprop.engines._tile import (
     store,
     times,
     zeros,
+)
+from fastbackprop.formulas.softmaxes import (
+    log_softmax_row,
+    softmax_cross_entropy_delta_row,
+    softmax_cross_entropy_row,
+    softmax_pull_back_row,
+    softmax_row,
 )
 
 
@@ -98,8 +103,25 @@ def softmax_pull_back(z, a, delta, p, lanes):
 
 
 @kernel(fastmath=EXACT)
+def log_softmax(z, a, delta, p, lanes):
+    """a_ki = (z_ki - m_i) - log t_i, and what `softmax` leaves."""
+    if lanes == 1:
+        log_softmax_row(z, a, p)
+        return
+    softmax(z, a, delta, p, lanes)
+    V, log_t_row = vector_lanes(z), a[:lanes]  # of all rows of a the first is written last
+    for i in range(lanes):
+        log_t_row[i] = delta[lanes + i]
+    _log(log_t_row)
+    for i in range(0, lanes, V):
+        m, log_t = load(delta, i, 0, 1, 1), load(log_t_row, i, 0, 1, 1)
+        for at in range(i, z.shape[0], lanes):
+            store(minus(minus(load(z, at, 0, 1, 1), m), log_t), a, at, 0)
+
+
+@kernel(fastmath=EXACT)
 def softmax_cross_entropy(z, a, y, delta, C, p, lanes):
-    """C_i = sum_k y_ki ((m_i - z_ki) + log t_i), after `softmax`."""
+    """C_i = sum_k y_ki ((m_i - z_ki) + log t_i), after `softmax`; y smoothed by p."""
     m_row, t_row = delta[:lanes], delta[lanes : 2 * lanes]
     _log(t_row)
     for i in range(0, lanes, vector_lanes(z)):
@@ -109,11 +131,17 @@ def softmax_cross_entropy(z, a, y, delta, C, p, lanes):
             term = plus(minus(m, load(z, at, 0, 1, 1)), log_t)
             cost = plus(times(load(y, at, 0, 1, 1), term), cost)
         store(cost, C, i, 0)
+    if p[0] > 0:
+        part = p[0] / z.dtype.type(z.shape[0] // lanes)
+        for i in range(lanes):
+            C[i] *= z.dtype.type(1) - p[0]
+            for at in range(i, z.shape[0], lanes):
+                C[i] += part * ((m_row[i] - z[at]) + t_row[i])
 
 
 @kernel(fastmath=EXACT)
 def softmax_cross_entropy_delta(z, a, y, delta, p, lanes):
-    """delta_ji = a_ji sum_k y_ki - y_ji."""
+    """delta_ji = a_ji sum_k y_ki - y_ji; y smoothed by p."""
     for i in range(0, lanes, vector_lanes(z)):
         total = load(y, i, 0, 1, 1)
         for at in range(lanes + i, z.shape[0], lanes):
@@ -121,11 +149,16 @@ def softmax_cross_entropy_delta(z, a, y, delta, p, lanes):
         for at in range(i, z.shape[0], lanes):
             value = minus(times(load(a, at, 0, 1, 1), total), load(y, at, 0, 1, 1))
             store(value, delta, at, 0)
+    if p[0] > 0:
+        even = z.dtype.type(1) / z.dtype.type(z.shape[0] // lanes)
+        for k in range(z.shape[0]):
+            delta[k] = (z.dtype.type(1) - p[0]) * delta[k] + p[0] * (a[k] - even)
 
 
 OF_ROWS = {
     softmax_row: softmax,
     softmax_pull_back_row: softmax_pull_back,
+    log_softmax_row: log_softmax,
     softmax_cross_entropy_row: softmax_cross_entropy,
     softmax_cross_entropy_delta_row: softmax_cross_entropy_delta,
 }

@@ -1,6 +1,6 @@
 """A network's functions as kernels call them: by the address of a loop over them.
 
-A formula of `activations` or `costs` becomes a loop here, over the neurons of one sample (the loops
+A formula of `fastbackprop.formulas` becomes a loop here, over the neurons of one sample (the loops
 engine) or over a strip of samples on the vector lanes (the tiles engine): an array with a row of
 `lanes` samples for each neuron; one sample is a strip of one lane. A function that couples the
 neurons of a sample is a kernel for a row; `_columns` has faster ones for strips of some, the others
@@ -14,7 +14,6 @@ meet one column after the other.
 """
 
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -26,9 +25,17 @@ from numba.core import types
 from fastbackprop.activations import Activation
 from fastbackprop.costs import Cost
 from fastbackprop.engines import _columns
-from fastbackprop.engines._compile import EXACT, OPTIONS, address, call, formula, inlined, kernel
+from fastbackprop.engines._compile import EXACT, address, call, formula, inlined, kernel
 from fastbackprop.engines._math import plus
+from fastbackprop.engines._vector_math import SIN_LIMIT
+from fastbackprop.formulas.elementwise import (
+    near_sine,
+    near_sine_derivative,
+    sine,
+    sine_derivative,
+)
 from fastbackprop.layout import N_P, Layout
+from fastbackprop.own_functions import compiled, is_ours, takes_p
 
 
 class C(NamedTuple):
@@ -79,7 +86,7 @@ def _addresses(function: Activation | Cost, dtype: np.dtype, columns: bool) -> t
         formulas = (function.terms, 3, value), (function.gradient, 3, _gradient)
         of_rows = _value_of_rows, _gradient_of_rows
     if function.rows is None:
-        kernels = [loop(with_p(formula, n)) for formula, n, loop in formulas]
+        kernels = [_loop(formula, n, loop, dtype) for formula, n, loop in formulas]
     else:
         fast = _columns.OF_ROWS if columns else {}
         kernels = [
@@ -121,20 +128,14 @@ def cost_gradient(cost, z, a, y, delta, lanes):
 # --- formulas ------------------------------------------------------------------------------------
 
 
-def _ours(function: Callable) -> bool:
-    return function.__module__.startswith("fastbackprop.")
+def with_p(function: Callable, n: int, dtype: np.dtype) -> Callable:
+    """A formula of n arguments with p as one more, if it takes none; a user's own is compiled."""
+    return _with_p(function if is_ours(function) else compiled(function, dtype), n)
 
 
 @functools.cache
-def with_p(function: Callable, n: int) -> Callable:
-    """A formula of n arguments with p as one more, if it takes none.
-
-    A user's scalar function, plain or compiled, is compiled with the options of kernels.
-    """
-    plain = getattr(function, "py_func", function)
-    if not _ours(function) and not numba.config.DISABLE_JIT:
-        function = numba.njit(plain, fastmath=set(EXACT), **OPTIONS)
-    if len(inspect.signature(plain).parameters) > n:
+def _with_p(function: Callable, n: int) -> Callable:
+    if takes_p(function, n):
         return function
 
     def of_one(z, p):
@@ -160,12 +161,12 @@ def on_arrays(function: Any, dtype: np.dtype) -> Any:
     def bound(formula: Callable | None, n: int) -> Any:
         if formula is None:
             return None
-        function_of_p = with_p(formula, n)
+        function_of_p = with_p(formula, n, np.dtype(dtype))
 
         def of_arrays(*arrays):
             return function_of_p(*arrays, p)
 
-        by_element = not of_rows and not _ours(formula)
+        by_element = not of_rows and not is_ours(formula)
         return np.vectorize(of_arrays, otypes=[dtype]) if by_element else of_arrays
 
     second = bound(function.second, (2 if isinstance(function, Activation) else 3) + of_rows)
@@ -177,6 +178,37 @@ def on_arrays(function: Any, dtype: np.dtype) -> Any:
 
 
 # --- loops over them -----------------------------------------------------------------------------
+
+
+# Formulas whose vectorised words have a limit: of |z|, and what they are up to there.
+NEAR: dict[Any, tuple[float, Callable]] = {
+    sine: (SIN_LIMIT, near_sine),
+    sine_derivative: (SIN_LIMIT, near_sine_derivative),
+}
+
+
+def _loop(function: Callable, n: int, loop: Callable[[Callable], Any], dtype: np.dtype) -> Any:
+    """The loop over a formula of n arguments, or over a vectorised one while all z are near."""
+    everywhere = loop(with_p(function, n, dtype))
+    if function not in NEAR:
+        return everywhere
+    limit, near = NEAR[function]
+    return _near(limit, loop(with_p(near, n, dtype)), everywhere)
+
+
+@functools.cache
+def _near(limit: float, near: Any, everywhere: Any) -> Any:
+    @kernel(fastmath=EXACT)
+    def near_or_everywhere(z, a, delta, p, lanes):
+        far = False
+        for k in range(z.shape[0]):
+            far |= not abs(z[k]) <= limit
+        if far:
+            everywhere(z, a, delta, p, lanes)
+        else:
+            near(z, a, delta, p, lanes)
+
+    return near_or_everywhere
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from numba.extending import overload
 
 from fastbackprop.engines import _vector_math
 from fastbackprop.engines._compile import kernel
-from fastbackprop.engines._vector_math import compiled
+from fastbackprop.engines._vector_math import SIN_LIMIT, compiled
 
 
 def scalar(x: Any) -> Any:
@@ -97,6 +97,38 @@ def erf(x: Any) -> Any:
     result = np.empty_like(x)
     _erf_of_each(x.reshape(-1), result.reshape(-1))
     return result
+
+
+@compiled(_vector_math.sin)
+def near_sin(x: Any) -> Any:
+    """Sin x, where |x| <= SIN_LIMIT; `sin` has no limit, but loops over it are not vectorised."""
+    return np.sin(x)
+
+
+@compiled(_vector_math.cos)
+def near_cos(x: Any) -> Any:
+    """Cos x, where |x| <= SIN_LIMIT, likewise."""
+    return np.cos(x)
+
+
+def sin(x: Any) -> Any:
+    """Sine."""
+    return np.sin(x)
+
+
+def cos(x: Any) -> Any:
+    """Cosine."""
+    return np.cos(x)
+
+
+@overload(sin)
+def _(x):
+    return lambda x: near_sin(x) if abs(x) <= SIN_LIMIT else np.sin(x)
+
+
+@overload(cos)
+def _(x):
+    return lambda x: near_cos(x) if abs(x) <= SIN_LIMIT else np.cos(x)
 
 
 @kernel(entry=True)

@@ -96,3 +96,15 @@ class Value:
     def as_float(self) -> "Value":
         """The float that has this integer's bits."""
         return self.like(self.builder.bitcast(self.value, self.format.real))
+
+    def widened(self, format: Any) -> "Value":
+        """This float in a format of no fewer bits."""
+        same = self.format.real == format.real
+        value = self.value if same else self.builder.fpext(self.value, format.real)
+        return Value(self.builder, format, value)
+
+    def narrowed(self, format: Any) -> "Value":
+        """This float, rounded to a format of no more bits."""
+        same = self.format.real == format.real
+        value = self.value if same else self.builder.fptrunc(self.value, format.real)
+        return Value(self.builder, format, value)

@@ -1,4 +1,4 @@
-"""exp, expm1, log, log1p, sigmoid, tanh and erf in compiled code: polynomials without a branch.
+"""exp, log, tanh, erf, sin and others in compiled code: polynomials without a branch.
 
 LLVM's vectoriser takes a loop over them whole. Calls of the C library it leaves scalar, at 2.5 ns
 (exp) to 11 ns (tanh) an element.
@@ -41,10 +41,12 @@ class Format(NamedTuple):
     erf: tuple  # erf(x) / x - 1 in x^2, x <= 1
     erfc: tuple  # -log(1 - erf(x)) in x, 1 <= x <= erf_one: numerator, denominator
     erf_one: float  # erf(x) is 1 above
+    sin: tuple  # (sin(r) / r - 1) / r^2 in r^2, |r| <= pi / 2
 
 
 # Largest errors of the fits, relative to the result: exp 2^-28 and 2^-58, log 2^-30 and 2^-59,
-# tanh 2^-27 and 2^-60, erf 2^-29 and 2^-56, erfc's in erf 2^-29 and 2^-58.
+# tanh 2^-27 and 2^-60, erf 2^-29 and 2^-56, erfc's in erf 2^-29 and 2^-58, sin
+# 2^-27 and 2^-61.
 # fmt: off
 FORMATS = {
     types.float32: Format(
@@ -58,6 +60,7 @@ FORMATS = {
         erfc=((0.00034148745, 1.12708932, 0.638144657, 0.103106869, -0.0218380971, 0.00294766088,
                -0.000186378866), (1.0,)),
         erf_one=4.0,
+        sin=(-0.1666666, 0.0083330665, -0.0001980959, 2.6057508e-06),
     ),
     types.float64: Format(
         ir.DoubleType(), ir.IntType(64), 52, 1023, -746.0, 710.0, 38.5,
@@ -79,6 +82,9 @@ FORMATS = {
               (1.0, 1.2327125611052856, 0.70233203417428791, 0.21529086236051811,
                0.033037909733503235, 0.0016804524814217744)),
         erf_one=6.0,
+        sin=(-0.16666666666666666, 0.008333333333333194, -0.00019841269841209145,
+             2.755731921112428e-06, -2.505210687158089e-08, 1.6058939642992198e-10,
+             -7.642989814824985e-13, 2.7211569540552255e-15),
     ),
 }
 # fmt: on
@@ -239,6 +245,37 @@ def log1p(x: Value) -> Value:
     without_1 = (u.bits - (k << x.format.point)).as_float - 1.0
     f = without_1.where(u.compare(">", 2.0 ** (x.format.point + 3)), f)
     return with_sign(_log_or_limit(_log(k, f), x, -1.0), x)
+
+
+# Up to here n pi, n = round(x / pi), is exact enough: pi in parts of 32 bits, whose products with n
+# are exact. Beyond, a reduction needs hundreds of bits of pi: that is left to the C library.
+SIN_LIMIT = 2.0**21
+
+PI = (3.1415926534682512, 1.2154201012607932e-10, 4.044532497422333e-21, 1.69568553207378e-31)
+
+
+def _sin(x, shift):
+    """(-1)^n sin(x - (n + shift) pi), n the integer that leaves the least."""
+    wide = x.widened(FORMATS[types.float64])
+    shifted = (wide * (1 / math.pi) - shift) + large(wide)
+    n = (shifted - large(wide)) + shift
+    exact = wide - n * PI[0]
+    second = exact - n * PI[1]
+    third = second - n * PI[2]
+    lost = ((exact - second) - n * PI[1]) + ((second - third) - n * PI[2])  # by these two roundings
+    r = (third - (n * PI[3] - lost)).narrowed(x.format)
+    result = with_sign(r + r * (r * r * polynomial(r * r, x.format.sin)), r)
+    return result.where((shifted.bits & 1).compare("==", 0), 0.0 - result)
+
+
+def sin(x: Value) -> Value:
+    """sin x, |x| <= SIN_LIMIT. Error 1.8 and 1.8."""
+    return _sin(x, 0.0)
+
+
+def cos(x: Value) -> Value:
+    """cos x = -(-1)^n sin(x - (n + 1/2) pi), |x| <= SIN_LIMIT. Error 1.8 and 1.8."""
+    return 0.0 - _sin(x, 0.5)
 
 
 # --- Numba ---------------------------------------------------------------------------------------

@@ -1,13 +1,12 @@
 """What all formats share: a table's entry for an activation, and a network from layers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fastbackprop import inputs
-from fastbackprop.activations import ACTIVATIONS, Activation
+from fastbackprop.activations import ACTIVATIONS, PARAMETRIC, Activation
 from fastbackprop.network import Network
 
 P = "p"  # in a table: the activation's parameter
@@ -18,15 +17,15 @@ def activation(name: str, p: Sequence[float] = ()) -> str | Activation:
     usual = ACTIVATIONS[name].p
     if np.allclose(p, usual, rtol=1e-6, atol=0):  # some formats keep them in float32
         return name
-    return replace(ACTIVATIONS[name], p=tuple(float(value) for value in p))
+    return PARAMETRIC[name](*(float(value) for value in p))
 
 
 def entry(table: Mapping[str, Any], activation: Activation, format: str) -> Any:
     """What the table has for this activation. Raises ValueError with what it knows."""
-    ours = ACTIVATIONS.get(activation.name)
-    if activation.name in table and ours is not None and activation.sigma is ours.sigma:
+    if activation.name in table and activation.is_registered:
         return table[activation.name]
-    whose = "" if ours is None or activation.sigma is ours.sigma else " of another function"
+    other = activation.name in ACTIVATIONS and not activation.is_registered
+    whose = " of another function" if other else ""
     known = ", ".join(repr(name) for name in table if name in ACTIVATIONS)
     raise ValueError(
         f"{format} has nothing for the activation {activation.name!r}{whose}; it has {known}"

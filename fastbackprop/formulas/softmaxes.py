@@ -1,0 +1,245 @@
+"""softmax and log_softmax, which couple a row, and the costs that belong to them."""
+
+from typing import Any
+
+import numpy as np
+
+from fastbackprop.engines._compile import EXACT, kernel
+from fastbackprop.engines._math import exp, expm1, log, plus
+
+# softmax couples a row: a_k = e^(z_k - m) / sum_i e^(z_i - m), m = max_i z_i;
+# da_k/dz_j = a_k (1[k=j] - a_j)
+
+
+def softmax(Z: np.ndarray) -> np.ndarray:
+    E = np.exp(Z - Z.max(axis=1, keepdims=True))
+    return E / E.sum(axis=1, keepdims=True)
+
+
+def softmax_pull_back(G: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray:
+    return A * (G - (G * A).sum(axis=1, keepdims=True))
+
+
+@kernel(fastmath=EXACT)
+def softmax_row(z, a, p):
+    m = z[0]
+    for k in range(z.shape[0]):
+        m = max(m, z[k])
+    total = a.dtype.type(0)
+    for k in range(z.shape[0]):
+        a[k] = exp(z[k] - m)
+        total = plus(total, a[k])
+    for k in range(z.shape[0]):
+        a[k] /= total
+
+
+@kernel
+def softmax_pull_back_row(z, a, delta, p):
+    inner = a.dtype.type(0)
+    for k in range(a.shape[0]):
+        inner += delta[k] * a[k]
+    for j in range(a.shape[0]):
+        delta[j] = a[j] * (delta[j] - inner)
+
+
+# log_softmax: a_k = (z_k - m) - log sum_i e^(z_i - m); da_k/dz_j = 1[k=j] - e^a_j
+
+
+def log_softmax(Z: np.ndarray) -> np.ndarray:
+    Z = Z - Z.max(axis=1, keepdims=True)
+    return Z - np.log(np.exp(Z).sum(axis=1, keepdims=True))
+
+
+def log_softmax_pull_back(G: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray:
+    return G - np.exp(A) * G.sum(axis=1, keepdims=True)
+
+
+@kernel(fastmath=EXACT)
+def _log_sum(z):
+    """m = max_i z_i, and log sum_i e^(z_i - m)."""
+    m = z[0]
+    for k in range(z.shape[0]):
+        m = max(m, z[k])
+    total = z.dtype.type(0)
+    for k in range(z.shape[0]):
+        total = plus(total, exp(z[k] - m))
+    return m, log(total)
+
+
+@kernel(fastmath=EXACT)
+def log_softmax_row(z, a, p):
+    m, log_total = _log_sum(z)
+    for k in range(z.shape[0]):
+        a[k] = (z[k] - m) - log_total
+
+
+@kernel
+def log_softmax_pull_back_row(z, a, delta, p):
+    total = a.dtype.type(0)
+    for k in range(a.shape[0]):
+        total += delta[k]
+    for j in range(a.shape[0]):
+        delta[j] -= exp(a[j]) * total
+
+
+# softmax with cross-entropy: -log a_k = (m - z_k) + log sum_i e^(z_i - m), m = max_i z_i;
+# dC/dz_j = a_j sum_k y_k - y_j; (H v)_j = a_j (v_j - sum_k a_k v_k) sum_k y_k.
+# With label smoothing p both are (1 - p) times that plus p times that of y_k = 1 / n_L.
+
+
+def _minus_log_softmax(Z: np.ndarray) -> np.ndarray:
+    m = Z.max(axis=1, keepdims=True)
+    return (m - Z) + np.log(np.exp(Z - m).sum(axis=1, keepdims=True))
+
+
+def _smooth(Y: np.ndarray, p: Any) -> np.ndarray:
+    return Y + p[0] * (1 / Y.dtype.type(Y.shape[1]) - Y)
+
+
+def softmax_cross_entropy(Z: np.ndarray, A: np.ndarray, Y: np.ndarray, p: Any) -> np.ndarray:
+    return _smooth(Y, p) * _minus_log_softmax(Z)
+
+
+def softmax_cross_entropy_delta(Z: np.ndarray, A: np.ndarray, Y: np.ndarray, p: Any) -> np.ndarray:
+    Y = _smooth(Y, p)
+    return A * Y.sum(axis=1, keepdims=True) - Y
+
+
+def softmax_cross_entropy_second(
+    V: np.ndarray, Z: np.ndarray, A: np.ndarray, Y: np.ndarray, p: Any
+) -> np.ndarray:
+    total = _smooth(Y, p).sum(axis=1, keepdims=True)
+    return A * (V - (A * V).sum(axis=1, keepdims=True)) * total
+
+
+@kernel(fastmath=EXACT)
+def softmax_cross_entropy_row(z, a, y, p):
+    T, n = z.dtype.type, z.shape[0]
+    m, log_total = _log_sum(z)
+    C = T(0)
+    for k in range(n):
+        C = plus(C, y[k] * ((m - z[k]) + log_total))
+    if p[0] > 0:
+        C *= T(1) - p[0]
+        for k in range(n):
+            C = plus(C, p[0] / T(n) * ((m - z[k]) + log_total))
+    return C
+
+
+@kernel
+def softmax_cross_entropy_delta_row(z, a, y, delta, p):
+    T, n = y.dtype.type, y.shape[0]
+    total = T(0)
+    for k in range(n):
+        total += y[k]
+    for j in range(n):
+        delta[j] = a[j] * total - y[j]
+    if p[0] > 0:
+        for j in range(n):
+            delta[j] = (T(1) - p[0]) * delta[j] + p[0] * (a[j] - T(1) / T(n))
+
+
+# log_softmax, whose a is log softmax: the same with e^a for a.
+
+
+def log_softmax_cross_entropy_delta(
+    Z: np.ndarray, A: np.ndarray, Y: np.ndarray, p: Any
+) -> np.ndarray:
+    return softmax_cross_entropy_delta(Z, np.exp(A), Y, p)
+
+
+def log_softmax_cross_entropy_second(
+    V: np.ndarray, Z: np.ndarray, A: np.ndarray, Y: np.ndarray, p: Any
+) -> np.ndarray:
+    return softmax_cross_entropy_second(V, Z, np.exp(A), Y, p)
+
+
+@kernel(fastmath=EXACT)
+def log_softmax_cross_entropy_delta_row(z, a, y, delta, p):
+    T, n = y.dtype.type, y.shape[0]
+    total = T(0)
+    for k in range(n):
+        total = plus(total, y[k])
+    for j in range(n):
+        delta[j] = (T(1) - p[0]) * (exp(a[j]) * total - y[j])
+        delta[j] += p[0] * (exp(a[j]) - T(1) / T(n))
+
+
+# kl_divergence: sum_k y_k (log y_k - log a_k); with y_k = 0 the term is 0. Cross-entropy less what
+# depends on y alone: the same gradient, and a cost of 0 where a is y. Smoothing p is 0 there.
+
+
+def softmax_kl(Z: np.ndarray, A: np.ndarray, Y: np.ndarray, p: Any) -> np.ndarray:
+    return Y * (np.log(np.where(Y > 0, Y, 1)) + _minus_log_softmax(Z))
+
+
+@kernel(fastmath=EXACT)
+def softmax_kl_row(z, a, y, p):
+    T, n = z.dtype.type, z.shape[0]
+    m, log_total = _log_sum(z)
+    C = T(0)
+    for k in range(n):
+        if y[k] > 0:
+            C = plus(C, y[k] * (log(y[k]) + ((m - z[k]) + log_total)))
+    return C
+
+
+# softmax with focal, Lin et al. (2017): C = -sum_k y_k q_k^p log a_k, q = 1 - a. With
+# h_k = dC/d log a_k = y_k (p q_k^(p-1) a_k log a_k - q_k^p) it is dC/dz_j = h_j - a_j sum_k h_k.
+
+
+def _focal_parts(Z: np.ndarray, p: Any) -> tuple[np.ndarray, ...]:
+    """a, -log a, and q^p, q^(p-1), q^(p-2), the last two 0 where q is."""
+    minus_log = _minus_log_softmax(Z)
+    q = -np.expm1(-minus_log)
+    safe = np.where(q > 0, q, Z.dtype.type(1))
+    once, twice = (np.where(q > 0, safe ** (p[0] - n), Z.dtype.type(0)) for n in (1, 2))
+    return np.exp(-minus_log), minus_log, q ** p[0], once, twice
+
+
+def softmax_focal(Z: np.ndarray, A: np.ndarray, Y: np.ndarray, p: Any) -> np.ndarray:
+    _, minus_log, power, _, _ = _focal_parts(Z, p)
+    return Y * power * minus_log
+
+
+def softmax_focal_delta(Z: np.ndarray, A: np.ndarray, Y: np.ndarray, p: Any) -> np.ndarray:
+    A, minus_log, power, once, _ = _focal_parts(Z, p)
+    H = -Y * (p[0] * once * A * minus_log + power)
+    return H - A * H.sum(axis=1, keepdims=True)
+
+
+def softmax_focal_second(
+    V: np.ndarray, Z: np.ndarray, A: np.ndarray, Y: np.ndarray, p: Any
+) -> np.ndarray:
+    A, minus_log, power, once, twice = _focal_parts(Z, p)
+    H = -Y * (p[0] * once * A * minus_log + power)
+    VA = A * (V - (A * V).sum(axis=1, keepdims=True))  # of a; V is of z
+    slope = p[0] * once * (minus_log - 2) - p[0] * (p[0] - 1) * twice * A * minus_log
+    VH = -Y * slope * VA
+    total, V_total = (F.sum(axis=1, keepdims=True) for F in (H, VH))
+    return VH - VA * total - A * V_total
+
+
+@kernel(fastmath=EXACT)
+def softmax_focal_row(z, a, y, p):
+    m, log_total = _log_sum(z)
+    C = z.dtype.type(0)
+    for k in range(z.shape[0]):
+        minus_log = (m - z[k]) + log_total
+        C = plus(C, y[k] * (-expm1(-minus_log)) ** p[0] * minus_log)
+    return C
+
+
+@kernel(fastmath=EXACT)
+def softmax_focal_delta_row(z, a, y, delta, p):
+    T = z.dtype.type
+    m, log_total = _log_sum(z)
+    total = T(0)
+    for k in range(z.shape[0]):
+        minus_log = (m - z[k]) + log_total
+        q = -expm1(-minus_log)
+        once = q ** (p[0] - T(1)) if q > 0 else T(0)
+        delta[k] = -y[k] * (p[0] * once * exp(-minus_log) * minus_log + q ** p[0])
+        total = plus(total, delta[k])
+    for j in range(z.shape[0]):
+        delta[j] -= exp(-((m - z[j]) + log_total)) * total
