@@ -617,7 +617,7 @@ class Network:
             }
             path = inputs.file_path(checkpoint, "checkpoint")
             control = control._replace(checkpoint=Checkpoint(path, self, plan))
-        update = rule.update_for(self, self._theta)  # the last that can refuse
+        stepper = rule.stepper(self, self._theta)  # the last that can refuse
         self._optimizer = rule
         trainer = Trainer(
             self._engine,
@@ -625,7 +625,7 @@ class Network:
             self._theta,
             parts,
             held_out,
-            update,
+            stepper,
             rows,
             rng,
             n_threads,
