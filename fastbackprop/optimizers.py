@@ -79,7 +79,9 @@ class SWA:
         for name in ("start", "every"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-                raise ValueError(f"{name} must be a whole number of steps, 1 at least; got {value!r}")
+                raise ValueError(
+                    f"{name} must be a whole number of steps, 1 at least; got {value!r}"
+                )
 
     def weights(self, t: np.ndarray) -> np.ndarray:
         """The part of the way that the mean goes to theta after step t."""
@@ -110,7 +112,9 @@ class Updates:
         self._rows = np.zeros((0, 1, N_COEFFICIENTS))
         self._c = self._rows.astype(dtype)
 
-    def coefficients(self, first: int, n: int, factors: np.ndarray | None) -> tuple[int, np.ndarray]:
+    def coefficients(
+        self, first: int, n: int, factors: np.ndarray | None
+    ) -> tuple[int, np.ndarray]:
         """c for n steps after the first, (steps or 1, L or 1, N_COEFFICIENTS), and where it begins.
 
         `factors` (n,) are those of the schedule.
@@ -176,7 +180,9 @@ class Stepper:
             self.update = self.update._replace(first=first, c=c)
         return self.update
 
-    def train(self, call: Callable[..., int], start: int, stop: int, size: int, factors: Any) -> int:
+    def train(
+        self, call: Callable[..., int], start: int, stop: int, size: int, factors: Any
+    ) -> int:
         """call(update, start, stop) for rows start ... stop, in minibatches of this size.
 
         `factors`, of the learning rate, are of the steps from now on. Where a user's function takes
@@ -396,7 +402,14 @@ class Optimizer:
             if limits[name] == 0:
                 raise ValueError(f"{name} must be above 0, or None; got {value!r}")
         biases = float(self.penalize_biases) if l2 or l1 else 0.0
-        return factors, (limits["clip_norm"], limits["clip_value"], l2, l1, biases, limits["max_norm"])
+        return factors, (
+            limits["clip_norm"],
+            limits["clip_value"],
+            l2,
+            l1,
+            biases,
+            limits["max_norm"],
+        )
 
     def __copy__(self) -> "Optimizer":
         return copy.deepcopy(self)  # a copy that shared the states would disturb its original
@@ -858,16 +871,15 @@ class Adadelta(Optimizer):
 @formula
 def rprop(theta, g, before, size, c):
     turn = np.sign(g * before)
-    # c[1] where the sign is that of the step before, c[2] where it has turned, else 1.
-    size = (size + c[0]) * (1 + turn * (c[1] * (turn + 1) + c[2] * (1 - turn)))
+    size = (size + c[0]) * (c[5] + turn * (c[1] * (c[5] + turn) + c[2] * (c[5] - turn)))
     size = np.minimum(np.maximum(size, c[3]), c[4])
-    g = g * np.minimum(turn + 1, c[5])
+    g = g * np.minimum(c[5] + turn, c[5])
     return theta - np.sign(g) * size, g, size
 
 
 def rprop_coefficients(h, t, tiny):
     _, eta_minus, eta_plus, smallest, largest = h
-    # 1 + turn (...) is eta_plus for turn = 1 and eta_minus for turn = -1.
+    # The factor of the size is eta_plus for turn = 1, eta_minus for -1 and 1 for 0.
     up, down = (eta_plus - 1) / 2, (1 - eta_minus) / 2
     return np.where(t == 1, 1.0, 0.0), up, down, smallest, largest, 1.0
 

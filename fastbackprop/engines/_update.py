@@ -247,7 +247,9 @@ def average(theta, update, first, last):
 def ranges(layers: np.ndarray) -> Iterator[tuple[int, int, int, bool]]:
     """Where each W^l and b^l is: start, stop, l, and whether it is W."""
     for l, layer in enumerate(layers[1:], 1):
-        start, bias_start, stride = (int(layer[n]) for n in ("weight_start", "bias_start", "stride"))
+        start, bias_start, stride = (
+            int(layer[n]) for n in ("weight_start", "bias_start", "stride")
+        )
         yield start, bias_start, l, True
         yield bias_start, bias_start + stride, l, False
 
@@ -297,7 +299,9 @@ def complete_gradient(layers: np.ndarray, theta: np.ndarray, update: Update) -> 
     for start, stop, _, W in ranges(layers):
         if (W or more[BIASES]) and (more[L2] or more[L1]):
             w = theta[start:stop]
-            g[start:stop] += theta.dtype.type(more[L2]) * w + theta.dtype.type(more[L1]) * np.sign(w)
+            g[start:stop] += theta.dtype.type(more[L2]) * w + theta.dtype.type(more[L1]) * np.sign(
+                w
+            )
 
 
 def limit_columns_loop_free(layers: np.ndarray, theta: np.ndarray, limit: float) -> None:

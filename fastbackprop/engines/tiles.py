@@ -61,12 +61,12 @@ from fastbackprop.engines._tile import VECTOR_BYTES, gather_block, transpose_blo
 from fastbackprop.engines._update import (
     average,
     coefficients,
+    compiled_rule,
     complete,
     limit_columns,
     squares,
     step_slice,
 )
-from fastbackprop.engines._update import compiled_rule as rule
 from fastbackprop.layout import Model, aligned_zeros
 
 ROWS = 128  # samples of a row tile
@@ -415,6 +415,9 @@ def stride(width: int, dtype: np.dtype) -> int:
     unit = max(VECTOR_BYTES // itemsize, ROW)
     padded = -(-width // unit) * unit
     return padded + unit if padded * itemsize % 2048 == 0 else padded
+
+
+rule = compiled_rule
 
 
 def row_tile(model: Model) -> int:
