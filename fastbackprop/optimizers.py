@@ -286,12 +286,10 @@ class Optimizer:
 
     def __repr__(self) -> str:
         """The optimizer's own hyperparameters, and of the common ones those that are set."""
-        common = {f.name: f.default for f in dataclasses.fields(Optimizer)}
-        shown = [
-            f"{f.name}={getattr(self, f.name)!r}"
-            for f in dataclasses.fields(self)
-            if f.init and (f.name not in common or getattr(self, f.name) != common[f.name])
-        ]
+        defaults = {f.name: f.default for f in dataclasses.fields(Optimizer) if f.init}
+        names = [f.name for f in dataclasses.fields(self) if f.init and f.name not in defaults]
+        names += [name for name in defaults if getattr(self, name) != defaults[name]]
+        shown = [f"{name}={getattr(self, name)!r}" for name in names]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     @property
@@ -380,9 +378,9 @@ class Optimizer:
 
     def _options(self) -> tuple[tuple[float, ...] | None, tuple[float, ...]]:
         """`layer_rates`, and the options beside the rule. Raises ValueError."""
-        options = (self.l2, self.l1, self.penalize_biases, self.max_norm, self.clip_norm)
+        options: tuple = (self.l2, self.l1, self.penalize_biases, self.max_norm, self.clip_norm)
         options += (self.clip_value, self.layer_rates, self.averaging)
-        if options == (0.0, 0.0, False, None, None, None, None, None):  # no time for checks
+        if options == DEFAULTS:  # of small networks a step takes less time than the checks
             return None, NOTHING
         factors = None
         if self.layer_rates is not None:
@@ -423,6 +421,7 @@ class Optimizer:
 
 
 NO_PIECES = np.zeros((0, 4), np.int64)
+DEFAULTS = 0.0, 0.0, False, None, None, None, None, None  # of the options of all optimizers
 
 
 def _likeness(network: Any) -> tuple[Any, ...]:

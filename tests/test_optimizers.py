@@ -539,3 +539,118 @@ def test_state_does_not_count_when_optimizers_are_compared_or_shown():
     assert repr(fb.SGD(0.5, l2=0.1)) == (
         "SGD(learning_rate=0.5, momentum=0.0, nesterov=False, dampening=0.0, l2=0.1)"
     )
+
+
+# --- a user's own --------------------------------------------------------------------------------
+
+
+def adam_by_hand(theta, g, states, step, rate):
+    m, v = states
+    m += 0.1 * (g - m)
+    v *= 0.999
+    v += 0.001 * g * g
+    theta -= rate / (1 - 0.9**step) * m / (np.sqrt(v) / np.sqrt(1 - 0.999**step) + 1e-8)
+
+
+@every_engine
+@every_dtype
+@pytest.mark.parametrize("more", [{}, {key: ALL[key] for key in ALL if key != "layer_rates"}])
+def test_a_function_of_ones_own(more, dtype, engine):
+    results, means = [], []
+    for make in (fb.Adam, partial(fb.Custom, adam_by_hand, 2)):
+        p = of_tests(engine, dtype)
+        optimizer = make(learning_rate=0.05, averaging=fb.EMA(0.9), **more)
+        options = {"optimizer": optimizer, "sample_weight": p.s, "schedule": fb.Exponential(0.9)}
+        p.net.fit(p.X, p.Y, epochs=2, batch_size=5, **options)
+        history = p.net.fit(p.X, p.Y, epochs=3, batch_size=4, **options)
+        results.append([*p.net.get_parameters(), *history.cost, *history["learning_rate"]])
+        means.append(optimizer.averaged_parameters)
+    assert optimizer.steps == 18
+    assert deviation(*results) < 10 * TOLERANCE[dtype]
+    assert deviation(*means) < 10 * TOLERANCE[dtype]
+
+
+def test_a_function_sees_the_parameters_in_their_order():
+    p, seen = of_tests("tiles"), []
+
+    def look(theta, g, states, step, rate):
+        seen.append((theta.copy(), g.copy(), states.shape, step, rate))
+        theta[:] = np.arange(theta.size)
+
+    p.net.fit(p.X, p.Y, epochs=1, batch_size=10, shuffle=False, optimizer=fb.Custom(look, 3))
+    q = of_tests("tiles")
+    (theta, g, shape, step, rate), n = seen[0], p.net.n_parameters
+    _, weight, sums = q.net.gradient_sums(p.X[:10], p.Y[:10])
+    assert (shape, step, rate) == ((3, n), 1, 0.01)
+    assert (theta == q.net.get_parameters()).all()
+    assert deviation(g, sums / weight) < TOLERANCE["float64"]
+    assert (seen[1][0] == np.arange(n)).all() and seen[1][3] == 2
+    assert (p.net.get_parameters() == np.arange(n)).all()
+
+
+@pytest.mark.parametrize("fault", ["raises", "returns"])
+def test_a_function_that_fails_changes_nothing(fault):
+    p = of_tests("tiles")
+
+    def fails(theta, g, states, step, rate):
+        theta -= rate * g
+        states += 1
+        if step == 3:
+            if fault == "raises":
+                raise MemoryError
+            return theta
+
+    optimizer = fb.Custom(fails, 1)
+    options = {"epochs": 1, "batch_size": 5, "optimizer": optimizer, "shuffle": False}
+    with pytest.raises(MemoryError if fault == "raises" else TypeError):
+        p.net.fit(p.X, p.Y, **options)
+    assert optimizer.steps == 2
+    q = of_tests("tiles")
+    same = fb.Custom(fails, 1)
+    q.net.fit(p.X[:10], p.Y[:10], **options | {"optimizer": same})
+    assert (p.net.get_parameters() == q.net.get_parameters()).all()
+    assert everything(optimizer) == everything(same)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: fb.Custom(3), "function must be a function"),
+        (lambda: fb.Custom(print, -1), "n_states must be"),
+        (lambda: fb.Custom(print, layer_rates=[1.0]), "layer_rates is not for Custom"),
+        (lambda: fb.Adam(l2=-1), "l2 must be"),
+        (lambda: fb.Adam(clip_norm=0), "clip_norm must be above 0"),
+        (lambda: fb.Adam(layer_rates=3), "layer_rates must be a sequence"),
+        (lambda: fb.Adam(layer_rates=[1, -3]), r"layer_rates\[1\] must be"),
+        (lambda: fb.Adam(averaging=0.9), r"averaging must be None, EMA\(\) or SWA"),
+        (lambda: fb.Adam(penalize_biases="yes"), "penalize_biases must be"),
+        (lambda: fb.EMA(1.0), "decay must be"),
+        (lambda: fb.SWA(0), "start must be"),
+        (lambda: fb.SGD(momentum=0.9, nesterov=True, dampening=0.1), "no dampening"),
+        (lambda: fb.Rprop(etas=(1.2, 0.5)), "etas must be"),
+        (lambda: fb.LBFGS(history=0), "history must be"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(make, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        make()
+
+
+def test_layer_rates_of_another_network_are_refused_before_anything_is_changed():
+    p, optimizer = of_tests(), fb.Adam(layer_rates=[1.0])
+    before = p.net.get_parameters()
+    with pytest.raises(ValueError, match="each of the 2 layers; got 1"):
+        p.net.fit(p.X, p.Y, optimizer=optimizer)
+    assert optimizer.steps == 0 and (p.net.get_parameters() == before).all()
+
+
+def test_averaging_may_be_switched_on_between_fits():
+    """The rule's states stay; the mean starts from the parameters as they are."""
+    p, q = of_tests(), of_tests()
+    optimizer, same = fb.Adam(0.05), fb.Adam(0.05)
+    follow(p.net, p.X, p.Y, optimizer, 3)
+    start, optimizer.averaging = p.net.get_parameters(), fb.EMA(0.8)
+    thetas, _ = follow(p.net, p.X, p.Y, optimizer, 1)
+    follow(q.net, q.X, q.Y, same, 4)
+    assert (q.net.get_parameters() == p.net.get_parameters()).all()
+    assert deviation(optimizer.averaged_parameters, 0.8 * start + 0.2 * thetas[0]) < 1e-14

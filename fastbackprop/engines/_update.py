@@ -42,7 +42,7 @@ NOTHING = (np.inf, np.inf, 0.0, 0.0, 0.0, np.inf)
 class Update(NamedTuple):
     """What a step needs beside the parameters, as kernels see it."""
 
-    rule: Any  # the address of its loop; for the loop-free engine the formula
+    rule: Any  # the address of its loop; without loops the formula, and how many states it has
     plain: bool  # the rule is theta - c_0 g: no need for g in memory
     completes: bool  # whether there is more than the rule: then `complete_step` takes the step
     first: int  # steps that had been taken before the first of c
@@ -282,8 +282,9 @@ def step_loop_free(layers: np.ndarray, theta: np.ndarray, update: Update) -> Non
 
 def _step_range(theta: np.ndarray, update: Update, c: np.ndarray, start: int, stop: int) -> None:
     part = slice(start, stop)
-    states = update.states[:, part]
-    results = update.rule(theta[part], update.g[part], *states, c)
+    rule, n_states = update.rule
+    states = update.states[:n_states, part]
+    results = rule(theta[part], update.g[part], *states, c)
     for vector, result in zip((theta[part], *states), results, strict=True):
         vector[...] = result
 

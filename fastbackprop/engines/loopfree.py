@@ -103,9 +103,9 @@ def threads(model: Model, batch_size: int, n_samples: int) -> int:
     return 1
 
 
-def rule(formula: Callable, n_states: int, dtype: np.dtype) -> Callable:
+def rule(formula: Callable, n_states: int, dtype: np.dtype) -> tuple[Callable, int]:
     """`Update.rule`: the formula takes whole arrays."""
-    return formula
+    return formula, n_states
 
 
 def workspace(model: Model, dtype: np.dtype, n_threads: int = 1) -> None:
