@@ -128,7 +128,8 @@ class Updates:
             rows = rows[first - self._begin : first - self._begin + n]
         c = np.repeat(rows, n, axis=0) if len(rows) == 1 else rows.copy()
         c[:, :, 0] *= factors[:, None]
-        return first, c.astype(self._c.dtype)
+        with np.errstate(over="ignore"):
+            return first, c.astype(self._c.dtype)
 
     def _compute(self, begin: int, end: int) -> None:
         rule, h, factors, averaging, dtype = self.key
@@ -144,7 +145,9 @@ class Updates:
         if factors is not None:
             rows = np.repeat(rows, len(factors), axis=1)
             rows[:, :, 0] *= factors
-        self._rows, self._c = rows, rows.astype(dtype)
+        self._rows = rows
+        with np.errstate(over="ignore"):  # training that diverges is seen by its cost
+            self._c = rows.astype(dtype)
         self._begin, self._end = (begin, end) if changing else (0, np.iinfo(np.int64).max)
 
 
@@ -273,7 +276,7 @@ class Optimizer:
     _states: np.ndarray | None = field(init=False, repr=False, compare=False)
     _mean: np.ndarray | None = field(init=False, repr=False, compare=False)
     _layout: Any = field(init=False, repr=False, compare=False)
-    _made_for: tuple[Any, ...] | None = field(init=False, repr=False, compare=False)
+    _made_for: str | None = field(init=False, repr=False, compare=False)
     _owner: Callable[[], Any] | None = field(init=False, repr=False, compare=False)
     _updates: Updates | None = field(init=False, repr=False, compare=False)
 
@@ -424,9 +427,9 @@ NO_PIECES = np.zeros((0, 4), np.int64)
 DEFAULTS = 0.0, 0.0, False, None, None, None, None, None  # of the options of all optimizers
 
 
-def _likeness(network: Any) -> tuple[Any, ...]:
+def _likeness(network: Any) -> str:
     """What two networks must have in common for the state of one to fit the other."""
-    return network.sizes, network.dtype, network.engine
+    return f"{network.sizes}, {network.dtype.char}, {network.engine}"
 
 
 def _check(name: str, value: Any, low: float, high: float) -> float:
