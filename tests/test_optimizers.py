@@ -654,3 +654,39 @@ def test_averaging_may_be_switched_on_between_fits():
     follow(q.net, q.X, q.Y, same, 4)
     assert (q.net.get_parameters() == p.net.get_parameters()).all()
     assert deviation(optimizer.averaged_parameters, 0.8 * start + 0.2 * thetas[0]) < 1e-14
+
+
+@every_engine
+@pytest.mark.parametrize("ruin", ["parameters", "cost"])
+def test_the_step_that_ruins_is_taken_back(ruin, engine):
+    """And nothing else: the steps before it, their states and the mean stay."""
+
+    def ruins(theta, g, states, step, rate):
+        theta -= rate * g
+        states += g
+        if step == 8:
+            theta[-1] = np.nan if ruin == "parameters" else 1e300
+
+    def run(X, Y):
+        p, optimizer = of_tests(engine), fb.Custom(ruins, 1, averaging=fb.EMA(0.9), l2=0.1)
+        options = {"batch_size": 3, "optimizer": optimizer, "shuffle": False}
+        return p.net, optimizer, partial(p.net.fit, X, Y, **options)
+
+    p = of_tests(engine)
+    net, optimizer, fit = run(p.X, p.Y)
+    with pytest.raises(fb.DivergenceError):
+        fit(epochs=3)
+    n = 7 if ruin == "parameters" else 8
+    twin, same, fit = run(p.X, p.Y)
+    fit(epochs=1)  # 5 steps
+    twin.fit(
+        p.X[: 3 * (n - 5)],
+        p.Y[: 3 * (n - 5)],
+        epochs=1,
+        batch_size=3,
+        shuffle=False,
+        optimizer=same,
+    )
+    assert optimizer.steps == n
+    assert (net.get_parameters() == twin.get_parameters()).all()
+    assert everything(optimizer) == everything(same)
