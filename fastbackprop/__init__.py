@@ -2,7 +2,24 @@
 
 from fastbackprop.callbacks import EarlyStopping, History
 from fastbackprop.network import Gradient, Network, Trace
-from fastbackprop.optimizers import SGD, Adam, Optimizer
+from fastbackprop.optimizers import (
+    EMA,
+    LBFGS,
+    SGD,
+    SWA,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Custom,
+    Lion,
+    NAdam,
+    Optimizer,
+    RAdam,
+    RMSprop,
+    Rprop,
+)
 from fastbackprop.schedules import (
     Cosine,
     Exponential,
@@ -18,19 +35,32 @@ from fastbackprop.training import DivergenceError
 __version__ = "0.1.0"
 
 __all__ = [
+    "EMA",
+    "LBFGS",
     "SGD",
+    "SWA",
+    "Adadelta",
+    "Adagrad",
     "Adam",
+    "AdamW",
+    "Adamax",
     "Cosine",
+    "Custom",
     "DivergenceError",
     "EarlyStopping",
     "Exponential",
     "Gradient",
     "History",
+    "Lion",
+    "NAdam",
     "Network",
     "OneCycle",
     "Optimizer",
     "Plateau",
     "Polynomial",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
     "Schedule",
     "Step",
     "Trace",

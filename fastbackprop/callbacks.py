@@ -18,9 +18,10 @@ class History:
         Mean cost of the validation samples after the epoch; empty without validation.
     seconds : list of float
         Wall-clock seconds of the epoch, validation included, callbacks not.
-    ended_by : {"epochs", "callback", "early_stopping", "time_budget", "interrupt"}
-        What ended the training. After "time_budget" and "interrupt" (Ctrl-C) the steps of the
-        unfinished epoch are in the network, unless early stopping restored the best parameters.
+    ended_by : {"epochs", "callback", "early_stopping", "time_budget", "interrupt", "converged"}
+        What ended the training; only LBFGS converges. After "time_budget" and "interrupt" (Ctrl-C)
+        the steps of the unfinished epoch are in the network, unless early stopping restored the
+        best parameters.
     interrupted : bool
         True if Ctrl-C ended the training.
 

@@ -15,7 +15,7 @@ import numpy as np
 from fastbackprop.callbacks import History
 from fastbackprop.formats import saved
 
-PLAN, STATES, BEST = "plan", "training.optimizer.", "training.best"
+PLAN, STATES, MEAN, BEST = "plan", "training.optimizer.", "training.mean", "training.best"
 REASONS = ("epochs", "callback", "early_stopping")
 
 
@@ -66,11 +66,14 @@ class Checkpoint:
             warnings.warn(message, RuntimeWarning, stacklevel=4)
 
     def _write(self, trainer: Any, network: Any, history: History) -> None:
-        control, update, flatten = trainer.control, trainer.update, network._layout.flatten
-        tensors = {f"{STATES}{i}": flatten(state) for i, state in enumerate(update.states)}
+        control, flatten = trainer.control, network._layout.flatten
+        _, states, mean, t = trainer.stepper.changing
+        tensors = {f"{STATES}{i}": flatten(state) for i, state in enumerate(states)}
+        if mean.size:
+            tensors[MEAN] = flatten(mean)
         training: dict[str, Any] = {
             PLAN: self.plan,
-            "steps": int(update.t[0]),
+            "steps": int(t[0]),
             "history": list(history),
             "ended_by": history.ended_by,
         }
@@ -115,8 +118,10 @@ class _Found(saved.Saved):
 
     def restore(self, trainer: Any, network: Any, history: History) -> None:
         """Put everything where it was. All is checked first: ValueError, and nothing is changed."""
-        control, update, training = trainer.control, trainer.update, self.training
-        states = [self._vector(f"{STATES}{i}", network) for i in range(len(update.states))]
+        control, training = trainer.control, self.training
+        _, states, mean, t = trainer.stepper.changing
+        flat_states = [self._vector(f"{STATES}{i}", network) for i in range(len(states))]
+        flat_mean = self._vector(MEAN, network) if mean.size else None
         parameters = self.parameters()
         best = self._vector(BEST, network) if BEST in self.tensors else None
         rows, steps, ended_by = (training.get(n) for n in ("history", "steps", "ended_by"))
@@ -143,9 +148,11 @@ class _Found(saved.Saved):
             if best is not None:
                 stopping.parameters = np.zeros_like(trainer.theta)
                 network._layout.unflatten(best, stopping.parameters)
-        for flat, state in zip(states, update.states, strict=True):
+        for flat, state in zip(flat_states, states, strict=True):
             network._layout.unflatten(flat, state)
-        update.t[0] = steps
+        if flat_mean is not None:
+            network._layout.unflatten(flat_mean, mean)
+        t[0] = steps
         for row in rows:
             history.append(row)
         history.ended_by = ended_by

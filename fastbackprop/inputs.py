@@ -607,6 +607,16 @@ def refuse_for_batches(**arguments: Any) -> None:
             )
 
 
+def refuse_for_lbfgs(**arguments: Any) -> None:
+    """Raise ValueError for an argument of `fit` that means nothing to a minimizer of the whole."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(
+                f"LBFGS has no use for {name}: each iteration takes all samples at once, it finds "
+                f"its own step, and its memory is SciPy's. Leave {name} out"
+            )
+
+
 # --- validation ----------------------------------------------------------------------------------
 
 

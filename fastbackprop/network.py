@@ -18,7 +18,8 @@ from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples, without
 from fastbackprop.formats import saved
 from fastbackprop.initializers import INITIALIZERS
 from fastbackprop.layout import Layout, Views, aligned_zeros, read_only
-from fastbackprop.optimizers import Optimizer
+from fastbackprop.lbfgs import LBFGSTrainer, scipy_minimize
+from fastbackprop.optimizers import LBFGS, Optimizer
 from fastbackprop.rows import Rows, at_hand, rows_at_once
 from fastbackprop.schedules import Schedule, as_schedule
 from fastbackprop.training import Control, Trainer, slices
@@ -525,8 +526,9 @@ class Network:
             Samples per step; the last step of an epoch takes what is left. None: all of them.
             "auto": 32; of an iterable, each batch is a step as it comes, while a number cuts it.
         optimizer : str or Optimizer
-            "sgd", "adam", or an object such as `SGD(0.1, momentum=0.9)`, which keeps its state: a
-            second `fit` with the same object continues where the first one ended.
+            A name out of `fastbackprop.optimizers.OPTIMIZERS`, "sgd" or "adam" among them, or an
+            object such as `SGD(0.1, momentum=0.9)`, which keeps its state: a second `fit` with the
+            same object continues where the first one ended.
         validation : pair, triple or float
             (X, y), (X, y, sample_weight), or a fraction in (0, 1) of the samples, drawn the same
             way in each call.
@@ -581,6 +583,15 @@ class Network:
         epochs = inputs.positive_integer(epochs, "epochs")
         rule = inputs.optimizer(optimizer)
         rule.check_free_for(self)
+        if isinstance(rule, LBFGS):
+            scipy_minimize()
+            inputs.refuse_for_lbfgs(
+                batches=X if inputs.are_batches(X, y) else None,
+                batch_size=None if isinstance(batch_size, str) else batch_size,
+                schedule=schedule,
+                checkpoint=checkpoint,
+            )
+            batch_size = None
         parts: Iterable[Samples]
         known: Samples | None = None  # all samples, unless they come in batches
         if inputs.are_batches(X, y):
@@ -624,15 +635,15 @@ class Network:
             }
             path = inputs.file_path(checkpoint, "checkpoint")
             control = control._replace(checkpoint=Checkpoint(path, self, plan))
-        update = rule.update_for(self, self._theta)  # the last that can refuse
+        stepper = rule.stepper(self, self._theta)  # the last that can refuse
         self._optimizer = rule
-        trainer = Trainer(
+        trainer = (LBFGSTrainer if isinstance(rule, LBFGS) else Trainer)(
             self._engine,
             self._model,
             self._theta,
             parts,
             held_out,
-            update,
+            stepper,
             rows,
             rng,
             n_threads,

@@ -21,9 +21,10 @@ import numpy as np
 from fastbackprop.callbacks import Callbacks, History, Stopping
 from fastbackprop.checkpoint import Checkpoint
 from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples, without_targets
+from fastbackprop.engines._update import Update
 from fastbackprop.layout import read_only
 from fastbackprop.metrics import Metric
-from fastbackprop.optimizers import Update
+from fastbackprop.optimizers import Stepper
 from fastbackprop.rows import at_hand, minibatches_at_hand, rows_at_once
 from fastbackprop.schedules import Schedule, checked_factors
 
@@ -101,24 +102,24 @@ class Trainer:
         theta: np.ndarray,
         parts: Iterable[Samples],
         validation: Samples | None,
-        update: Update,
+        stepper: Stepper,
         batch_size: int | None,
         rng: np.random.Generator | None,
         n_threads: int | None,
         control: Control,
     ) -> None:
         self.engine, self.model, self.theta = engine, model, theta
-        self.parts, self.validation, self.update = parts, validation, update
+        self.parts, self.validation, self.stepper = parts, validation, stepper
         self.batch_size = batch_size
         self.rng = rng  # None: samples keep their order
         self.n_threads = n_threads
         self._works: dict[int, Any] = {}  # scratch, by number of threads
         self.tile = engine.row_tile(model)
         self.sums = np.zeros(N_SUMS)
-        self.control, self.learning_rate = control, update.rates[0]
-        if control.schedule is not None:
-            self.update = update._replace(rates=np.zeros(self._steps()))
-        self._changing = (theta, update.states, update.t)  # all that a step changes
+        self.control = control
+        # The schedule's factors of an epoch's steps, and the steps taken before that epoch.
+        self._factors: np.ndarray | None = None
+        self._steps_before = 0
 
     def run(self, network: Any, epochs: int, callbacks: Callbacks) -> History:
         """Train; stop early where something says so, on Ctrl-C, or with DivergenceError."""
@@ -131,7 +132,7 @@ class Trainer:
         try:
             callbacks.tell("on_train_begin", network)
             if self._goes_on(history, epochs):
-                self._set_rates()
+                self._set_factors()
                 self._compile()
             deadline = time.monotonic() + (self.control.time_budget or np.inf)
             while self._goes_on(history, epochs):
@@ -179,7 +180,7 @@ class Trainer:
     def _epoch(self, epoch: int, history: History, pause: Pause) -> dict[str, float]:
         """One pass over all samples; returns what the history says of it."""
         began = time.perf_counter()
-        self._set_rates()
+        self._set_factors()
         self.sums[:] = 0
         for i, samples in enumerate(self.parts):
             if i:
@@ -193,7 +194,7 @@ class Trainer:
                 )
         logs = {"cost": float(self.sums[COST] / self.sums[WEIGHT])}
         if self.control.schedule is not None:
-            logs["learning_rate"] = float(self.update.h[0])
+            logs["learning_rate"] = self.stepper.learning_rate * self._last_factor()
         if self.control.training_metrics:
             (samples,) = self.parts  # `fit` refuses them for batches
             logs |= self._metrics(samples, "", pause)
@@ -202,19 +203,23 @@ class Trainer:
             logs |= self._metrics(self.validation, "validation_", pause)
         return logs | {"seconds": time.perf_counter() - began}
 
-    def _set_rates(self) -> None:
-        """The learning rates of the epoch that comes, each at the place where its step looks."""
+    def _set_factors(self) -> None:
+        """The schedule's factors of the learning rate in the epoch that comes."""
         if self.control.schedule is not None:
-            rates = self.update.rates
-            step = self.update.t[0] + np.arange(len(rates))
-            factors = checked_factors(self.control.schedule, step, len(rates))
-            rates[step % len(rates)] = self.learning_rate * factors
+            self._steps_before, n = self.stepper.steps, self._steps()
+            step = self._steps_before + np.arange(n)
+            self._factors = checked_factors(self.control.schedule, step, n)
+
+    def _last_factor(self) -> float:
+        """That of the last step; of the first to come, where the epoch took none."""
+        assert self._factors is not None
+        return float(self._factors[max(self.stepper.steps - self._steps_before - 1, 0)])
 
     def _part(self, samples: Samples, pause: Pause) -> bool:
         """One pass over these samples; False, and the last finite state, where that diverges."""
         n = len(samples.X)
         order = np.arange(n) if self.rng is None else self.rng.permutation(n)
-        before = [array.copy() for array in self._changing]
+        before = [array.copy() for array in self.stepper.changing]
         most = rows_at_once(samples)
         for start, stop in slices(n, self._batch_size(n), self.tile, self.theta.size, most):
             reached = self._train(samples, order, start, stop)
@@ -245,8 +250,15 @@ class Trainer:
         size = self._batch_size(len(samples.X))
         work = self._work(len(samples.X))
         block, order, start, stop, offset = minibatches_at_hand(samples, order, size, start, stop)
-        arguments = (self.model, self.theta, block, order, size, self.update, self.sums, work)
-        return offset + self.engine.train(*arguments, start, stop)
+        arguments = (self.model, self.theta, block, order, size)
+
+        def train(update: Update, start: int, stop: int) -> int:
+            return self.engine.train(*arguments, update, self.sums, work, start, stop)
+
+        factors = self._factors
+        if factors is not None:
+            factors = factors[self.stepper.steps - self._steps_before :]
+        return offset + self.stepper.train(train, start, stop, size, factors)
 
     def _work(self, n: int) -> Any:
         """Scratch for steps on n samples."""
@@ -272,14 +284,14 @@ class Trainer:
         some = max(self.tile, rows_at_once(samples) // self.tile * self.tile)
         for first in range(0, n, size):
             last = min(first + size, n)
-            before = [array.copy() for array in self._changing]
+            before = [array.copy() for array in self.stepper.changing]
             for start in range(first, last, some):
                 self._train(samples, order, start, min(start + some, last))
             if not self._finite():
                 return self._restore(before)
 
     def _restore(self, before: list[np.ndarray]) -> None:
-        for array, copy in zip(self._changing, before, strict=True):
+        for array, copy in zip(self.stepper.changing, before, strict=True):
             array[...] = copy
 
     def _validation_cost(self, samples: Samples, pause: Pause) -> float:

@@ -121,18 +121,58 @@ def torch_gradient(weights, biases, hidden, output, cost, X, Y, s=None):
     return C.item(), gradients[::2], gradients[1::2]
 
 
+TORCH_OPTIMIZERS = {
+    "sgd": "SGD",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "nadam": "NAdam",
+    "radam": "RAdam",
+    "adamax": "Adamax",
+    "rmsprop": "RMSprop",
+    "adagrad": "Adagrad",
+    "adadelta": "Adadelta",
+    "rprop": "Rprop",
+}
+TORCH_OPTIONS = {
+    "learning_rate": "lr",
+    "epsilon": "eps",
+    "l2": "weight_decay",
+    "rate_decay": "lr_decay",
+    "initial_accumulator": "initial_accumulator_value",
+}
+
+
 def torch_trajectory(
-    optimizer, weights, biases, hidden, output, cost, X, Y, orders, batch_size, s=None, **options
+    optimizer,
+    weights,
+    biases,
+    hidden,
+    output,
+    cost,
+    X,
+    Y,
+    orders,
+    batch_size,
+    s=None,
+    *,
+    layer_rates=None,
+    clip_norm=None,
+    clip_value=None,
+    **options,
 ):
     """(theta after every step, mean cost of every epoch), as naive.train returns them.
 
-    `optimizer` is "sgd" or "adam"; `options` have this package's names.
+    `optimizer` and `options` have this package's names; l2 is of the biases too.
     """
     torch = pytest.importorskip("torch")
     parameters, (X, Y, s) = torch_inputs(weights, biases, X, Y, s)
-    names = {"learning_rate": "lr", "epsilon": "eps"}
-    options = {names.get(key, key): value for key, value in options.items()}
-    rule = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer](parameters, **options)
+    groups = parameters
+    make = getattr(torch.optim, TORCH_OPTIMIZERS[optimizer])
+    options = {TORCH_OPTIONS.get(key, key): value for key, value in options.items()}
+    if layer_rates is not None:
+        pairs = zip(parameters[::2], parameters[1::2], layer_rates, strict=True)
+        groups = [{"params": [W, b], "lr": options["lr"] * r} for W, b, r in pairs]
+    rule = make(groups, **options)
     trajectory, costs = [], []
     for order in orders:
         order, total = list(order), 0.0
@@ -141,7 +181,15 @@ def torch_trajectory(
             rule.zero_grad()
             C = torch_mean_cost(parameters, hidden, output, cost, X[batch], Y[batch], s[batch])
             C.backward()
-            rule.step()
+            if clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+            if clip_value is not None:
+                torch.nn.utils.clip_grad_value_(parameters, clip_value)
+            torch.set_default_dtype(torch.float64)  # the dtype in which NAdam keeps a product
+            try:
+                rule.step()
+            finally:
+                torch.set_default_dtype(torch.float32)
             total += C.item() * s[batch].sum().item()
             trajectory.append(np.concatenate([p.detach().numpy().ravel() for p in parameters]))
         costs.append(total / s[order].sum().item())

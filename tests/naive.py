@@ -456,12 +456,63 @@ def adam(theta, g, state, t, learning_rate=1e-3, betas=(0.9, 0.999), epsilon=1e-
         theta[p] -= learning_rate / (1.0 - betas[0] ** t) * m[p] / (root + epsilon)
 
 
+def lion(theta, g, state, t, learning_rate=1e-4, betas=(0.9, 0.99), weight_decay=0.0):
+    """One step of algorithm 2 of Chen et al. (2023), in place; state is empty before t = 1."""
+    m = state.setdefault("m", [0.0] * len(theta))
+    for p in range(len(theta)):
+        c = betas[0] * m[p] + (1.0 - betas[0]) * g[p]
+        sign = (c > 0.0) - (c < 0.0)
+        theta[p] -= learning_rate * (sign + weight_decay * theta[p])
+        m[p] = betas[1] * m[p] + (1.0 - betas[1]) * g[p]
+
+
+def with_options(
+    step,
+    sizes,
+    l2=0.0,
+    l1=0.0,
+    penalize_biases=False,
+    clip_norm=None,
+    clip_value=None,
+    max_norm=None,
+):
+    """The step with what all optimizers take, for a vector W^1, b^1, W^2, ... of these sizes."""
+
+    def more(theta, g, state, t):
+        if clip_norm is not None:
+            norm = math.sqrt(sum(x * x for x in g))
+            if norm > clip_norm:
+                for p in range(len(g)):
+                    g[p] *= clip_norm / norm
+        if clip_value is not None:
+            for p in range(len(g)):
+                g[p] = min(max(g[p], -clip_value), clip_value)
+        p = 0
+        for n_in, n_out in pairwise(sizes):
+            for i in range(n_in * n_out + n_out):
+                if i < n_in * n_out or penalize_biases:
+                    g[p] += l2 * theta[p] + l1 * ((theta[p] > 0.0) - (theta[p] < 0.0))
+                p += 1
+        step(theta, g, state, t)
+        start = 0
+        for n_in, n_out in pairwise(sizes):
+            for k in range(n_out):
+                column = range(start + k, start + n_in * n_out, n_out)
+                norm = math.sqrt(sum(theta[p] * theta[p] for p in column))
+                if max_norm is not None and norm > max_norm:
+                    for p in column:
+                        theta[p] *= max_norm / norm
+            start += n_in * n_out + n_out
+
+    return more
+
+
 def train(weights, biases, hidden, output, cost, X, Y, orders, batch_size, step, s=None):
     """(theta after every step, mean cost of every epoch).
 
     `orders` holds one order of the samples per epoch; the last batch of an epoch may be smaller.
-    `step(theta, g, state, t)` is sgd or adam. A sample's cost counts as it was just before its
-    own batch's update.
+    `step(theta, g, state, t)` is sgd, adam, lion or one with options. A sample's cost counts as it
+    was just before its own batch's update.
     """
     s = [1.0] * len(X) if s is None else plain(s)
     sizes = [len(weights[0]), *(len(b) for b in biases)]

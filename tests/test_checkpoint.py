@@ -14,6 +14,7 @@ import pytest
 import fastbackprop as fb
 from fastbackprop.engines import ENGINES
 from fastbackprop.formats import _atomic
+from fastbackprop.optimizers import OPTIMIZERS
 
 rng = np.random.default_rng(5)
 X, Y = rng.standard_normal((23, 3)), rng.standard_normal((23, 2))
@@ -43,7 +44,8 @@ def end(net, history, optimizer):
     """All that a training leaves, but for the seconds it took."""
     rows = [{name: x for name, x in row.items() if name != "seconds"} for row in history]
     state = net._rng.bit_generator.state
-    states = net._layout.flatten(optimizer._states[0]).tobytes()
+    kept = [*optimizer._states, *([] if optimizer._mean is None else [optimizer._mean])]
+    states = [net._layout.flatten(vector).tobytes() for vector in kept]
     return (
         net.get_parameters().tobytes(),
         states,
@@ -128,6 +130,28 @@ SCRIPT = """
             schedule=fb.OneCycle(12), validation=0.1, early_stopping=5)
     net.save(path + ".net")
 """
+
+
+def signs(theta, g, states, step, rate):
+    states += np.sign(g)
+    theta -= rate * states[0]
+
+
+@pytest.mark.parametrize("engine", ["numpy", "tiles"])
+@pytest.mark.parametrize("name", [*(name for name in OPTIMIZERS if name != "lbfgs"), "custom"])
+def test_every_optimizer_goes_on_where_it_was(name, engine, tmp_path):
+    """Its states, and the mean of the parameters."""
+
+    def optimizer():
+        more = {"averaging": fb.SWA(4, 3), "l2": 0.1, "max_norm": 1.5}
+        return fb.Custom(signs, 2, **more) if name == "custom" else OPTIMIZERS[name](**more)
+
+    whole, path = network(engine), tmp_path / "parts"
+    expected = end(whole, *fit(whole, tmp_path / "whole", optimizer=optimizer()))
+    for epochs in (2, 3, 6):
+        again = network(engine, rng=epochs - 2)
+        result = fit(again, path, epochs=epochs, optimizer=optimizer())
+    assert end(again, *result) == expected
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")

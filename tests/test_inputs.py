@@ -841,7 +841,7 @@ BAD_FITS = {
         ValueError,
         "optimizer",
         "'adma'",
-        "did you mean 'adam'",
+        "did you mean 'adamax', 'adam', 'radam'",
         *map(repr, OPTIMIZERS),
     ),
     "optimizer unknown": ({"optimizer": "xyz"}, ValueError, "'xyz'", *map(repr, OPTIMIZERS)),

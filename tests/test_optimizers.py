@@ -1,5 +1,6 @@
 """Optimisers: ten-step trajectories against PyTorch, and what state they keep for whom."""
 
+import functools
 import pickle
 from functools import partial
 
@@ -11,7 +12,9 @@ import pytest
 from problems import TOLERANCE, deviation, every_dtype, every_engine, problem
 
 import fastbackprop as fb
-from fastbackprop.optimizers import OPTIMIZERS, RULES
+from fastbackprop import optimizers, training
+from fastbackprop.engines import ENGINES
+from fastbackprop.optimizers import OPTIMIZERS, Rule
 
 CASES = {
     "sgd": ("sgd", {"learning_rate": 0.5}),
@@ -156,18 +159,276 @@ def test_trajectory_of_single_steps(case, engine):
     assert deviation(history.cost, costs_ref) < TOLERANCE["float64"]
 
 
-def test_every_rule_has_a_trajectory():
-    assert {name for name, _ in CASES.values()} == set(OPTIMIZERS)
-    assert {optimizer_of(case)._settings()[0] for case in CASES} == set(RULES)
+# --- all of them ---------------------------------------------------------------------------------
+
+RATE = {"learning_rate": 0.05}
+STEPPING = {  # what each case checks; names and options
+    "sgd": ("sgd", RATE),
+    "sgd, momentum": ("sgd", RATE | {"momentum": 0.9}),
+    "sgd, dampening": ("sgd", RATE | {"momentum": 0.9, "dampening": 0.4}),
+    "sgd, nesterov": ("sgd", RATE | {"momentum": 0.9, "nesterov": True}),
+    "adam": ("adam", {}),
+    "adam, all set": ("adam", RATE | {"betas": (0.5, 0.8), "epsilon": 1e-3}),
+    "adam, amsgrad": ("adam", RATE | {"betas": (0.5, 0.6), "amsgrad": True}),
+    "adamw": ("adamw", {}),
+    "adamw, all set": ("adamw", RATE | {"epsilon": 1e-3, "weight_decay": 0.3}),
+    "adamw, amsgrad": ("adamw", RATE | {"betas": (0.5, 0.6), "amsgrad": True}),
+    "nadam": ("nadam", {}),
+    "nadam, all set": ("nadam", RATE | {"betas": (0.7, 0.9), "momentum_decay": 0.1}),
+    "radam": ("radam", {}),
+    "radam, all set": ("radam", RATE | {"betas": (0.7, 0.9), "epsilon": 1e-3}),
+    "adamax": ("adamax", {}),
+    "adamax, all set": ("adamax", RATE | {"betas": (0.7, 0.9), "epsilon": 1e-3}),
+    "rmsprop": ("rmsprop", {}),
+    "rmsprop, momentum": ("rmsprop", RATE | {"alpha": 0.8, "momentum": 0.5}),
+    "rmsprop, centered": ("rmsprop", RATE | {"alpha": 0.8, "centered": True}),
+    "rmsprop, both": ("rmsprop", {"alpha": 0.8, "centered": True, "momentum": 0.5}),
+    "adagrad": ("adagrad", {}),
+    "adagrad, all set": ("adagrad", RATE | {"rate_decay": 0.1, "initial_accumulator": 0.2}),
+    "adadelta": ("adadelta", {}),
+    "adadelta, all set": ("adadelta", RATE | {"rho": 0.5, "epsilon": 1e-3}),
+    "rprop": ("rprop", {}),
+    "rprop, all set": ("rprop", RATE | {"etas": (0.6, 1.5), "step_sizes": (1e-3, 0.2)}),
+    "lion": ("lion", {}),
+    "lion, all set": ("lion", RATE | {"betas": (0.5, 0.8), "weight_decay": 0.3}),
+}
+every_stepping = pytest.mark.parametrize("case", STEPPING)
+
+
+def stepping(case, **options):
+    name, its_options = STEPPING[case]
+    return OPTIMIZERS[name](**its_options | options)
+
+
+def of_tests(engine="numpy", dtype="float64", n_samples=13):
+    return problem([3, 4, 2], n_samples, hidden="tanh", engine=engine, dtype=dtype)
+
+
+@functools.cache
+def fifty_steps(name, options):
+    """The oracle's parameters after each of fifty steps."""
+    p, options = of_tests(), dict(options)
+    data = p.X, p.Y, [range(13)] * 50, 13, p.s
+    if name == "lion":
+        return naive_trajectory(name, *p.network, *data, **options)[0]
+    return autodiff.torch_trajectory(name, *p.network, *data, **options)[0]
+
+
+def frozen(options):
+    return tuple(options.items())
+
+
+@every_engine
+@every_stepping
+def test_fifty_steps_are_those_of_torch(case, engine):
+    name, options = STEPPING[case]
+    ref, p = fifty_steps(name, frozen(options)), of_tests(engine)
+    thetas, _ = follow(p.net, p.X, p.Y, stepping(case), 50, s=p.s)
+    assert deviation(thetas, ref) < 1e-10
+    assert deviation(ref[-1], p.net.get_parameters() * 0 + ref[0]) > 1e-3
+
+
+LIKE_TORCH = {
+    "l2": {"l2": 0.3, "penalize_biases": True},
+    "clip_norm": {"clip_norm": 0.2},
+    "clip_value": {"clip_value": 0.05},
+    "layer_rates": {"layer_rates": (0.5, 2.0)},
+    "all": {
+        "l2": 0.3,
+        "penalize_biases": True,
+        "clip_norm": 0.2,
+        "clip_value": 0.05,
+        "layer_rates": (0.0, 2.0),
+    },
+}
+
+
+@every_engine
+@pytest.mark.parametrize("options", LIKE_TORCH)
+@pytest.mark.parametrize("name", ["sgd", "adam", "rmsprop"])
+def test_options_are_those_of_torch(name, options, engine):
+    options = RATE | LIKE_TORCH[options]
+    theirs = {key: value for key, value in options.items() if key != "penalize_biases"}
+    ref, p = fifty_steps(name, frozen(theirs)), of_tests(engine)
+    thetas, _ = follow(p.net, p.X, p.Y, OPTIMIZERS[name](**options), 50, s=p.s)
+    assert deviation(thetas, ref) < 1e-10
+    plain = fifty_steps(name, frozen(RATE))
+    assert deviation(plain[-1], ref[-1]) > 1e-3
+
+
+@every_engine
+@every_dtype
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"l2": 0.3},
+        {"l1": 0.1},
+        {"l1": 0.1, "l2": 0.3, "penalize_biases": True},
+        {"max_norm": 0.7},
+        {"l1": 0.1, "l2": 0.3, "max_norm": 0.9, "clip_norm": 0.8, "clip_value": 0.3},
+    ],
+    ids=str,
+)
+def test_options_as_the_formulas_say(options, dtype, engine):
+    """Minibatches, of which the last is smaller, and a layer of several vectors."""
+    p = problem([5, 19, 3], 13, hidden="tanh", engine=engine, dtype=dtype)
+    step = partial(naive.adam, learning_rate=0.02)
+    more = naive.with_options(step, p.net.sizes, **options)
+    ref, _ = naive.train(*p.network, p.X, p.Y, [range(13)] * 4, 5, more, p.s)
+    bare, _ = naive.train(*p.network, p.X, p.Y, [range(13)] * 4, 5, step, p.s)
+    thetas, _ = follow(p.net, p.X, p.Y, fb.Adam(0.02, **options), 4, 5, p.s)
+    # As in PyTorch there is a 1e-6 beside the norm of the gradient.
+    tolerance = 1e-5 if "clip_norm" in options or dtype == "float32" else 1e-12
+    assert deviation(thetas, ref[2::3]) < 10 * tolerance
+    assert deviation(bare[-1], ref[-1]) > 1e-3
+
+
+@every_engine
+@pytest.mark.parametrize("kind", ["EMA", "SWA"])
+def test_averages_of_the_parameters(kind, engine):
+    averaging, seen = {"EMA": fb.EMA(0.8), "SWA": fb.SWA(3, every=2)}[kind], []
+    p, optimizer = of_tests(engine), fb.Adam(0.05, averaging=averaging)
+    with pytest.raises(ValueError, match="no mean of the parameters yet"):
+        optimizer.averaged_parameters  # noqa: B018
+
+    def look(net, epoch, logs):
+        if epoch >= averaging.start:
+            seen.append(optimizer.averaged_parameters)
+
+    p.net.fit(p.X, p.Y, epochs=8, batch_size=None, optimizer=optimizer, callbacks=look)
+    q = of_tests()
+    thetas, _ = follow(q.net, q.X, q.Y, fb.Adam(0.05), 8)
+    ref = []
+    for n, theta in enumerate(thetas, 1):
+        if kind == "EMA":
+            ref.append(theta if n == 1 else 0.8 * ref[-1] + 0.2 * theta)
+        elif n >= 3:
+            ref.append(np.mean(thetas[2:n:2], axis=0))
+    assert deviation(seen, ref) < 1e-13
+    assert deviation(p.net.get_parameters(), thetas[-1]) < 1e-13
+    p.net.set_parameters(optimizer.averaged_parameters)
+
+
+def test_ema_is_that_of_torch():
+    torch = pytest.importorskip("torch")
+    from torch.optim import swa_utils
+
+    thetas = np.random.default_rng(0).normal(size=(5, 3))
+    parameter = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    module = torch.nn.Module()
+    module.theta = parameter
+    theirs = swa_utils.AveragedModel(module, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(0.9))
+    mean = np.zeros(3)
+    for theta, a in zip(thetas, fb.EMA(0.9).weights(np.arange(1.0, 6.0)), strict=True):
+        parameter.data[:] = torch.tensor(theta)
+        theirs.update_parameters(module)
+        mean += a * (theta - mean)
+    np.testing.assert_allclose(mean, theirs.module.theta.detach().numpy(), rtol=1e-12)
+
+
+# --- invariants ----------------------------------------------------------------------------------
+
+ALL = {
+    "l2": 0.1,
+    "l1": 0.01,
+    "penalize_biases": True,
+    "max_norm": 1.0,
+    "clip_norm": 0.5,
+    "clip_value": 0.1,
+    "layer_rates": (0.5, 2.0),
+}
+
+
+def everything(optimizer):
+    """All that steps change."""
+    mean = b"" if optimizer._mean is None else optimizer._mean.tobytes()
+    return optimizer._states.tobytes(), mean, optimizer.steps
+
+
+@pytest.mark.parametrize("more", [{}, ALL | {"averaging": fb.EMA(0.9)}], ids=["bare", "all"])
+@every_stepping
+def test_no_bit_depends_on_the_number_of_threads(case, more):
+    """150 samples: two row tiles in a minibatch; layers of several pieces."""
+    rng, results = np.random.default_rng(3), []
+    X, Y = rng.standard_normal((150, 9)), rng.standard_normal((150, 70))
+    for n_threads in (1, 2, 3, 7):
+        net, optimizer = fb.Network([9, 70, 70], rng=1), stepping(case, **more)
+        options = {"optimizer": optimizer, "n_threads": n_threads}
+        net.fit(X, Y, epochs=2, batch_size=150, **options)
+        net.fit(X, Y, epochs=1, batch_size=40, **options)
+        results.append((net.get_parameters().tobytes(), everything(optimizer)))
+    assert all(result == results[0] for result in results)
+
+
+@every_engine
+@every_dtype
+@every_stepping
+def test_padding_stays_zero_even_without_epsilon(case, dtype, engine):
+    name, _ = STEPPING[case]
+    more = {"epsilon": 0.0} if hasattr(OPTIMIZERS[name], "epsilon") else {}
+    p, optimizer = of_tests(engine, dtype), stepping(case, **more, **ALL)
+    p.net.fit(p.X, p.Y, epochs=3, batch_size=5, optimizer=optimizer)
+    theta = p.net._theta.copy()
+    p.net._layout.unflatten(np.zeros(p.net.n_parameters), theta)
+    assert not theta.any() and np.isfinite(p.net._theta).all()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("averaging", [None, fb.SWA(4, 3)], ids=["", "SWA"])
+@every_stepping
+def test_n_and_n_steps_are_2n_however_they_are_cut(case, averaging, engine, monkeypatch):
+    """Also pickled in between; and 150 steps, so more than a block of coefficients."""
+    schedule = fb.Exponential(0.99)
+
+    def run(epochs, slices=0.03, between=lambda optimizer: optimizer):
+        monkeypatch.setattr(training, "SLICE_SECONDS", slices)
+        p, optimizer = of_tests(engine, n_samples=25), stepping(case, averaging=averaging)
+        for n in epochs:
+            p.net.fit(*(p.X, p.Y), epochs=n, batch_size=1, optimizer=optimizer, schedule=schedule)
+            optimizer = between(optimizer)
+        return p.net.get_parameters().tobytes(), everything(optimizer)
+
+    whole = run([6])
+    assert whole == run([1, 3, 2], between=lambda o: pickle.loads(pickle.dumps(o)))
+    assert whole == run([6], slices=0.0)
+
+
+def test_coefficients_are_the_same_bits_however_they_are_cut():
+    for case in STEPPING:
+        optimizer = stepping(case)
+        rule, h = optimizer._settings()
+        updates = [
+            optimizers.Updates(rule, h, None, fb.EMA(), np.dtype(np.float64)) for _ in range(2)
+        ]
+        first, whole = updates[0].coefficients(0, 1000, None)
+        for start in range(0, 1000, 7):
+            begin, some = updates[1].coefficients(start, 7, None)
+            rows = some[start - begin :][:7]
+            assert first == 0 and rows.tobytes() == whole[start : start + 7].tobytes()
+
+
+def test_nadam_after_many_steps():
+    """Where the product of all mu has vanished."""
+    rule, h = fb.NAdam()._settings()
+    c = [rule.coefficients(h, np.array([float(t)]), 0.0)[0][0] for t in (7000, 10**6)]
+    mu = [0.9 * (1 - 0.5 * 0.96 ** (t * 0.004)) for t in (7000, 10**6)]
+    np.testing.assert_allclose(c, [1 - x for x in mu], rtol=1e-12)
+
+
+def test_every_optimizer_has_a_case():
+    assert {name for name, _ in STEPPING.values()} == set(OPTIMIZERS) - {"lbfgs"}
+    rules = {id(rule) for rule in vars(optimizers).values() if isinstance(rule, Rule)}
+    assert {id(stepping(case)._settings()[0]) for case in STEPPING} == rules
     assert set(RECORDED) == set(CASES)
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("rule", RULES)
-def test_compiled_float32_stays_float32(rule):
-    n = 1 + RULES[rule].n_states
-    element = numba.njit(RULES[rule].element)
-    element.compile((numba.float32,) * (n + 1) + (numba.types.UniTuple(numba.float32, 8),))
+@every_stepping
+def test_compiled_float32_stays_float32(case):
+    rule = stepping(case)._settings()[0]
+    n = 1 + rule.n_states
+    element = numba.njit(rule.rule)
+    element.compile((numba.float32,) * (n + 1) + (numba.types.UniTuple(numba.float32, 7),))
     types = element.nopython_signatures[0].return_type
     assert types == numba.types.UniTuple(numba.float32, n)
 
@@ -182,10 +443,11 @@ def test_defaults_are_the_documented_ones():
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_name_is_the_optimizer_with_its_defaults(name):
+    size = None if name == "lbfgs" else 3
     trained = []
     for optimizer in (name, OPTIMIZERS[name]()):
         p = problem([3, 4, 2], 8)
-        p.net.fit(p.X, p.Y, epochs=2, batch_size=3, optimizer=optimizer)
+        p.net.fit(p.X, p.Y, epochs=2, batch_size=size, optimizer=optimizer)
         trained.append(p.net.get_parameters())
     assert np.array_equal(*trained)
     assert not np.array_equal(trained[0], problem([3, 4, 2], 8).net.get_parameters())
@@ -225,7 +487,7 @@ def reset(optimizer):
 def test_reset_forgets_the_state(case, engine):
     restarted = trained(case, engine, [2, 3], reset)
     assert np.array_equal(restarted, trained(case, engine, [2, 3], lambda _: optimizer_of(case)))
-    if RULES[optimizer_of(case)._settings()[0]].n_states:
+    if optimizer_of(case)._settings()[0].n_states:
         assert not np.array_equal(restarted, trained(case, engine, [5]))
 
 
@@ -271,4 +533,160 @@ def test_state_does_not_count_when_optimizers_are_compared_or_shown():
     p.net.fit(p.X, p.Y, epochs=1, optimizer=optimizer)
     assert optimizer == fb.Adam(learning_rate=0.5)
     assert optimizer != fb.Adam()
-    assert repr(optimizer) == "Adam(learning_rate=0.5, betas=(0.9, 0.999), epsilon=1e-08)"
+    assert repr(optimizer) == (
+        "Adam(learning_rate=0.5, betas=(0.9, 0.999), epsilon=1e-08, amsgrad=False)"
+    )
+    assert repr(fb.SGD(0.5, l2=0.1)) == (
+        "SGD(learning_rate=0.5, momentum=0.0, nesterov=False, dampening=0.0, l2=0.1)"
+    )
+
+
+# --- a user's own --------------------------------------------------------------------------------
+
+
+def adam_by_hand(theta, g, states, step, rate):
+    m, v = states
+    m += 0.1 * (g - m)
+    v *= 0.999
+    v += 0.001 * g * g
+    theta -= rate / (1 - 0.9**step) * m / (np.sqrt(v) / np.sqrt(1 - 0.999**step) + 1e-8)
+
+
+@every_engine
+@every_dtype
+@pytest.mark.parametrize("more", [{}, {key: ALL[key] for key in ALL if key != "layer_rates"}])
+def test_a_function_of_ones_own(more, dtype, engine):
+    results, means = [], []
+    for make in (fb.Adam, partial(fb.Custom, adam_by_hand, 2)):
+        p = of_tests(engine, dtype)
+        optimizer = make(learning_rate=0.05, averaging=fb.EMA(0.9), **more)
+        options = {"optimizer": optimizer, "sample_weight": p.s, "schedule": fb.Exponential(0.9)}
+        p.net.fit(p.X, p.Y, epochs=2, batch_size=5, **options)
+        history = p.net.fit(p.X, p.Y, epochs=3, batch_size=4, **options)
+        results.append([*p.net.get_parameters(), *history.cost, *history["learning_rate"]])
+        means.append(optimizer.averaged_parameters)
+    assert optimizer.steps == 18
+    assert deviation(*results) < 10 * TOLERANCE[dtype]
+    assert deviation(*means) < 10 * TOLERANCE[dtype]
+
+
+def test_a_function_sees_the_parameters_in_their_order():
+    p, seen = of_tests("tiles"), []
+
+    def look(theta, g, states, step, rate):
+        seen.append((theta.copy(), g.copy(), states.shape, step, rate))
+        theta[:] = np.arange(theta.size)
+
+    p.net.fit(p.X, p.Y, epochs=1, batch_size=10, shuffle=False, optimizer=fb.Custom(look, 3))
+    q = of_tests("tiles")
+    (theta, g, shape, step, rate), n = seen[0], p.net.n_parameters
+    _, weight, sums = q.net.gradient_sums(p.X[:10], p.Y[:10])
+    assert (shape, step, rate) == ((3, n), 1, 0.01)
+    assert (theta == q.net.get_parameters()).all()
+    assert deviation(g, sums / weight) < TOLERANCE["float64"]
+    assert (seen[1][0] == np.arange(n)).all() and seen[1][3] == 2
+    assert (p.net.get_parameters() == np.arange(n)).all()
+
+
+@pytest.mark.parametrize("fault", ["raises", "returns"])
+def test_a_function_that_fails_changes_nothing(fault):
+    p = of_tests("tiles")
+
+    def fails(theta, g, states, step, rate):
+        theta -= rate * g
+        states += 1
+        if step == 3:
+            if fault == "raises":
+                raise MemoryError
+            return theta
+
+    optimizer = fb.Custom(fails, 1)
+    options = {"epochs": 1, "batch_size": 5, "optimizer": optimizer, "shuffle": False}
+    with pytest.raises(MemoryError if fault == "raises" else TypeError):
+        p.net.fit(p.X, p.Y, **options)
+    assert optimizer.steps == 2
+    q = of_tests("tiles")
+    same = fb.Custom(fails, 1)
+    q.net.fit(p.X[:10], p.Y[:10], **options | {"optimizer": same})
+    assert (p.net.get_parameters() == q.net.get_parameters()).all()
+    assert everything(optimizer) == everything(same)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: fb.Custom(3), "function must be a function"),
+        (lambda: fb.Custom(print, -1), "n_states must be"),
+        (lambda: fb.Custom(print, layer_rates=[1.0]), "layer_rates is not for Custom"),
+        (lambda: fb.Adam(l2=-1), "l2 must be"),
+        (lambda: fb.Adam(clip_norm=0), "clip_norm must be above 0"),
+        (lambda: fb.Adam(layer_rates=3), "layer_rates must be a sequence"),
+        (lambda: fb.Adam(layer_rates=[1, -3]), r"layer_rates\[1\] must be"),
+        (lambda: fb.Adam(averaging=0.9), r"averaging must be None, EMA\(\) or SWA"),
+        (lambda: fb.Adam(penalize_biases="yes"), "penalize_biases must be"),
+        (lambda: fb.EMA(1.0), "decay must be"),
+        (lambda: fb.SWA(0), "start must be"),
+        (lambda: fb.SGD(momentum=0.9, nesterov=True, dampening=0.1), "no dampening"),
+        (lambda: fb.Rprop(etas=(1.2, 0.5)), "etas must be"),
+        (lambda: fb.LBFGS(history=0), "history must be"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(make, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        make()
+
+
+def test_layer_rates_of_another_network_are_refused_before_anything_is_changed():
+    p, optimizer = of_tests(), fb.Adam(layer_rates=[1.0])
+    before = p.net.get_parameters()
+    with pytest.raises(ValueError, match="each of the 2 layers; got 1"):
+        p.net.fit(p.X, p.Y, optimizer=optimizer)
+    assert optimizer.steps == 0 and (p.net.get_parameters() == before).all()
+
+
+def test_averaging_may_be_switched_on_between_fits():
+    """The rule's states stay; the mean starts from the parameters as they are."""
+    p, q = of_tests(), of_tests()
+    optimizer, same = fb.Adam(0.05), fb.Adam(0.05)
+    follow(p.net, p.X, p.Y, optimizer, 3)
+    start, optimizer.averaging = p.net.get_parameters(), fb.EMA(0.8)
+    thetas, _ = follow(p.net, p.X, p.Y, optimizer, 1)
+    follow(q.net, q.X, q.Y, same, 4)
+    assert (q.net.get_parameters() == p.net.get_parameters()).all()
+    assert deviation(optimizer.averaged_parameters, 0.8 * start + 0.2 * thetas[0]) < 1e-14
+
+
+@every_engine
+@pytest.mark.parametrize("ruin", ["parameters", "cost"])
+def test_the_step_that_ruins_is_taken_back(ruin, engine):
+    """And nothing else: the steps before it, their states and the mean stay."""
+
+    def ruins(theta, g, states, step, rate):
+        theta -= rate * g
+        states += g
+        if step == 8:
+            theta[-1] = np.nan if ruin == "parameters" else 1e300
+
+    def run(X, Y):
+        p, optimizer = of_tests(engine), fb.Custom(ruins, 1, averaging=fb.EMA(0.9), l2=0.1)
+        options = {"batch_size": 3, "optimizer": optimizer, "shuffle": False}
+        return p.net, optimizer, partial(p.net.fit, X, Y, **options)
+
+    p = of_tests(engine)
+    net, optimizer, fit = run(p.X, p.Y)
+    with pytest.raises(fb.DivergenceError):
+        fit(epochs=3)
+    n = 7 if ruin == "parameters" else 8
+    twin, same, fit = run(p.X, p.Y)
+    fit(epochs=1)  # 5 steps
+    twin.fit(
+        p.X[: 3 * (n - 5)],
+        p.Y[: 3 * (n - 5)],
+        epochs=1,
+        batch_size=3,
+        shuffle=False,
+        optimizer=same,
+    )
+    assert optimizer.steps == n
+    assert (net.get_parameters() == twin.get_parameters()).all()
+    assert everything(optimizer) == everything(same)

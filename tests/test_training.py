@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 
 import fastbackprop as fb
-from fastbackprop import engines, optimizers, training
-from fastbackprop.engines import ENGINES
-from fastbackprop.optimizers import OPTIMIZERS
+from fastbackprop import engines, training
+from fastbackprop.engines import ENGINES, loopfree
 
 every_engine = pytest.mark.parametrize("engine", ENGINES)
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -70,10 +69,6 @@ def bits(net, optimizer=None):
     """All that steps change; before the first step an optimizer may or may not have its arrays."""
     state = pickle.dumps(optimizer) if optimizer is not None and optimizer.steps else None
     return net.get_parameters().tobytes(), state
-
-
-def test_every_optimizer_is_tested():
-    assert {make().name for make, _ in RULES.values()} == set(OPTIMIZERS)
 
 
 # --- steps and costs -----------------------------------------------------------------------------
@@ -826,17 +821,15 @@ def check_steps(net, optimizer, same, batch_size):
 def test_ctrl_c_within_a_step_waits_for_its_end(rule, monkeypatch):
     """Of an engine in Python, which is not a native call that nothing can interrupt."""
     net, optimizer = network("numpy"), RULES[rule][0]()
-    code = optimizer._settings()[0]
-    element, calls = optimizers.RULES[code].element, []
+    step, calls = loopfree.step_loop_free, []
 
     def interrupted(*arguments):
         calls.append(arguments)
         if len(calls) == 5:
             signal.raise_signal(signal.SIGINT)
-        return element(*arguments)
+        step(*arguments)
 
-    interrupted_rule = optimizers.RULES[code]._replace(element=interrupted)
-    monkeypatch.setitem(optimizers.RULES, code, interrupted_rule)
+    monkeypatch.setattr(loopfree, "step_loop_free", interrupted)
     with pytest.warns(RuntimeWarning, match="interrupted"):
         net.fit(X, Y, epochs=9, batch_size=4, optimizer=optimizer)
     monkeypatch.undo()

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbackprop.engines._compile import inlined
+from fastbackprop.engines._update import step
 from fastbackprop.layout import read_only
-from fastbackprop.optimizers import step
 
 # Places in the array of sums, float64: over the call or epoch so far, and of the minibatch at work.
 COST, WEIGHT, MINIBATCH_COST = range(3)
@@ -62,12 +62,12 @@ def minibatch(samples, order, batch_size, place):
 
 
 @inlined
-def end_minibatch(theta, update, sums, sum_of_weights):
+def end_minibatch(layers, theta, update, sums, sum_of_weights):
     """Take the step, if any sample has a weight; False, and no step, if the cost is not finite."""
     finite = np.isfinite(sums[MINIBATCH_COST])
     if finite:
         sums[COST] += sums[MINIBATCH_COST]
         sums[WEIGHT] += sum_of_weights
         if sum_of_weights > 0:
-            step(theta, update)
+            step(layers, theta, update)
     return finite

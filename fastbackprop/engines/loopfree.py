@@ -4,7 +4,7 @@ The comparison: what the loops of `fastbackprop.engines.loops` replace. Capital 
 samples of a batch as rows: Z^l, A^l, Delta^l are (n_samples, n_l).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +13,8 @@ from fastbackprop.activations import Activation
 from fastbackprop.costs import Cost
 from fastbackprop.engines._functions import on_arrays
 from fastbackprop.engines._samples import COST, MINIBATCH_COST, WEIGHT, Samples
+from fastbackprop.engines._update import Update, step_loop_free
 from fastbackprop.layout import Layout
-from fastbackprop.optimizers import Update, step_loop_free
 
 Arrays = list[np.ndarray]
 
@@ -115,6 +115,11 @@ def row_tile(model: Model) -> int:
 def threads(model: Model, batch_size: int, n_samples: int) -> int:
     """One: what BLAS does is its own affair."""
     return 1
+
+
+def rule(formula: Callable, n_states: int, dtype: np.dtype) -> tuple[Callable, int]:
+    """`Update.rule`: the formula takes whole arrays."""
+    return formula, n_states
 
 
 def workspace(model: Model, dtype: np.dtype, n_threads: int = 1) -> None:
@@ -224,7 +229,7 @@ def train(
             sums[COST] += sums[MINIBATCH_COST]
             sums[WEIGHT] += sum_of_weights
             if sum_of_weights > 0:
-                step_loop_free(theta, update)
+                step_loop_free(model.layers, theta, update)
         place = end
     return stop
 

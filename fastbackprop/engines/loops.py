@@ -31,6 +31,7 @@ from fastbackprop.engines._samples import (
     target,
     weight,
 )
+from fastbackprop.engines._update import compiled_rule
 from fastbackprop.layout import Layout
 
 # --- the equations -------------------------------------------------------------------------------
@@ -217,6 +218,9 @@ def stride(width: int, dtype: np.dtype) -> int:
     return width
 
 
+rule = compiled_rule
+
+
 def row_tile(model: Model) -> int:
     """One sample at a time, as the derivation has it."""
     return 1
@@ -275,7 +279,7 @@ def train(model, theta, samples, order, batch_size, update, sums, work, start, s
         for i in order[place:end]:
             cost = forward_and_back(model, theta, samples, i, total, update.g, work)
             sums[MINIBATCH_COST] += cost
-        if end == last and not end_minibatch(theta, update, sums, sum_of_weights):
+        if end == last and not end_minibatch(model.layers, theta, update, sums, sum_of_weights):
             return first
         place = end
     return stop

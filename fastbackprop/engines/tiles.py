@@ -61,8 +61,16 @@ from fastbackprop.engines._samples import (
 )
 from fastbackprop.engines._team import barrier, begins, share
 from fastbackprop.engines._tile import VECTOR_BYTES, gather_block, transpose_block
+from fastbackprop.engines._update import (
+    average,
+    coefficients,
+    compiled_rule,
+    complete,
+    limit_columns,
+    squares,
+    step_slice,
+)
 from fastbackprop.layout import Layout, aligned_zeros
-from fastbackprop.optimizers import PLAIN_SGD, coefficients, step_slice
 
 ROWS = 128  # samples of a row tile
 PANEL = 2048  # elements of the gradient that the update takes at once: they stay in the cache
@@ -371,8 +379,8 @@ def step_with_gradient(team, model, theta, n, update, whole, work, own):
         n_in, n_l = model.layers[l - 1]["width"], model.layers[l]["width"]
         first, last = share(up(n_in, ROW), ROW, team)
         height, some = max(PANEL // stride // TALL[0], 1) * TALL[0], work.panels[team.t]
-        if whole and update.rule == PLAIN_SGD:
-            W, minus_rate = weights(model, theta, l), -update.c[0]
+        if whole and update.plain:
+            W, minus_rate = weights(model, theta, l), -coefficients(update, l)[0]
             weight_gradient(A, Delta_rows, W, False, minus_rate, n, n_l, first, last, V)
         else:
             if whole:  # columns that no sum fills: the update must find zeros
@@ -385,12 +393,25 @@ def step_with_gradient(team, model, theta, n, update, whole, work, own):
                 g = some[: stop - start] if whole else update.g[start:stop]
                 G = Matrix(g, -j * stride, stride)
                 weight_gradient(A, Delta_rows, G, whole, one, n, n_l, j, end, V)
-                step_slice(theta, g, update, start, stop)
+                step_slice(theta, g, update, l, start, stop)
         if team.t == team.T - 1:
             start = model.layers[l]["bias_start"]
             g = some[:stride] if whole else update.g[start : start + stride]
             bias_gradient(Delta_rows, n, g, whole, V)
-            step_slice(theta, g, update, start, start + stride)
+            step_slice(theta, g, update, l, start, start + stride)
+
+
+@inlined
+def complete_step(team, model, theta, update):
+    """The step with a gradient that is complete but for what the optimizer does to it."""
+    first, last = share(update.pieces.shape[0], 1, team)
+    squares(update, first, last)
+    barrier(team)
+    complete(theta, update, first, last)
+    barrier(team)
+    limit_columns(model.layers, theta, update, team.t, team.T)
+    barrier(team)
+    average(theta, update, first, last)
 
 
 # --- the engine contract -------------------------------------------------------------------------
@@ -410,6 +431,9 @@ def stride(width: int, dtype: np.dtype) -> int:
     unit = max(VECTOR_BYTES // itemsize, ROW)
     padded = -(-width // unit) * unit
     return padded + unit if padded * itemsize % 2048 == 0 else padded
+
+
+rule = compiled_rule
 
 
 def row_tile(model: Model) -> int:
@@ -595,19 +619,21 @@ def _train(team, model, theta, samples, order, batch_size, update, sums, work, s
             forward_tile(model, theta, tile, work, own)
             backward_tile(model, theta, tile, total, work, own)
             steps = ends and sum_of_weights > 0
-            if steps and team.t == 0:
-                coefficients(update)
             barrier(team)
             cost += cost_of_tile(work, tile.n, V)
             if ends and not abs(cost) < np.inf:  # np.isfinite takes x - x: reassociated that is 0
-                if steps and team.t == 0:
-                    update.t[0] -= 1
                 return batch
-            if steps:
+            if steps and not update.completes:
                 step_with_gradient(team, model, theta, tile.n, update, first == batch, work, own)
             else:
                 add_gradient(team, model, tile.n, update.g, first == batch, work, own)
             barrier(team)
+            if steps:
+                if update.completes:
+                    complete_step(team, model, theta, update)
+                    barrier(team)
+                if team.t == 0:
+                    update.t[0] += 1
         if team.t == 0:
             sums[MINIBATCH_COST] = cost
             if end == batch_end:
