@@ -3,10 +3,11 @@
 import contextlib
 import copy
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from fastbackprop import engines, inputs
 from fastbackprop.activations import Activation
@@ -107,8 +108,8 @@ class Network:
         output: str | Activation = "identity",
         cost: str | Cost = "squared_error",
         init: str = "auto",
-        dtype: Any = "float32",
-        rng: Any = None,
+        dtype: DTypeLike = "float32",
+        rng: int | np.random.Generator | None = None,
         engine: str = engines.ENGINES[0],
     ) -> None:
         self._sizes = inputs.layer_sizes(sizes)
@@ -445,7 +446,11 @@ class Network:
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike, *, rng: Any = None, engine: str | None = None
+        cls,
+        path: str | os.PathLike,
+        *,
+        rng: int | np.random.Generator | None = None,
+        engine: str | None = None,
     ) -> "Network":
         """The network in a file that `save`, or `fit` with `checkpoint=`, has written.
 
@@ -489,7 +494,7 @@ class Network:
         epochs: int = 100,
         batch_size: int | str | None = "auto",
         optimizer: str | Optimizer = "adam",
-        validation: Any = None,
+        validation: float | tuple[Any, ...] | list[Any] | None = None,
         sample_weight: Any = None,
         shuffle: bool = True,
         callbacks: Callable | Iterable[Any] = (),
@@ -497,7 +502,7 @@ class Network:
         n_threads: int | None = None,
         schedule: Schedule | Callable[[int], float] | None = None,
         early_stopping: bool | int | EarlyStopping | None = None,
-        metrics: Any = None,
+        metrics: str | Callable | Iterable[str | Callable] | Mapping[str, Callable] | None = None,
         training_metrics: bool = False,
         time_budget: float | None = None,
         checkpoint: str | os.PathLike | None = None,
