@@ -2,9 +2,10 @@
 
     <!-- source: engines.loops.weighted_input -->    the text of a function; of several, tabs
     <!-- table: activations -->                      a table of what is registered
+    <!-- classes: schedules.Schedule -->             the reference of a class and all that are of it
     [`name`](../fastbackprop/costs.py)               a link to code: to its place in the reference
 
-Where the pages are read as plain files the first two are not seen, and the third leads to the file.
+Where the pages are read as plain files, the markers are not seen, and links lead to the files.
 """
 
 import inspect
@@ -14,7 +15,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from fastbackprop import schedules
 from fastbackprop.activations import ACTIVATIONS
 from fastbackprop.costs import COSTS
 from fastbackprop.initializers import INITIALIZERS
@@ -40,6 +40,20 @@ def sources(names: str) -> str:
         lines = ["```python", *source(name).splitlines(), "```"]
         tabs.append(f'=== "{title}"\n\n' + "\n".join("    " + line for line in lines))
     return "\n\n".join(tabs)
+
+
+def family(name: str) -> list[type]:
+    """A class of the package, and its public subclasses in the same module."""
+    module, _, base = f"fastbackprop.{name}".rpartition(".")
+    here = vars(import_module(module))
+    kinds = [
+        thing for thing in here.values() if isinstance(thing, type) and thing.__name__[0] != "_"
+    ]
+    return [kind for kind in kinds if issubclass(kind, here[base]) and kind.__module__ == module]
+
+
+def classes(name: str) -> str:
+    return "\n\n".join(f"::: {kind.__module__}.{kind.__name__}" for kind in family(name))
 
 
 # --- tables --------------------------------------------------------------------------------------
@@ -82,7 +96,7 @@ def optimizers() -> Iterator[Row]:
 
 def learning_rates() -> Iterator[Row]:
     yield "class", "factor of the learning rate at epoch e"
-    for kind in schedules.Schedule.__subclasses__():
+    for kind in family("schedules.Schedule")[1:]:
         yield reference(f"{kind.__module__}.{kind.__name__}", kind), summary(kind)
 
 
@@ -128,9 +142,11 @@ def reference(name: str, thing: Any) -> str:
 
 
 def link(match: re.Match[str]) -> str:
-    """A link to a file of code as one to the reference, or as its words alone."""
+    """A link upwards: to a page as it is, to code in the reference, else its words alone."""
     words, path = match.groups()
-    module = path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+    if (PAGES / path).is_file():
+        return match[0]
+    module = path.removesuffix(".py").replace("/", ".")
     if module not in documented():
         return words
     is_name = re.fullmatch(r"`\w+`", words)
@@ -138,9 +154,6 @@ def link(match: re.Match[str]) -> str:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    markdown = re.sub(r"<!-- source: (.+?) -->", lambda found: sources(found[1]), markdown)
-    markdown = re.sub(r"<!-- table: (\w+) -->", lambda found: table(found[1]), markdown)
-    markdown = re.sub(r"\[([^]]+)\]\((?:\.\./)+(fastbackprop/[\w/]+\.py)\)", link, markdown)
-    return re.sub(
-        r"\[([^]]+)\]\((?:\.\./)+[^)]*\)", r"\1", markdown
-    )  # other files of the repository
+    for marker, replacement in (("source", sources), ("table", table), ("classes", classes)):
+        markdown = re.sub(rf"<!-- {marker}: (.+?) -->", lambda m, f=replacement: f(m[1]), markdown)
+    return re.sub(r"\[([^]]+)\]\((?:\.\./)+([^)#]+)[^)]*\)", link, markdown)

@@ -1,6 +1,7 @@
 """What the documents say is there: their code runs, the functions they name and link exist."""
 
 import importlib
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -191,6 +192,18 @@ def test_the_two_commands(command):
     (extra,) = re.findall(r"\.\[(\w+)\]", command)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert extra in project["optional-dependencies"]
+
+
+def test_what_is_claimed_is_tested():
+    """Every version of Python that pyproject.toml names, and the lowest of Numba and NumPy."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    claimed = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
+    workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text("utf-8")
+    assert f"python: {json.dumps(claimed)}" in workflow
+    assert project["requires-python"] == f">={claimed[0]}"
+    assert all(re.fullmatch(r"\w+>=[\d.]+", line) for line in project["dependencies"])
+    for script in (workflow, (ROOT / ".ci" / "run").read_text("utf-8")):
+        assert "python .ci/lowest.py" in script
 
 
 @documents
