@@ -68,11 +68,21 @@ def summary(thing: Any) -> str:
     return (thing.__doc__ or "").strip().partition("\n")[0]
 
 
+def usual(function: Any) -> str:
+    """The parameters that a name alone stands for."""
+    p = getattr(function, "p", ())
+    return f", p = {', '.join(map(str, p))}" if p else ""
+
+
 def activations() -> Iterator[Row]:
     yield "name", "sigma(z)", "weights before it start as"
     for name, activation in ACTIVATIONS.items():
         only = " (output only)" if activation.coupled else ""
-        yield code(name) + only, code(activation.formula), code(activation.initializer)
+        yield (
+            code(name) + only,
+            code(activation.formula) + usual(activation),
+            code(activation.initializer),
+        )
 
 
 def costs() -> Iterator[Row]:
@@ -81,11 +91,14 @@ def costs() -> Iterator[Row]:
         "real": "real numbers",
         "unit": "each in [0, 1]",
         "distribution": "integer labels, or rows that sum to one",
+        "sign": "-1 or 1",
+        "non-negative": "of at least 0",
+        "positive": "above 0",
     }
     for name, group in COSTS.items():
         for cost in group:
             output = code(cost.output) if cost.output else "any"
-            yield code(name), output, code(cost.formula), targets.get(cost.targets, cost.targets)
+            yield code(name), output, code(cost.formula) + usual(cost), targets[cost.targets]
 
 
 def optimizers() -> Iterator[Row]:

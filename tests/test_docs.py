@@ -4,14 +4,15 @@ import importlib
 import json
 import re
 import tomllib
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import from_sources
 import numpy as np
 import pytest
 
 import fastbackprop as fb
-from fastbackprop import costs
 from fastbackprop.__main__ import main
 from fastbackprop.activations import ACTIVATIONS
 from fastbackprop.costs import COSTS
@@ -50,6 +51,7 @@ def headings(text):
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+@pytest.mark.compiled  # hundreds of epochs
 @those([path for path in DOCUMENTS if BLOCK.search(path.read_text("utf-8"))])
 def test_python_blocks_run(document, tmp_path, monkeypatch):
     """From top to bottom, as one reads them: a later block may use names of an earlier one."""
@@ -150,32 +152,39 @@ def test_every_name_is_documented():
 
 
 def hunks():
-    """The worked diffs of CONTRIBUTING.md: path, what is there before, after, and what is added."""
+    """The worked diffs of CONTRIBUTING.md: file, what is there before, what is added."""
     text = CONTRIBUTING.read_text("utf-8")
     for diff in re.findall(r"^```diff\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        path = re.findall(r"^\+\+\+ b/(.*)$", diff, re.MULTILINE)[0]
-        for hunk in re.split(r"^@@\n", diff, flags=re.MULTILINE)[1:]:
-            lines = hunk.splitlines(keepends=True)
-            before = "".join(line[1:] for line in lines if line[0] in " -")
-            yield path, before, "".join(line[1:] for line in lines if line[0] == "+")
+        for path, lines in re.findall(r"^\+\+\+ b/(.*)\n@@\n((?:[ +].*\n?)+)", diff, re.MULTILINE):
+            before = re.findall(r"^ (.*\n)", lines, re.MULTILINE)
+            yield path, "".join(before), "".join(re.findall(r"^\+(.*\n)", lines, re.MULTILINE))
+
+
+def slopes(f, x):
+    return (f(x + 1e-5) - f(x - 1e-5)) / 2e-5
 
 
 def test_worked_diffs_apply_and_are_right():
-    """They fit the files as they are; what they add has the derivative that they say."""
-    names = vars(importlib.import_module("fastbackprop.activations")) | vars(costs)
+    """They fit the files as they are; what they add has the derivatives that they say."""
+    pytest.importorskip("fastbackprop.formulas")
+    entries, formulas = [], {}
     for path, before, added in hunks():
-        assert (ROOT / path).read_text("utf-8").count(before) == 1, before
+        assert (ROOT / path).read_text("utf-8").count(before) == 1, (path, before)
+        module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
         if added.startswith("@formula"):
+            names = dict(vars(module))
             exec(added, names)
+            formulas[module.__name__.rpartition(".")[2]] = SimpleNamespace(**names)
         else:
-            names["entry"] = eval(added.strip().rstrip(","), names)
-    z, h, y = np.linspace(-3, 3, 13), 1e-5, 0.3
-    sigma, derivative = names["bent_identity"], names["bent_identity_derivative"]
-    slope = (sigma(z + h, ()) - sigma(z - h, ())) / (2 * h)
-    np.testing.assert_allclose(derivative(z, sigma(z, ()), ()), slope, atol=1e-8)
-    C, gradient = names["quartic_error"], names["quartic_error_gradient"]
-    slope = (C(z, z + h, y, ()) - C(z, z - h, y, ())) / (2 * h)
-    np.testing.assert_allclose(gradient(z, z, y, ()), slope, atol=1e-6)
+            names = vars(module) | formulas | {"of": formulas["elementwise"]}
+            entries.append(eval(added.strip().rstrip(","), names))
+    activation, cost = entries
+    z, y = np.linspace(-3, 3, 13), 0.3
+    same = partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
+    same(activation.derivative(z, activation.sigma(z)), slopes(activation.sigma, z))
+    same(activation.second(z, None), slopes(lambda z: activation.derivative(z, None), z))
+    same(cost.gradient(z, z, y), slopes(lambda a: cost.terms(z, a, y), z))
+    same(cost.second(z, z, y), slopes(lambda a: cost.gradient(z, a, y), z))
 
 
 @pytest.mark.parametrize(
