@@ -509,6 +509,8 @@ class Network:
     ) -> History:
         """Minimise the mean cost, from the current parameters on.
 
+        Ctrl-C ends the training between two steps with a RuntimeWarning and the history so far.
+
         Parameters
         ----------
         X, y, sample_weight
@@ -574,8 +576,6 @@ class Network:
             is full, it is a RuntimeWarning, and the file is that of an earlier epoch.
         DivergenceError
             When the cost stops being finite; the last finite parameters are kept.
-
-        Ctrl-C ends the training between two steps with a RuntimeWarning and the history so far.
         """
         epochs = inputs.positive_integer(epochs, "epochs")
         rule = inputs.optimizer(optimizer)
@@ -746,6 +746,9 @@ class Network:
     def as_cfunc(self, kind: str = "row") -> Any:
         """A C callback: Numba's CFunc, with `.address`, `.ctypes` and `.cffi`.
 
+        The parameters are a copy, as for `as_njit`. The callback lives as long as the process, so
+        that C code may keep its address.
+
         Parameters
         ----------
         kind : {"row", "quad", "filter"}
@@ -754,9 +757,6 @@ class Network:
             NaN. "filter": `int f(double *x, intptr_t n, double *out, void *user_data)`, for
             `scipy.ndimage.generic_filter`; where n is not n_0 it returns 0, an error to SciPy.
             The last two need n_L = 1. SciPy takes `scipy.LowLevelCallable(f.ctypes)`.
-
-        The parameters are a copy, as for `as_njit`. The callback lives as long as the process, so
-        that C code may keep its address.
 
         Raises
         ------
