@@ -6,16 +6,30 @@ import warnings
 from collections.abc import Sequence
 
 import fastbackprop
-from fastbackprop.commands import UsageError, compare, demo, warmup
+from fastbackprop.commands import compare, demo, exit_code, warmup
+
+EPILOG = """\
+for example:
+  python -m fastbackprop demo                      see it train, on one page
+  python -m fastbackprop compare --quick           time it here, beside what is installed
+  python -m fastbackprop warmup                    compile in advance
+  python -m fastbackprop compare --help            the options of a command
+
+exit codes: 0 done, 2 for something that you can mend (one line says what), 130 after Ctrl-C.
+"""
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser: a subcommand for each module of `fastbackprop.commands` that is one."""
     parser = argparse.ArgumentParser(
-        prog="python -m fastbackprop", description=fastbackprop.__doc__
+        prog="python -m fastbackprop",
+        description=fastbackprop.__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=fastbackprop.__version__)
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser.set_defaults(run=lambda _: print(parser.format_help(), end=""))
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in (demo, compare, warmup):
         text = (command.__doc__ or "").strip()
         name = command.__name__.rpartition(".")[2]
@@ -26,16 +40,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code: 0 for done, 2 for something the user can mend."""
+    """Run a command; returns its exit code."""
     warnings.filterwarnings("ignore", "training interrupted", RuntimeWarning)
     arguments = make_parser().parse_args(argv)
-    try:
-        return arguments.run(arguments)
-    except UsageError as error:
-        print(f"python -m fastbackprop: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return exit_code(lambda: arguments.run(arguments))
 
 
 if __name__ == "__main__":

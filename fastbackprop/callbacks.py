@@ -90,6 +90,8 @@ class History:
 class EarlyStopping:
     """End the training where a figure has not improved for `patience` epochs in a row.
 
+    NaN is never an improvement. The best so far is of this call of `fit`, or of its checkpoint.
+
     Parameters
     ----------
     patience : int
@@ -104,8 +106,6 @@ class EarlyStopping:
     maximize : bool or None
         Whether more is better. None: costs are minimised, "accuracy" and "r2" maximised; of your
         own metric only you know.
-
-    NaN is never an improvement. The best so far is of this call of `fit`, or of its checkpoint.
     """
 
     patience: int = 10

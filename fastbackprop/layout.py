@@ -51,7 +51,7 @@ def read_only(array: np.ndarray) -> np.ndarray:
     return view
 
 
-class Views(list):
+class Views(list[np.ndarray]):
     """A list of array views; assigning to an item writes the values through the view."""
 
     def __setitem__(self, index: Any, value: Any) -> None:

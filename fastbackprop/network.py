@@ -4,10 +4,11 @@ import contextlib
 import copy
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from fastbackprop import engines, inputs
 from fastbackprop.activations import Activation
@@ -109,8 +110,8 @@ class Network:
         output: str | Activation = "identity",
         cost: str | Cost = "squared_error",
         init: str = "auto",
-        dtype: Any = "float32",
-        rng: Any = None,
+        dtype: DTypeLike = "float32",
+        rng: int | np.random.Generator | None = None,
         engine: str = engines.ENGINES[0],
     ) -> None:
         self._sizes = inputs.layer_sizes(sizes)
@@ -452,7 +453,11 @@ class Network:
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike, *, rng: Any = None, engine: str | None = None
+        cls,
+        path: str | os.PathLike,
+        *,
+        rng: int | np.random.Generator | None = None,
+        engine: str | None = None,
     ) -> "Network":
         """The network in a file that `save`, or `fit` with `checkpoint=`, has written.
 
@@ -496,7 +501,7 @@ class Network:
         epochs: int = 100,
         batch_size: int | str | None = "auto",
         optimizer: str | Optimizer = "adam",
-        validation: Any = None,
+        validation: float | tuple[Any, ...] | list[Any] | None = None,
         sample_weight: Any = None,
         shuffle: bool = True,
         callbacks: Callable | Iterable[Any] = (),
@@ -504,12 +509,14 @@ class Network:
         n_threads: int | None = None,
         schedule: Schedule | Callable[[int], float] | None = None,
         early_stopping: bool | int | EarlyStopping | None = None,
-        metrics: Any = None,
+        metrics: str | Callable | Iterable[str | Callable] | Mapping[str, Callable] | None = None,
         training_metrics: bool = False,
         time_budget: float | None = None,
         checkpoint: str | os.PathLike | None = None,
     ) -> History:
         """Minimise the mean cost, from the current parameters on.
+
+        Ctrl-C ends the training between two steps with a RuntimeWarning and the history so far.
 
         Parameters
         ----------
@@ -577,8 +584,6 @@ class Network:
             is full, it is a RuntimeWarning, and the file is that of an earlier epoch.
         DivergenceError
             When the cost stops being finite; the last finite parameters are kept.
-
-        Ctrl-C ends the training between two steps with a RuntimeWarning and the history so far.
         """
         epochs = inputs.positive_integer(epochs, "epochs")
         rule = inputs.optimizer(optimizer)
@@ -759,6 +764,9 @@ class Network:
     def as_cfunc(self, kind: str = "row") -> Any:
         """A C callback: Numba's CFunc, with `.address`, `.ctypes` and `.cffi`.
 
+        The parameters are a copy, as for `as_njit`. The callback lives as long as the process, so
+        that C code may keep its address.
+
         Parameters
         ----------
         kind : {"row", "quad", "filter"}
@@ -767,9 +775,6 @@ class Network:
             NaN. "filter": `int f(double *x, intptr_t n, double *out, void *user_data)`, for
             `scipy.ndimage.generic_filter`; where n is not n_0 it returns 0, an error to SciPy.
             The last two need n_L = 1. SciPy takes `scipy.LowLevelCallable(f.ctypes)`.
-
-        The parameters are a copy, as for `as_njit`. The callback lives as long as the process, so
-        that C code may keep its address.
 
         Raises
         ------

@@ -20,12 +20,15 @@ from fastbackprop.commands import (
     UsageError,
     compare,
     demo,
+    exit_code,
     peak,
     peers,
+    progress,
     race,
     report,
     require,
     systems,
+    warmup,
     work,
 )
 from fastbackprop.engines import ENGINES
@@ -63,7 +66,14 @@ def test_help(command, capsys):
     assert "usage: python -m fastbackprop" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["dmeo"], ["demo", "--outptu", "x"]])
+def test_no_arguments_explain_themselves(capsys):
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    for word in ("demo", "compare", "warmup", "for example", "exit codes"):
+        assert word in printed
+
+
+@pytest.mark.parametrize("arguments", [["dmeo"], ["demo", "--outptu", "x"], ["warmup", "now"]])
 def test_wrong_usage_exits_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as end:
         main(arguments)
@@ -87,6 +97,51 @@ def test_require_shows_the_trouble_of_a_broken_package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="a_module_nobody_has"):
         require("broken_package", UsageError("not installed"))
+
+
+def end_of(error):
+    def run():
+        raise error
+
+    return exit_code(run)
+
+
+def test_exit_codes(capsys):
+    assert exit_code(lambda: None) == 0
+    assert end_of(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == ""
+    assert end_of(UsageError("mend this")) == 2
+    assert capsys.readouterr().err == "python -m fastbackprop: mend this\n"
+    with pytest.raises(RuntimeError):  # a mistake of ours is shown
+        end_of(RuntimeError("a bug"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes that end so")
+@pytest.mark.parametrize("arguments", [[], ["warmup"]])
+def test_nobody_reads_the_output(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "fastbackprop", *arguments],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_progress_is_one_line_that_goes(monkeypatch, capsys):
+    progress(1, 4, "text")
+    assert capsys.readouterr().err == ""  # nobody watches
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "50")
+    progress(1, 4, "long text " * 10)
+    start, line = capsys.readouterr().err.split("\033[K")
+    assert start == "\r" and len(line) == 49
+    assert line.startswith(f"[{'#' * 6}{'.' * 18}] 1 of 4  long text")
+    progress(4, 4)
+    assert capsys.readouterr().err == "\r\033[K"
 
 
 # --- demo ----------------------------------------------------------------------------------------
@@ -150,6 +205,17 @@ def test_shapes():
 def test_compare_says_what_it_cannot_do(arguments, capsys):
     assert main(["compare", *arguments]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_files_are_checked_before_anything_is_measured(tmp_path):
+    path = tmp_path / "figures.json"
+    compare.check_writable("--json", str(path))
+    assert not path.exists()
+    path.write_text("earlier figures")
+    compare.check_writable("--json", str(path))
+    assert path.read_text() == "earlier figures"
+    with pytest.raises(UsageError, match=r"--json .*[Dd]irectory"):
+        compare.check_writable("--json", str(tmp_path))
 
 
 def test_processors_are_pinned_where_the_system_can(monkeypatch):
@@ -360,6 +426,13 @@ def test_warmup_fills_the_cache_once(tmp_path):
     assert second.returncode == 0, second.stderr
     assert "compiled in" not in second.stdout
     assert "loaded from the cache in" in second.stdout
+
+
+def test_warmup_needs_a_folder(monkeypatch, capsys):
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 0)
+    monkeypatch.setattr(warmup, "cache_directory", lambda: None)
+    assert main(["warmup"]) == 2
+    assert "set NUMBA_CACHE_DIR" in capsys.readouterr().err
 
 
 def test_warmup_without_compilation(monkeypatch, capsys):

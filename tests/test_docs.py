@@ -1,28 +1,43 @@
 """What the documents say is there: their code runs, the functions they name and link exist."""
 
 import importlib
+import json
 import re
 import tomllib
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import from_sources
+import numpy as np
 import pytest
 
+import fastbackprop as fb
 from fastbackprop.__main__ import main
 from fastbackprop.activations import ACTIVATIONS
 from fastbackprop.costs import COSTS
 from fastbackprop.engines import ENGINES, loopfree, loops
 from fastbackprop.initializers import INITIALIZERS
+from fastbackprop.metrics import METRICS
 from fastbackprop.optimizers import OPTIMIZERS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DERIVATION = ROOT / "docs" / "derivation.md"
-DOCUMENTS = [README, *sorted(ROOT.glob("docs/*.md"))]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+DOCUMENTS = [README, CONTRIBUTING, *sorted(ROOT.glob("docs/**/*.md"))]
 
 EQUATIONS = ["weighted_input", "output_error", "hidden_error", "weight_gradient", "bias_gradient"]
-COSTS_AND_OUTPUTS = [cost for costs in COSTS.values() for cost in costs]
 
-documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def those(documents):
+    name = {path: path.relative_to(ROOT).as_posix() for path in DOCUMENTS}
+    return pytest.mark.parametrize("document", documents, ids=name.get)
+
+
+documents = those(DOCUMENTS)
 
 
 def rows(text):
@@ -36,14 +51,18 @@ def headings(text):
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@documents
+@pytest.mark.compiled  # hundreds of epochs
+@those([path for path in DOCUMENTS if BLOCK.search(path.read_text("utf-8"))])
 def test_python_blocks_run(document, tmp_path, monkeypatch):
     """From top to bottom, as one reads them: a later block may use names of an earlier one."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     text, names = document.read_text("utf-8"), {}
-    blocks = list(re.finditer(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
-    assert blocks
-    for block in blocks:
+    for block in BLOCK.finditer(text):
+        for package in re.findall(
+            r"^(?:import|from) (torch|sklearn|onnx)\b", block[1], re.MULTILINE
+        ):
+            pytest.importorskip(package)
         above = text.count("\n", 0, block.start(1))  # so that errors name the document's lines
         exec(compile("\n" * above + block[1], document.name, "exec"), names)
     if document == README:
@@ -55,7 +74,6 @@ def test_links_lead_somewhere(document):
     """To a file, a heading, or, from a name to a file of code, to what has that name there."""
     text = document.read_text("utf-8")
     links = re.findall(r"\[([^]]+)\]\((?!https?:)([^)#]*)#?([^)]*)\)", text)
-    assert links
     for label, path, anchor in links:
         target = document.parent / path if path else document
         assert target.is_file(), path
@@ -91,30 +109,82 @@ def test_the_equations_are_all_there():
     assert numbered == set(EQUATIONS)
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_table_of_activations(name):
-    activation = ACTIVATIONS[name]
-    table = {row[0].split("`")[1]: row for row in rows(README.read_text("utf-8")) if "`" in row[0]}
-    cells = table[name]
-    assert cells[1] == f"`{activation.formula}`"
-    assert cells[3] == f"`{activation.initializer}`"
-    assert ("output only" in cells[0]) == activation.coupled
+REGISTRIES = {
+    "activations": ACTIVATIONS,
+    "costs": COSTS,
+    "optimizers": OPTIMIZERS,
+    "schedules": [kind.__name__ for kind in fb.Schedule.__subclasses__()],
+    "initializers": INITIALIZERS,
+    "metrics": METRICS,
+}
 
 
-@pytest.mark.parametrize("cost", COSTS_AND_OUTPUTS, ids=lambda cost: f"{cost.name}-{cost.output}")
-def test_table_of_costs(cost):
-    output = f"`{cost.output}`" if cost.output else "any"
-    expected = [f"`{cost.name}`", output, f"`{cost.formula}`"]
-    assert expected in [row[:3] for row in rows(README.read_text("utf-8"))]
+@pytest.mark.parametrize("name", from_sources.TABLES)
+def test_tables_have_every_name(name):
+    text = from_sources.table(name)
+    header, _, *entries = rows(text)
+    assert {re.findall(r"`(\w+)`", row[0])[0] for row in entries} == set(REGISTRIES[name])
+    assert all(len(row) == len(header) and all(row) for row in entries)
+    assert f"<!-- table: {name} -->" in (ROOT / "docs" / "functions.md").read_text("utf-8")
+
+
+@documents
+def test_what_pages_take_from_sources(document):
+    """Markers are replaced, links into the reference lead to what is documented."""
+    page = from_sources.on_page_markdown(document.read_text("utf-8"))
+    assert "<!--" not in page
+    if document == DERIVATION:
+        for name in EQUATIONS:
+            assert f"def {name}(" in page
+
+
+def test_sources_are_those_of_compiled_functions():
+    tabs = from_sources.sources("engines.loops.bias_gradient engines.loopfree.bias_gradient")
+    assert tabs.startswith('=== "engines/loops.py"\n\n    ```python\n    @kernel')
+    assert "g[j] += delta[j]" in tabs and "Delta.sum(axis=0)" in tabs
 
 
 def test_every_name_is_documented():
     text = README.read_text("utf-8")
-    for optimizer in OPTIMIZERS.values():
-        assert f"[`{optimizer.__name__}`]" in text
     for name in ENGINES:
-        assert name == "loops" or f'engine="{name}"' in text  # "loops" is what one gets unasked
+        assert f'engine="{name}"' in text
     assert {activation.initializer for activation in ACTIVATIONS.values()} <= set(INITIALIZERS)
+
+
+def hunks():
+    """The worked diffs of CONTRIBUTING.md: file, what is there before, what is added."""
+    text = CONTRIBUTING.read_text("utf-8")
+    for diff in re.findall(r"^```diff\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for path, lines in re.findall(r"^\+\+\+ b/(.*)\n@@\n((?:[ +].*\n?)+)", diff, re.MULTILINE):
+            before = re.findall(r"^ (.*\n)", lines, re.MULTILINE)
+            yield path, "".join(before), "".join(re.findall(r"^\+(.*\n)", lines, re.MULTILINE))
+
+
+def slopes(f, x):
+    return (f(x + 1e-5) - f(x - 1e-5)) / 2e-5
+
+
+def test_worked_diffs_apply_and_are_right():
+    """They fit the files as they are; what they add has the derivatives that they say."""
+    pytest.importorskip("fastbackprop.formulas")
+    entries, formulas = [], {}
+    for path, before, added in hunks():
+        assert (ROOT / path).read_text("utf-8").count(before) == 1, (path, before)
+        module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+        if added.startswith("@formula"):
+            names = dict(vars(module))
+            exec(added, names)
+            formulas[module.__name__.rpartition(".")[2]] = SimpleNamespace(**names)
+        else:
+            names = vars(module) | formulas | {"of": formulas["elementwise"]}
+            entries.append(eval(added.strip().rstrip(","), names))
+    activation, cost = entries
+    z, y = np.linspace(-3, 3, 13), 0.3
+    same = partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
+    same(activation.derivative(z, activation.sigma(z)), slopes(activation.sigma, z))
+    same(activation.second(z, None), slopes(lambda z: activation.derivative(z, None), z))
+    same(cost.gradient(z, z, y), slopes(lambda a: cost.terms(z, a, y), z))
+    same(cost.second(z, z, y), slopes(lambda a: cost.gradient(z, a, y), z))
 
 
 @pytest.mark.parametrize(
@@ -131,6 +201,18 @@ def test_the_two_commands(command):
     (extra,) = re.findall(r"\.\[(\w+)\]", command)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert extra in project["optional-dependencies"]
+
+
+def test_what_is_claimed_is_tested():
+    """Every version of Python that pyproject.toml names, and the lowest of Numba and NumPy."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    claimed = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
+    workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text("utf-8")
+    assert f"python: {json.dumps(claimed)}" in workflow
+    assert project["requires-python"] == f">={claimed[0]}"
+    assert all(re.fullmatch(r"\w+>=[\d.]+", line) for line in project["dependencies"])
+    for script in (workflow, (ROOT / ".ci" / "run").read_text("utf-8")):
+        assert "python .ci/lowest.py" in script
 
 
 @documents

@@ -5,6 +5,10 @@ exit code; the other modules are what `compare` is made of.
 """
 
 import importlib
+import os
+import shutil
+import sys
+from collections.abc import Callable
 from types import ModuleType
 
 from fastbackprop.callbacks import History
@@ -28,3 +32,37 @@ def finished(history: History) -> None:
     """After a `fit`, for which Ctrl-C is the end of the training: it is the command's end too."""
     if history.interrupted:
         raise KeyboardInterrupt
+
+
+def exit_code(run: Callable[[], int | None]) -> int:
+    """Run a command; what a user, or the reader of a pipe, did is a code and not a traceback.
+
+    2 for a UsageError; else as shells have it, 128 and the signal: 130 for Ctrl-C, 141 where nobody
+    reads the output any more.
+    """
+    try:
+        code = run()
+        sys.stdout.flush()
+        return code or 0
+    except UsageError as error:
+        progress(1, 1)
+        print(f"python -m fastbackprop: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        progress(1, 1)
+        return 130
+    except BrokenPipeError:  # what is still in the buffer must not fail at the interpreter's end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def progress(done: int, total: int, text: str = "") -> None:
+    """A bar on a terminal, in a line that the next call replaces; where all is done, it is gone."""
+    if not sys.stderr.isatty():
+        return
+    line = ""
+    if done < total:
+        filled = 24 * done // total
+        line = f"[{'#' * filled}{'.' * (24 - filled)}] {done} of {total}  {text}"
+    columns = shutil.get_terminal_size().columns - 1
+    print(f"\r\033[K{line[:columns]}", end="", file=sys.stderr, flush=True)

@@ -177,9 +177,13 @@ def pinned(processors: list[int]):
 
 
 def check_writable(option: str, path: str | None) -> None:
+    """Raise UsageError where a file cannot be written; a new one is not left behind empty."""
     if path:
+        new = not Path(path).exists()
         try:
             open(path, "a").close()
+            if new:
+                os.unlink(path)
         except OSError as error:
             raise UsageError(f"{option} {path}: {error.strerror}") from None
 

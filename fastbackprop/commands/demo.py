@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastbackprop as fb
-from fastbackprop.commands import UsageError, finished, require
+from fastbackprop.commands import UsageError, finished, progress, require
 from fastbackprop.engines import ENGINES
 
 SIZES = [64, 256, 256, 10]
@@ -50,22 +50,25 @@ def make_network(**options: str) -> fb.Network:
 
 
 def print_epoch(network: fb.Network, epoch: int, logs: dict[str, float]) -> None:
+    progress(EPOCHS, EPOCHS)
     if epoch == 1 or epoch % 5 == 0:
         costs = f"cost {logs['cost']:.4f}   held-out cost {logs['validation_cost']:.4f}"
         print(f"  epoch {epoch:2d} of {EPOCHS}   {costs}", flush=True)
+    progress(epoch, EPOCHS, "epochs")
 
 
 def compile_engines(X: np.ndarray, y: np.ndarray) -> None:
     """Everything this command calls, once; later runs find the machine code on the disk."""
-    print("Compiling (the first time only) ... ", end="", flush=True)
     start = time.perf_counter()
     X, y = X[:2], y[:2]
-    for engine in ENGINES:
+    for i, engine in enumerate(ENGINES):
+        progress(i, len(ENGINES), f"compiling {engine}, the first time only")
         network = make_network(engine=engine)
         finished(network.fit(X, y, epochs=1, validation=(X, y)))
         network.predict(X)
         network.check_gradient(X, y, max_parameters=1)
-    print(f"ready after {time.perf_counter() - start:.1f} s")
+    progress(1, 1)
+    print(f"Compiled, or loaded, in {time.perf_counter() - start:.1f} s")
 
 
 def seconds_per_epoch(X: np.ndarray, y: np.ndarray) -> dict[str, float]:
@@ -75,11 +78,13 @@ def seconds_per_epoch(X: np.ndarray, y: np.ndarray) -> dict[str, float]:
     networks = {engine: make_network(engine=engine) for engine in ENGINES}
     best = dict.fromkeys(ENGINES, float("inf"))
     with limits.threadpool_limits(1):
-        for _ in range(REPETITIONS):
+        for i in range(REPETITIONS):
+            progress(i, REPETITIONS, "timing every engine")
             for engine, network in networks.items():
                 start = time.perf_counter()
                 finished(network.fit(X, y, epochs=1, batch_size=BATCH_SIZE))
                 best[engine] = min(best[engine], time.perf_counter() - start)
+    progress(1, 1)
     return best
 
 

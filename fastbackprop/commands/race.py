@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbackprop.commands import exit_code, progress
 from fastbackprop.commands.peak import Peak
 from fastbackprop.commands.report import (
     WIDTH,
@@ -117,12 +118,6 @@ def steps_in_a_run(work: Work) -> int:
     return int(np.clip(most, 3, 500))
 
 
-def show_progress(text: str) -> None:
-    """Say on a terminal what is going on, in a line that the next text replaces."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-
-
 def main(task: Mapping[str, Any]) -> None:
     threads, dtypes = task["threads"], task["dtypes"]
     peaks = {dtype: Peak(dtype, threads) for dtype in dtypes}
@@ -130,17 +125,19 @@ def main(task: Mapping[str, Any]) -> None:
     processor = processor_name()
     print_header(processor, threads, first)
     everything: list[Result] = []
+    done, total = 0, len(task["works"]) * len(dtypes)
     for item in task["works"]:
-        columns = []
+        columns: list[list[Result]] = []
         for dtype, peak in peaks.items():
             sizes = tuple(item["sizes"])
             work = Work(**item | {"sizes": sizes, "dtype": dtype, "steps": 1, "threads": threads})
             work = replace(work, steps=steps_in_a_run(work))
-            show_progress(f"{work.name}, {work.functions}, {dtype} ...")
+            progress(done, total, f"{work.name}, {work.functions}, {dtype}")
             makers = systems(work.task, task["quick"])
             columns.append(race(work, peak, makers, task["rounds"], task["seconds"]))
             everything += columns[-1]
-        show_progress("")
+            done += 1
+        progress(total, total)
         print_block(columns)
     print_ratios(everything, dtypes)
     print_differences(everything)
@@ -156,7 +153,4 @@ def main(task: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(json.loads(sys.argv[1]))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(exit_code(lambda: main(json.loads(sys.argv[1]))))

@@ -11,7 +11,7 @@ import numpy as np
 from numba.core import event
 
 import fastbackprop as fb
-from fastbackprop.commands import finished
+from fastbackprop.commands import UsageError, finished, progress
 from fastbackprop.engines import ENGINES
 from fastbackprop.engines._compile import cache_directory
 from fastbackprop.optimizers import OPTIMIZERS
@@ -60,17 +60,28 @@ def run(arguments: argparse.Namespace) -> int:
     if numba.config.DISABLE_JIT:
         print("NUMBA_DISABLE_JIT is set: nothing is compiled")
         return 0
+    if cache_directory() is None:
+        raise UsageError(
+            "no folder can be written to, so that nothing would be kept: set NUMBA_CACHE_DIR to one"
+        )
     start, outcomes = time.perf_counter(), Counter[str]()
-    for dtype in DTYPES:
-        for engine in ENGINES:
-            for name, call in items(dtype, engine):
-                before = time.perf_counter()
-                did = what_it_did(call)
-                seconds = time.perf_counter() - before
-                outcomes[did] += 1
-                if did != NOTHING:
-                    print(f"{dtype}  {engine:6} {name:14} {did} in {seconds:.2f} s", flush=True)
+    calls = [
+        (f"{dtype}  {engine:6} {name:14}", call)
+        for dtype in DTYPES
+        for engine in ENGINES
+        for name, call in items(dtype, engine)
+    ]
+    for i, (name, call) in enumerate(calls):
+        progress(i, len(calls), name)
+        before = time.perf_counter()
+        did = what_it_did(call)
+        seconds = time.perf_counter() - before
+        outcomes[did] += 1
+        if did != NOTHING:
+            progress(1, 1)
+            print(f"{name} {did} in {seconds:.2f} s", flush=True)
+    progress(1, 1)
     counts = ", ".join(f"{n} {did}" for did, n in outcomes.items())
     print(f"{outcomes.total()} calls in {time.perf_counter() - start:.1f} s: {counts}")
-    print(f"Cache: {cache_directory() or 'none, no folder is writable: every process compiles'}")
+    print(f"Cache: {cache_directory()}")
     return 0

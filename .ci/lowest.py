@@ -1,0 +1,7 @@
+"""The lowest versions of what pyproject.toml requires, as pip takes them."""
+
+import tomllib
+from pathlib import Path
+
+project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text("utf-8"))
+print(*(line.replace(">=", "==") for line in project["project"]["dependencies"]))

@@ -1,0 +1,172 @@
+"""What the pages take from the package while the site is built; MkDocs calls `on_page_markdown`.
+
+    <!-- source: engines.loops.weighted_input -->    the text of a function; of several, tabs
+    <!-- table: activations -->                      a table of what is registered
+    <!-- classes: schedules.Schedule -->             the reference of a class and all that are of it
+    [`name`](../fastbackprop/costs.py)               a link to code: to its place in the reference
+
+Where the pages are read as plain files, the markers are not seen, and links lead to the files.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from fastbackprop.activations import ACTIVATIONS
+from fastbackprop.costs import COSTS
+from fastbackprop.initializers import INITIALIZERS
+from fastbackprop.metrics import METRICS
+from fastbackprop.optimizers import OPTIMIZERS
+
+PAGES = Path(__file__).parent
+Row = tuple[str, ...]
+
+
+def source(name: str) -> str:
+    """The text of a function of the package, compiled or not."""
+    module, _, attribute = f"fastbackprop.{name}".rpartition(".")
+    function = getattr(import_module(module), attribute)
+    return inspect.getsource(getattr(function, "py_func", function)).rstrip()
+
+
+def sources(names: str) -> str:
+    """One block of code for each name, in a tab with the name of its file."""
+    tabs = []
+    for name in names.split():
+        title = name.rpartition(".")[0].replace(".", "/") + ".py"
+        lines = ["```python", *source(name).splitlines(), "```"]
+        tabs.append(f'=== "{title}"\n\n' + "\n".join("    " + line for line in lines))
+    return "\n\n".join(tabs)
+
+
+def family(name: str) -> list[type]:
+    """A class of the package, and its public subclasses in the same module."""
+    module, _, base = f"fastbackprop.{name}".rpartition(".")
+    here = vars(import_module(module))
+    kinds = [
+        thing for thing in here.values() if isinstance(thing, type) and thing.__name__[0] != "_"
+    ]
+    return [kind for kind in kinds if issubclass(kind, here[base]) and kind.__module__ == module]
+
+
+def classes(name: str) -> str:
+    return "\n\n".join(f"::: {kind.__module__}.{kind.__name__}" for kind in family(name))
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def code(text: str) -> str:
+    return f"`{text}`"
+
+
+def summary(thing: Any) -> str:
+    """The first line of a docstring, where there is one of its own."""
+    return (thing.__doc__ or "").strip().partition("\n")[0]
+
+
+def usual(function: Any) -> str:
+    """The parameters that a name alone stands for."""
+    p = getattr(function, "p", ())
+    return f", p = {', '.join(map(str, p))}" if p else ""
+
+
+def activations() -> Iterator[Row]:
+    yield "name", "sigma(z)", "weights before it start as"
+    for name, activation in ACTIVATIONS.items():
+        only = " (output only)" if activation.coupled else ""
+        yield (
+            code(name) + only,
+            code(activation.formula) + usual(activation),
+            code(activation.initializer),
+        )
+
+
+def costs() -> Iterator[Row]:
+    yield "cost", "output", "C of one sample", "targets y"
+    targets = {
+        "real": "real numbers",
+        "unit": "each in [0, 1]",
+        "distribution": "integer labels, or rows that sum to one",
+        "sign": "-1 or 1",
+        "non-negative": "of at least 0",
+        "positive": "above 0",
+    }
+    for name, group in COSTS.items():
+        for cost in group:
+            output = code(cost.output) if cost.output else "any"
+            yield code(name), output, code(cost.formula) + usual(cost), targets[cost.targets]
+
+
+def optimizers() -> Iterator[Row]:
+    yield "name", "class", "what it is, and whose"
+    for name, kind in OPTIMIZERS.items():
+        yield code(name), reference(f"{kind.__module__}.{kind.__name__}", kind), summary(kind)
+
+
+def learning_rates() -> Iterator[Row]:
+    yield "class", "factor of the learning rate at epoch e"
+    for kind in family("schedules.Schedule")[1:]:
+        yield reference(f"{kind.__module__}.{kind.__name__}", kind), summary(kind)
+
+
+def by_name(registry: dict[str, Any]) -> Callable[[], Iterator[Row]]:
+    def table() -> Iterator[Row]:
+        yield "name", "what it is"
+        for name, thing in registry.items():
+            yield code(name), summary(getattr(thing, "value", thing))
+
+    return table
+
+
+TABLES: dict[str, Callable[[], Iterator[Row]]] = {
+    "activations": activations,
+    "costs": costs,
+    "optimizers": optimizers,
+    "schedules": learning_rates,
+    "initializers": by_name(INITIALIZERS),
+    "metrics": by_name(METRICS),
+}
+
+
+def table(name: str) -> str:
+    """A registry as a table in Markdown."""
+    header, *rows = TABLES[name]()
+    lines: Iterable[Row] = [header, ("---",) * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+# --- links ---------------------------------------------------------------------------------------
+
+
+def documented() -> set[str]:
+    """The modules whose members all have a place in the reference."""
+    pages = PAGES.glob("api/*.md")
+    return {
+        name for page in pages for name in re.findall(r"^::: (\S+)", page.read_text("utf-8"), re.M)
+    }
+
+
+def reference(name: str, thing: Any) -> str:
+    return f"[`{thing.__name__}`][{name}]"
+
+
+def link(match: re.Match[str]) -> str:
+    """A link upwards: to a page as it is, to code in the reference, else its words alone."""
+    words, path = match.groups()
+    if (PAGES / path).is_file():
+        return match[0]
+    module = path.removesuffix(".py").replace("/", ".")
+    if module not in documented():
+        return words
+    is_name = re.fullmatch(r"`\w+`", words)
+    return f"[{words}][{module}.{words.strip('`')}]" if is_name else f"[{words}][{module}]"
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    for marker, replacement in (("source", sources), ("table", table), ("classes", classes)):
+        markdown = re.sub(rf"<!-- {marker}: (.+?) -->", lambda m, f=replacement: f(m[1]), markdown)
+    return re.sub(r"\[([^]]+)\]\((?:\.\./)+([^)#]+)[^)]*\)", link, markdown)
