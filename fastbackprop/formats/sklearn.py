@@ -12,7 +12,7 @@ from fastbackprop.network import Network
 
 HIDDEN = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
 OUTPUT = {"identity": "identity", "sigmoid": "logistic", "softmax": "softmax", "exp": "exp"}
-_OURS = {theirs: ours for table in (HIDDEN, OUTPUT) for ours, theirs in table.items()}
+OURS = {theirs: ours for table in (HIDDEN, OUTPUT) for ours, theirs in table.items()}
 
 
 def from_sklearn(estimator: Any, options: Mapping[str, Any]) -> Network:
@@ -22,7 +22,7 @@ def from_sklearn(estimator: Any, options: Mapping[str, Any]) -> Network:
             f"from_sklearn takes a fitted MLPClassifier or MLPRegressor; "
             f"this {type(estimator).__name__} has no coefs_"
         )
-    hidden, output = _OURS[estimator.activation], _OURS[estimator.out_activation_]
+    hidden, output = OURS[estimator.activation], OURS[estimator.out_activation_]
     layers = list(zip(estimator.coefs_, estimator.intercepts_, strict=True))
     sigma = [hidden] * (len(layers) - 1) + [output]
     cost = "cross_entropy" if output in ("sigmoid", "softmax") else "squared_error"
