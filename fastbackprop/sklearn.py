@@ -36,7 +36,6 @@ try:
         check_scalar,
         column_or_1d,
         compute_sample_weight,
-        shuffle,
     )
     from sklearn.utils.metaestimators import available_if
     from sklearn.utils.multiclass import type_of_target, unique_labels
@@ -115,10 +114,20 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         """W^1 ... W^L, (n_{l-1}, n_l) each: views, to write into or to assign to."""
         return self._fitted_network("coefs_").weights
 
+    @coefs_.setter
+    def coefs_(self, values: Any) -> None:
+        for view, W in zip(self.coefs_, values, strict=True):
+            view[...] = W
+
     @property
     def intercepts_(self) -> Any:
         """b^1 ... b^L, (n_l,) each: views, to write into or to assign to."""
         return self._fitted_network("intercepts_").biases
+
+    @intercepts_.setter
+    def intercepts_(self, values: Any) -> None:
+        for view, b in zip(self.intercepts_, values, strict=True):
+            view[...] = b
 
     def _fitted_network(self, name: str) -> Network:
         try:
@@ -206,17 +215,16 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
             X, X_val, Y, _, y, y_val, s, s_val = self._split(X, Y, y, s, random_state)
         held_out = None if X_val is None else (X_val, self._targets(y_val, False, None), s_val)
 
-        n = len(Y)
+        n, epochs = len(Y), 1 if one_pass else self.max_iter
         auto = isinstance(self.batch_size, str) and self.batch_size == "auto"
         batch_size = min(inputs.batch_size(200 if auto else self.batch_size, None) or n, n)
         # Theirs is alpha / 2 ||W||^2 for the whole minibatch, whose cost is then divided by its
         # total weight; ours is added to the mean cost. The average minibatch stands for each.
         penalty = self.alpha / (batch_size * (1.0 if s is None else float(np.mean(s)) or 1.0))
-        optimizer = self._optimizer_with(penalty)
         monitor = _Monitor(self, n, penalty, held_out is not None)
         listeners = [monitor, *_as_list(self.callbacks)]
-        if hasattr(self, "_init_callback_context"):
-            listeners.append(_Tasks(self, X, y, s, 1 if one_pass else self.max_iter))
+        if not one_pass and hasattr(self, "_init_callback_context"):
+            listeners.append(_Tasks(self, X, y, s, epochs))
 
         def score(_: np.ndarray, a: np.ndarray) -> float:
             return self._score(y_val, a, s_val)
@@ -224,17 +232,17 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         history = self.network_.fit(
             X,
             Y,
-            epochs=1 if one_pass else self.max_iter,
+            epochs=epochs,
             batch_size=batch_size,
-            optimizer=optimizer,
+            optimizer=self._optimizer_now(penalty),
             validation=held_out,
             sample_weight=s,
             shuffle=self.shuffle,
             callbacks=listeners,
             n_threads=self.n_threads,
-            schedule=self._schedule,
+            schedule=self._schedule_now(),
             metrics={"score": score} if held_out else None,
-            **({"dropout": self.dropout} if self.dropout else {}),
+            **({"dropout": self.dropout} if np.any(self.dropout) else {}),
         )
         self.history_: History = history
         if not one_pass and not monitor.converged and history.ended_by == "epochs":
@@ -290,8 +298,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         )
         if parts[1].shape[0] < 2:
             raise ValueError(
-                f"validation_fraction={self.validation_fraction} of {len(Y)} samples leaves one for "
-                f"the validation set: it is too small"
+                f"The validation set is too small: validation_fraction={self.validation_fraction} "
+                f"of {len(Y)} samples is one"
             )
         return parts if s is not None else [*parts, None, None]
 
@@ -326,16 +334,22 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         self.validation_scores_: list[float] | None = None
         self.best_validation_score_: float | None = None
         self._optimizer: Optimizer | None = None
-        self._schedule = self._new_schedule()
+        self._schedule: Schedule | None = None
 
-    def _new_schedule(self) -> Schedule | None:
-        """Your own, or what the names mean to `sgd`."""
+    def _schedule_now(self) -> Schedule | None:
+        """Your own, or what the names mean to `sgd`; where it is still the same, it goes on."""
+        schedule = None
         if not isinstance(self.learning_rate, str):
-            return as_schedule(copy.deepcopy(self.learning_rate), "learning_rate")
-        name = inputs.choice(self.learning_rate, LEARNING_RATES, "learning_rate")
-        return None if name == "constant" or self.solver != "sgd" else _EpochFactor()
+            schedule = as_schedule(copy.deepcopy(self.learning_rate), "learning_rate")
+        else:
+            name = inputs.choice(self.learning_rate, LEARNING_RATES, "learning_rate")
+            if name != "constant" and self.solver == "sgd":
+                schedule = _EpochFactor(name)
+        if self._schedule != schedule:
+            self._schedule = schedule
+        return self._schedule
 
-    def _optimizer_with(self, l2: float) -> Optimizer:
+    def _optimizer_now(self, l2: float) -> Optimizer:
         """The optimizer with its state so far, and the hyperparameters of now."""
         optimizer = self._new_optimizer(l2)
         if type(self._optimizer) is not type(optimizer):
@@ -351,7 +365,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         common: dict[str, Any] = {"l2": l2} if hasattr(Optimizer, "l2") else {}
         solver = inputs.choice(self.solver, SOLVERS, "solver")
         if solver == "lbfgs":
-            return OPTIMIZERS["lbfgs"](max_fun=self.max_fun, tolerance=self.tol, **common)
+            return OPTIMIZERS[inputs.choice(solver, OPTIMIZERS, "optimizer")](**common)
         common["learning_rate"] = self.learning_rate_init
         if solver == "adam":
             return Adam(betas=(self.beta_1, self.beta_2), epsilon=self.epsilon, **common)
@@ -386,7 +400,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
 
     def _outputs(self, X: Any) -> np.ndarray:
         """a^L for every row of X, (n_samples, n_L)."""
-        check_is_fitted(self)
+        check_is_fitted(self, "network_")
         X = validate_data(
             self, X, reset=False, accept_sparse=SPARSE, dtype=(np.float64, np.float32)
         )
@@ -419,7 +433,66 @@ def _takes_minibatches(estimator: Any) -> bool:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class MLPClassifier(ClassifierMixin, _MLP):
-    """TODO."""
+    """scikit-learn's MLPClassifier, trained by fastbackprop.
+
+    One label of two (an output of sigmoid) or of more (softmax), or several labels at once, a
+    column of 0 and 1 each (sigmoid). X in float32 is trained in float32, all else in float64.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int
+        Neurons of the hidden layers.
+    activation : str, Activation or sequence of them
+        Of the hidden layers, one for all or one each, by scikit-learn's names or ours.
+    solver : {"adam", "sgd", "lbfgs"} or Optimizer
+        An object of ours brings its own hyperparameters: `alpha`, `learning_rate_init`, `momentum`,
+        `nesterovs_momentum`, `beta_1`, `beta_2` and `epsilon` do not count then.
+    alpha : float
+        L2 regularisation: alpha / 2 ||W||^2 is added to the cost of the average minibatch, so alpha
+        over its samples, or their weights, to its mean cost.
+    batch_size : int, None or "auto"
+        Samples per step; "auto" is 200, None all.
+    learning_rate : {"constant", "invscaling", "adaptive"}, Schedule or function of the step
+        The names are for `solver="sgd"` alone, as in scikit-learn; a schedule is for every solver.
+    learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, \
+    momentum, nesterovs_momentum, validation_fraction, beta_1, beta_2, epsilon, \
+    n_iter_no_change, max_fun
+        As in scikit-learn.
+    early_stopping : bool
+        Go by the score of validation samples, and keep the parameters of the best epoch. They are
+        `validation_fraction` of the samples, or those passed to `fit`.
+    class_weight : dict, "balanced" or None
+        Weights of the classes, times those of the samples, in training and in validation.
+    cost : str, Cost or None
+        As `Network` takes it; None is cross_entropy.
+    dropout : float or sequence of float
+        As `Network.fit` takes it.
+    callbacks : function, object or iterable of them
+        As `Network.fit` takes them. (scikit-learn's own, from 1.9, go to `set_callbacks`.)
+    n_threads : int or None
+        As `Network.fit` takes it: None is as many as the work is worth. Pass 1 where several
+        processes share the machine.
+    engine : str
+        As `Network` takes it.
+
+    Attributes
+    ----------
+    network_ : Network
+    history_ : History
+        Of the last call: cost, validation_cost, validation_score and seconds of its epochs.
+    classes_, coefs_, intercepts_, loss_, loss_curve_, best_loss_, validation_scores_, \
+    best_validation_score_, n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, \
+    feature_names_in_
+        As in scikit-learn. `coefs_` and `intercepts_` are views of the network's parameters.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from fastbackprop.sklearn import MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> MLPClassifier(max_iter=1000, random_state=0).fit(X, y).score(X, y) > 0.95
+    True
+    """
 
     loss: ClassVar[str] = "log_loss"
     hidden_layer_sizes: Any = field(default=(100,), kw_only=False)
@@ -457,13 +530,14 @@ class MLPClassifier(ClassifierMixin, _MLP):
         unknown = np.setdiff1d(labels, self.classes_)
         if len(unknown):
             raise ValueError(f"y has classes that are not in classes_, {self.classes_}: {unknown}")
-        if self._label_binarizer.y_type_ == "multiclass":
-            return np.searchsorted(self.classes_, y)
+        if self._label_binarizer.y_type_ == "multiclass" and self.cost is None:
+            return np.searchsorted(self.classes_, y)  # the default cost takes labels
         return self._label_binarizer.transform(y)
 
     def _output_and_cost(self) -> tuple[Any, Any]:
         multiclass = self._label_binarizer.y_type_ == "multiclass"
-        return "softmax" if multiclass else "sigmoid", self.cost or "cross_entropy"
+        cost = "cross_entropy" if self.cost is None else self.cost
+        return "softmax" if multiclass else "sigmoid", cost
 
     def _n_outputs(self, Y: np.ndarray) -> int:
         return 1 if self._label_binarizer.y_type_ == "binary" else len(self.classes_)
@@ -494,7 +568,26 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class MLPRegressor(RegressorMixin, _MLP):
-    """TODO."""
+    """scikit-learn's MLPRegressor, trained by fastbackprop.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson"}
+        Half the squared error, or, after an output of exp, half the deviance.
+    cost : str, Cost or None
+        In place of `loss`: any that `Network` takes, after an output of identity or of the
+        activation that it belongs to.
+    **others
+        All others, and the attributes, are those of MLPClassifier, but for the classes.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from fastbackprop.sklearn import MLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> MLPRegressor(max_iter=1000, learning_rate_init=0.01, random_state=0).fit(X, y).n_layers_
+    3
+    """
 
     loss: Any = field(default="squared_error", kw_only=False)
     hidden_layer_sizes: Any = field(default=(100,), kw_only=False)
@@ -515,10 +608,10 @@ class MLPRegressor(RegressorMixin, _MLP):
         return y
 
     def _output_and_cost(self) -> tuple[Any, Any]:
-        cost = self.cost or inputs.choice(self.loss, ("squared_error", "poisson"), "loss")
-        if cost == "poisson":
-            return "exp", cost
-        return getattr(cost, "output", None) or "identity", cost
+        loss = inputs.choice(self.loss, ("squared_error", "poisson"), "loss")
+        if self.cost is None:
+            return "exp" if loss == "poisson" else "identity", loss
+        return getattr(self.cost, "output", None) or "identity", self.cost
 
     def _n_outputs(self, Y: np.ndarray) -> int:
         return 1 if Y.ndim == 1 else Y.shape[1]
@@ -539,7 +632,7 @@ class _Monitor:
     `tol`.
     """
 
-    def __init__(self, estimator: _MLP, n_samples: int, l2: float, scored: bool) -> None:
+    def __init__(self, estimator: Any, n_samples: int, l2: float, scored: bool) -> None:
         self.estimator, self.n_samples, self.l2 = estimator, n_samples, l2
         self.best, self.waited, self.converged = -np.inf, 0, False
         self.parameters: np.ndarray | None = None
@@ -557,18 +650,22 @@ class _Monitor:
         scores = estimator.validation_scores_
         if "validation_score" in logs:
             scores.append(logs["validation_score"])
-            known = (score for score in scores if score == score)
-            estimator.best_validation_score_ = max(known, default=-np.inf)
+            best = estimator.best_validation_score_
+            best = -np.inf if best is None else best
+            estimator.best_validation_score_ = float(np.fmax(best, scores[-1]))
             self._say(f"Validation score: {scores[-1]:f}")
-        estimator.best_loss_ = None if estimator.early_stopping else min(estimator.loss_curve_)
+        best = estimator.best_loss_
+        best = np.inf if best is None else best
+        estimator.best_loss_ = None if estimator.early_stopping else min(best, loss)
         merit = scores[-1] if estimator.early_stopping else -loss
         self.waited = 0 if merit - self.best >= estimator.tol else self.waited + 1
         if merit > self.best:
             self.best = merit
             if estimator.early_stopping:
                 self.parameters = network.get_parameters()
-        if estimator.learning_rate == "invscaling" and estimator._schedule:
-            estimator._schedule.factor = (estimator.t_ + 1) ** -estimator.power_t
+        schedule = estimator._schedule
+        if isinstance(schedule, _EpochFactor) and schedule.name == "invscaling":
+            schedule.factor = (estimator.t_ + 1) ** -estimator.power_t
         return self.waited > estimator.n_iter_no_change and self._ends()
 
     def _ends(self) -> bool:
@@ -580,7 +677,7 @@ class _Monitor:
             f"{estimator.n_iter_no_change} consecutive epochs."
         )
         schedule = estimator._schedule
-        if isinstance(schedule, _EpochFactor) and estimator.learning_rate == "adaptive":
+        if isinstance(schedule, _EpochFactor) and schedule.name == "adaptive":
             rate = estimator.learning_rate_init * schedule.factor
             if rate > 1e-6:
                 schedule.factor /= 5
@@ -633,10 +730,12 @@ class _Tasks:
         self.fit.call_on_fit_task_end(**self.news)
 
 
+@dataclass
 class _EpochFactor(Schedule):
     """A factor of the learning rate that `_Monitor` sets between epochs."""
 
-    factor = 1.0
+    name: str
+    factor: float = field(default=1.0, init=False, compare=False)
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
         return np.full(len(step), self.factor)
@@ -655,10 +754,10 @@ class _Order(np.random.Generator):
 
     def permutation(self, n: int) -> np.ndarray:  # type: ignore[override]
         order = self._order if len(self._order) == n else np.arange(n)
-        self._order = shuffle(order, random_state=self._random_state)
+        self._order = order[self._random_state.permutation(n)]
         return self._order
 
-    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+    def __reduce__(self) -> Any:
         return type(self), (self._random_state, self.bit_generator, self._order)
 
 
