@@ -221,7 +221,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         # Theirs is alpha / 2 ||W||^2 for the whole minibatch, whose cost is then divided by its
         # total weight; ours is added to the mean cost. The average minibatch stands for each.
         penalty = self.alpha / (batch_size * (1.0 if s is None else float(np.mean(s)) or 1.0))
-        monitor = _Monitor(self, n, penalty, held_out is not None)
+        monitor = _Monitor(self, n, batch_size, penalty, held_out is not None)
         listeners = [monitor, *_as_list(self.callbacks)]
         if not one_pass and hasattr(self, "_init_callback_context"):
             listeners.append(_Tasks(self, X, y, s, epochs))
@@ -632,17 +632,28 @@ class _Monitor:
     `tol`.
     """
 
-    def __init__(self, estimator: Any, n_samples: int, l2: float, scored: bool) -> None:
+    def __init__(
+        self, estimator: Any, n_samples: int, batch_size: int, l2: float, scored: bool
+    ) -> None:
         self.estimator, self.n_samples, self.l2 = estimator, n_samples, l2
+        self.steps = -(-n_samples // batch_size)
         self.best, self.waited, self.converged = -np.inf, 0, False
         self.parameters: np.ndarray | None = None
         if scored and estimator.validation_scores_ is None:
             estimator.validation_scores_ = []
 
+    def _penalty(self, network: Network) -> float:
+        return self.l2 / 2 * float(sum(np.einsum("jk,jk->", W, W) for W in network.weights))
+
+    def on_train_begin(self, network: Network) -> None:
+        self.penalty = self._penalty(network)
+
     def on_epoch_end(self, network: Network, epoch: int, logs: dict[str, float]) -> bool:
         estimator = self.estimator
-        penalty = self.l2 / 2 * sum(np.einsum("jk,jk->", W, W) for W in network.weights)
-        loss = float(logs["cost"] + penalty)
+        # As the cost, the mean of what it was before each step, taken to change evenly.
+        before, self.penalty = self.penalty, self._penalty(network)
+        part = (self.steps - 1) / (2 * self.steps)
+        loss = logs["cost"] + before + (self.penalty - before) * part
         estimator.n_iter_, estimator.loss_ = epoch, loss
         estimator.t_ += self.n_samples
         estimator.loss_curve_.append(loss)
