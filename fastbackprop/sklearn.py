@@ -19,6 +19,7 @@ import numpy as np
 
 from fastbackprop import engines, inputs
 from fastbackprop.callbacks import History
+from fastbackprop.costs import COSTS
 from fastbackprop.formats.sklearn import OURS, OUTPUT
 from fastbackprop.network import Network
 from fastbackprop.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
@@ -211,13 +212,15 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         if X_val is not None:
             X_val, y_val = self._checked(X_val, y_val, reset=False)
             s_val = self._sample_weight(s_val, y_val)
-        elif self.early_stopping:
+        elif self._stops_early():
             X, X_val, Y, _, y, y_val, s, s_val = self._split(X, Y, y, s, random_state)
         held_out = None if X_val is None else (X_val, self._targets(y_val, False, None), s_val)
 
         n, epochs = len(Y), 1 if one_pass else self.max_iter
         auto = isinstance(self.batch_size, str) and self.batch_size == "auto"
         batch_size = min(inputs.batch_size(200 if auto else self.batch_size, None) or n, n)
+        if _is_lbfgs(self.solver):
+            batch_size = n
         # Theirs is alpha / 2 ||W||^2 for the whole minibatch, whose cost is then divided by its
         # total weight; ours is added to the mean cost. The average minibatch stands for each.
         penalty = self.alpha / (batch_size * (1.0 if s is None else float(np.mean(s)) or 1.0))
@@ -227,7 +230,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
             listeners.append(_Tasks(self, X, y, s, epochs))
 
         def score(_: np.ndarray, a: np.ndarray) -> float:
-            return self._score(y_val, a, s_val)
+            return self._score(X_val, y_val, a, s_val)
 
         history = self.network_.fit(
             X,
@@ -330,7 +333,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         self.out_activation_ = OUTPUT.get(network.output, network.output)
         self.t_ = 0
         self.loss_curve_: list[float] = []
-        self.best_loss_ = None if self.early_stopping else np.inf
+        self.best_loss_ = None if self._stops_early() else np.inf
         self.validation_scores_: list[float] | None = None
         self.best_validation_score_: float | None = None
         self._optimizer: Optimizer | None = None
@@ -365,6 +368,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         common: dict[str, Any] = {"l2": l2} if hasattr(Optimizer, "l2") else {}
         solver = inputs.choice(self.solver, SOLVERS, "solver")
         if solver == "lbfgs":
+            common["tolerance"] = self.tol
             return OPTIMIZERS[inputs.choice(solver, OPTIMIZERS, "optimizer")](**common)
         common["learning_rate"] = self.learning_rate_init
         if solver == "adam":
@@ -389,12 +393,15 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         """What `predict` returns, from a^L."""
         raise NotImplementedError
 
-    def _score(self, y: np.ndarray, a: np.ndarray, s: np.ndarray | None) -> float:
-        """The score of y and a^L, weighted."""
+    def _score(self, X: Any, y: Any, a: np.ndarray, s: Any) -> float:
+        """The score of the predictions that a^L of X stands for, weighted."""
         if not np.isfinite(a).all():
             return np.nan
         score = accuracy_score if is_classifier(self) else r2_score
         return score(y, self._predictions(a), sample_weight=s)
+
+    def _stops_early(self) -> bool:
+        return self.early_stopping and not _is_lbfgs(self.solver)
 
     # --- what comes out ---------------------------------------------------------------------------
 
@@ -425,8 +432,12 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         return tags
 
 
+def _is_lbfgs(solver: Any) -> bool:
+    return getattr(solver, "name", solver) == "lbfgs"
+
+
 def _takes_minibatches(estimator: Any) -> bool:
-    if estimator.solver == "lbfgs" or getattr(estimator.solver, "name", None) == "lbfgs":
+    if _is_lbfgs(estimator.solver):
         raise AttributeError("partial_fit takes steps on minibatches, which solver='lbfgs' cannot")
     return True
 
@@ -609,12 +620,27 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     def _output_and_cost(self) -> tuple[Any, Any]:
         loss = inputs.choice(self.loss, ("squared_error", "poisson"), "loss")
-        if self.cost is None:
-            return "exp" if loss == "poisson" else "identity", loss
-        return getattr(self.cost, "output", None) or "identity", self.cost
+        cost = loss if self.cost is None else self.cost
+        outputs = [known.output for known in COSTS.get(getattr(cost, "name", cost), ())]
+        if "exp" in outputs:  # else predictions would be logarithms
+            return "exp", cost
+        return next(filter(None, outputs), "identity"), cost
 
     def _n_outputs(self, Y: np.ndarray) -> int:
-        return 1 if Y.ndim == 1 else Y.shape[1]
+        n_targets = 1 if Y.ndim == 1 else Y.shape[1]
+        _, cost = self._output_and_cost()
+        if isinstance(cost, str) and cost in COSTS:
+            cost = COSTS[cost][0]
+        return n_targets * getattr(cost, "outputs_per_target", 1)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R2; where there are several outputs for each target, as of quantiles, minus the cost."""
+        return self._score(X, y, self._outputs(X), sample_weight)
+
+    def _score(self, X: Any, y: Any, a: np.ndarray, s: Any) -> float:
+        if a.size > np.size(y):
+            return -self.network_.evaluate(X, y, s)
+        return super()._score(X, y, a, s)
 
     def _predictions(self, a: np.ndarray) -> np.ndarray:
         return a if a.shape[1] > 1 else a.ravel()
@@ -637,6 +663,7 @@ class _Monitor:
     ) -> None:
         self.estimator, self.n_samples, self.l2 = estimator, n_samples, l2
         self.steps = -(-n_samples // batch_size)
+        self.stops_early = estimator._stops_early()
         self.best, self.waited, self.converged = -np.inf, 0, False
         self.parameters: np.ndarray | None = None
         if scored and estimator.validation_scores_ is None:
@@ -667,22 +694,23 @@ class _Monitor:
             self._say(f"Validation score: {scores[-1]:f}")
         best = estimator.best_loss_
         best = np.inf if best is None else best
-        estimator.best_loss_ = None if estimator.early_stopping else min(best, loss)
-        merit = scores[-1] if estimator.early_stopping else -loss
+        estimator.best_loss_ = None if self.stops_early else min(best, loss)
+        merit = scores[-1] if self.stops_early else -loss
         self.waited = 0 if merit - self.best >= estimator.tol else self.waited + 1
         if merit > self.best:
             self.best = merit
-            if estimator.early_stopping:
+            if self.stops_early:
                 self.parameters = network.get_parameters()
         schedule = estimator._schedule
         if isinstance(schedule, _EpochFactor) and schedule.name == "invscaling":
             schedule.factor = (estimator.t_ + 1) ** -estimator.power_t
-        return self.waited > estimator.n_iter_no_change and self._ends()
+        tired = self.waited > estimator.n_iter_no_change and not _is_lbfgs(estimator.solver)
+        return tired and self._ends()
 
     def _ends(self) -> bool:
         """Whether there is nothing left to try. `adaptive` tries a smaller learning rate."""
         estimator = self.estimator
-        what = "Validation score" if estimator.early_stopping else "Training loss"
+        what = "Validation score" if self.stops_early else "Training loss"
         text = (
             f"{what} did not improve more than tol={estimator.tol:f} for "
             f"{estimator.n_iter_no_change} consecutive epochs."
