@@ -72,8 +72,8 @@ def cross_validated(data, seeds=SEEDS, folds=FOLDS, **options):
 
 def main():
     warnings.simplefilter("ignore", ConvergenceWarning)  # 200 epochs are both sides' default
-    print("| data | score of scikit-learn | of fastbackprop | seconds | seconds | in float32 |")
-    print("|---|---|---|---|---|---|")
+    systems = "scikit-learn | fastbackprop"
+    print(f"| data | score: {systems} | seconds: {systems} | in float32 |\n|{'---|' * 6}")
     for data in DATA:
         with threadpool_limits(1):
             theirs, ours_, in_float32 = cross_validated(data).values()

@@ -197,30 +197,48 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         X, y = self._checked(X, y, reset=first)
         Y = self._targets(y, first, classes)
         s = self._sample_weight(sample_weight, y)
+        architecture = self._architecture(X, Y)
         if first:
             random_state = check_random_state(self.random_state)
-            self._begin(X, Y, random_state)
+            self._begin(architecture, X.dtype, random_state)
             self._before_split = copy.deepcopy(random_state)
         else:
             random_state = copy.deepcopy(self._before_split)  # the same split again
-            if self.network_.sizes != self._sizes(X, Y):
-                raise ValueError(
-                    f"warm_start=True goes on with a network of sizes {self.network_.sizes}; "
-                    f"hidden_layer_sizes, X and y ask for {self._sizes(X, Y)}"
-                )
+            for name, value in architecture.items():
+                if value != self._built[name]:
+                    raise ValueError(
+                        f"the network to go on with has {name} {self._built[name]}; parameters, X "
+                        f"and y ask for {value}. For a new one fit with warm_start=False"
+                    )
         X_val, y_val, s_val = validation
         if X_val is not None:
             X_val, y_val = self._checked(X_val, y_val, reset=False)
             s_val = self._sample_weight(s_val, y_val)
         elif self._stops_early():
             X, X_val, Y, _, y, y_val, s, s_val = self._split(X, Y, y, s, random_state)
-        held_out = None if X_val is None else (X_val, self._targets(y_val, False, None), s_val)
+        if X_val is None:
+            return self._train(X, Y, y, s, one_pass)
 
-        n, epochs = len(Y), 1 if one_pass else self.max_iter
-        auto = isinstance(self.batch_size, str) and self.batch_size == "auto"
-        batch_size = min(inputs.batch_size(200 if auto else self.batch_size, None) or n, n)
-        if _is_lbfgs(self.solver):
-            batch_size = n
+        def score(_: np.ndarray, a: np.ndarray) -> float:
+            return self._score(X_val, y_val, a, s_val)
+
+        held_out = X_val, self._targets(y_val, False, None), s_val
+        return self._train(X, Y, y, s, one_pass, held_out, {"score": score})
+
+    def _train(
+        self,
+        X: Any,
+        Y: Any,
+        y: Any,
+        s: Any,
+        one_pass: bool,
+        held_out: tuple[Any, Any, Any] | None = None,
+        metrics: Any = None,
+    ) -> Any:
+        """Train on what is checked: X, the targets Y that y stands for, and weights s or None."""
+        n, lbfgs = len(Y), _is_lbfgs(self.solver)
+        epochs = 1 if one_pass else self.max_iter
+        batch_size = n if lbfgs else self._batch_size(n)
         # Theirs is alpha / 2 ||W||^2 for the whole minibatch, whose cost is then divided by its
         # total weight; ours is added to the mean cost. The average minibatch stands for each.
         penalty = self.alpha / (batch_size * (1.0 if s is None else float(np.mean(s)) or 1.0))
@@ -228,15 +246,11 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         listeners = [monitor, *_as_list(self.callbacks)]
         if not one_pass and hasattr(self, "_init_callback_context"):
             listeners.append(_Tasks(self, X, y, s, epochs))
-
-        def score(_: np.ndarray, a: np.ndarray) -> float:
-            return self._score(X_val, y_val, a, s_val)
-
         history = self.network_.fit(
             X,
             Y,
             epochs=epochs,
-            batch_size=batch_size,
+            batch_size=None if lbfgs else batch_size,
             optimizer=self._optimizer_now(penalty),
             validation=held_out,
             sample_weight=s,
@@ -244,16 +258,18 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
             callbacks=listeners,
             n_threads=self.n_threads,
             schedule=self._schedule_now(),
-            metrics={"score": score} if held_out else None,
+            metrics=metrics,
             **({"dropout": self.dropout} if np.any(self.dropout) else {}),
         )
         self.history_: History = history
+        if lbfgs:  # in the history is the cost before its last iteration
+            self.loss_ = self.network_.evaluate(X, Y, s) + monitor.penalty
         if not one_pass and not monitor.converged and history.ended_by == "epochs":
             warnings.warn(
                 f"{self.max_iter} epochs (max_iter) did not suffice: the training has not "
                 f"converged yet",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return self
 
@@ -306,24 +322,27 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
             )
         return parts if s is not None else [*parts, None, None]
 
-    def _sizes(self, X: Any, Y: Any) -> tuple[int, ...]:
-        return (X.shape[1], *np.atleast_1d(self.hidden_layer_sizes).tolist(), self._n_outputs(Y))
+    def _batch_size(self, n: int) -> int:
+        auto = isinstance(self.batch_size, str) and self.batch_size == "auto"
+        return min(inputs.batch_size(200 if auto else self.batch_size, None) or n, n)
 
-    def _begin(self, X: Any, Y: Any, random_state: np.random.RandomState) -> None:
-        """A new network, whose initial parameters scikit-learn would draw too, and no history."""
-        hidden = _ours(self.activation)
+    def _architecture(self, X: Any, Y: Any) -> dict[str, Any]:
+        """What `Network` is to be made of."""
         output, cost = self._output_and_cost()
-        network = Network(
-            self._sizes(X, Y),
-            hidden=hidden,
-            output=output,
-            cost=cost,
-            init="zeros",
-            dtype=X.dtype,
-            rng=_Order(random_state),
-            engine=self.engine,
-        )
-        factor = 2 if hidden == "sigmoid" else 6
+        n_hidden = np.atleast_1d(self.hidden_layer_sizes).tolist()
+        return {
+            "sizes": (X.shape[1], *n_hidden, self._n_outputs(Y)),
+            "hidden": _ours(self.activation),
+            "output": output,
+            "cost": cost,
+            "engine": self.engine,
+        }
+
+    def _begin(self, architecture: dict[str, Any], dtype: Any, random_state: Any) -> None:
+        """A new network, whose initial parameters scikit-learn would draw too, and no history."""
+        network = Network(**architecture, init="zeros", dtype=dtype, rng=_Order(random_state))
+        self._built = architecture
+        factor = 2 if architecture["hidden"] == "sigmoid" else 6
         for W, b in zip(network.weights, network.biases, strict=True):
             bound = np.sqrt(factor / sum(W.shape))
             W[...] = random_state.uniform(-bound, bound, W.shape)
@@ -521,7 +540,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         classes : array_like, (n_classes,)
             All labels that will come, in the first call.
         """
-        if not hasattr(self, "classes_"):
+        if not hasattr(self, "network_"):
             if classes is None:
                 raise ValueError("classes must be passed to the first call of partial_fit")
         elif classes is not None and not np.array_equal(unique_labels(classes), self.classes_):

@@ -11,7 +11,8 @@ import pytest
 from problems import deviation
 
 import fastbackprop as fb
-from fastbackprop.optimizers import Optimizer
+from fastbackprop import costs
+from fastbackprop.optimizers import OPTIMIZERS, Optimizer
 
 theirs = pytest.importorskip("sklearn.neural_network")
 
@@ -165,6 +166,20 @@ def test_alpha(s):
     assert deviation(parameters(our), parameters(their)) < 1e-12
 
 
+@pytest.mark.skipif("lbfgs" not in OPTIMIZERS, reason="there is no LBFGS yet")
+@beside_theirs
+@pytest.mark.parametrize("s", [None, WEIGHTS], ids=["", "weighted"])
+@pytest.mark.parametrize("target", ["two classes", "three classes", "labels", "one number"])
+def test_lbfgs(target, s):
+    their, our = pair(target, solver="lbfgs", alpha=1.0, max_iter=10)
+    y = TARGETS[target]
+    their.fit(X, y, s)
+    our.fit(X, y, s)
+    assert our.n_iter_ == 10
+    assert deviation(parameters(our), parameters(their)) < 1e-9
+    assert our.loss_ == pytest.approx(their.loss_, rel=1e-9)
+
+
 @beside_theirs
 @pytest.mark.parametrize("target", ["two classes", "numbers"])
 def test_adam(target):
@@ -307,6 +322,31 @@ def test_any_activation_optimizer_schedule_cost():
     assert estimator.history_["learning_rate"] == pytest.approx(
         [0.1 * 0.5 ** (epoch - 0.25) for epoch in range(1, 6)]
     )
+
+
+@pytest.mark.skipif(not hasattr(costs, "Quantile"), reason="there is no Quantile yet")
+def test_quantiles():
+    """A column each; the score is minus the cost."""
+    levels = (0.1, 0.5, 0.9)
+    train, held_out = slice(0, 80), slice(80, 120)
+    estimator = regressor(cost=costs.Quantile(levels), max_iter=300, learning_rate_init=0.01)
+    estimator.fit(X[train], NUMBERS[train], X_val=X[held_out], y_val=NUMBERS[held_out])
+    below = estimator.predict(X[train]) > NUMBERS[train][:, None]
+    assert below.shape == (80, 3)
+    assert below.mean(axis=0) == pytest.approx(levels, abs=0.1)
+    score = estimator.score(X[held_out], NUMBERS[held_out])
+    assert estimator.validation_scores_[-1] == score < 0
+
+
+@pytest.mark.skipif("poisson" not in costs.COSTS, reason="there is no poisson yet")
+@beside_theirs
+def test_poisson():
+    their, our = pair("one number", loss="poisson", solver="sgd", learning_rate_init=0.01)
+    y = np.exp(NUMBERS)
+    their.fit(X, y)
+    our.fit(X, y)
+    assert deviation(parameters(our), parameters(their)) < 1e-12
+    assert our.out_activation_ == "exp"
 
 
 def test_callbacks():
@@ -467,7 +507,10 @@ def test_data_refused():
     with pytest.raises(ValueError, match="X_val and y_val go together"):
         estimator.fit(X, CLASSES, X_val=X)
     estimator.set_params(hidden_layer_sizes=7)
-    with pytest.raises(ValueError, match=r"goes on with a network of sizes \(4, 6, 3\)"):
+    with pytest.raises(ValueError, match=r"has sizes \(4, 6, 3\); .* ask for \(4, 7, 3\)"):
+        estimator.fit(X, CLASSES)
+    estimator.set_params(hidden_layer_sizes=6, activation="logistic")
+    with pytest.raises(ValueError, match=r"has hidden relu; .* ask for sigmoid"):
         estimator.fit(X, CLASSES)
     assert np.array_equal(parameters(estimator), before)
 
