@@ -198,12 +198,11 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         Y = self._targets(y, first, classes)
         s = self._sample_weight(sample_weight, y)
         architecture = self._architecture(X, Y)
+        random_state = check_random_state(self.random_state)
         if first:
-            random_state = check_random_state(self.random_state)
             self._begin(architecture, X.dtype, random_state)
             self._before_split = copy.deepcopy(random_state)
         else:
-            random_state = copy.deepcopy(self._before_split)  # the same split again
             for name, value in architecture.items():
                 if value != self._built[name]:
                     raise ValueError(
@@ -215,6 +214,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
             X_val, y_val = self._checked(X_val, y_val, reset=False)
             s_val = self._sample_weight(s_val, y_val)
         elif self._stops_early():
+            if not first:  # the same split again
+                random_state = copy.deepcopy(self._before_split)
             X, X_val, Y, _, y, y_val, s, s_val = self._split(X, Y, y, s, random_state)
         if X_val is None:
             return self._train(X, Y, y, s, one_pass)
@@ -556,13 +557,17 @@ class MLPClassifier(ClassifierMixin, _MLP):
             seen = y if classes is None or multilabel else classes
             self._label_binarizer = LabelBinarizer().fit(seen)
             self.classes_ = self._label_binarizer.classes_
-        labels = unique_labels(y)
-        unknown = np.setdiff1d(labels, self.classes_)
+        if self._label_binarizer.y_type_.startswith("multilabel") or y.ndim > 1:
+            return self._label_binarizer.transform(y)  # or a ValueError
+        n_classes = len(self.classes_)
+        labels = np.minimum(np.searchsorted(self.classes_, y), n_classes - 1)
+        unknown = y[self.classes_[labels] != y]
         if len(unknown):
-            raise ValueError(f"y has classes that are not in classes_, {self.classes_}: {unknown}")
-        if self._label_binarizer.y_type_ == "multiclass" and self.cost is None:
-            return np.searchsorted(self.classes_, y)  # the default cost takes labels
-        return self._label_binarizer.transform(y)
+            raise ValueError(
+                f"y has classes that are not in classes_, {self.classes_}: {np.unique(unknown)}"
+            )
+        # Network takes labels for its own cross-entropy, and of two classes as numbers.
+        return labels if self.cost is None or n_classes < 3 else np.eye(n_classes)[labels]
 
     def _output_and_cost(self) -> tuple[Any, Any]:
         multiclass = self._label_binarizer.y_type_ == "multiclass"

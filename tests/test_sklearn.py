@@ -1,9 +1,11 @@
 """Our estimators: scikit-learn's own checks, whole trainings beside theirs, and what is new."""
 
 import copy
+import importlib
 import inspect
 import pickle
 import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -513,6 +515,13 @@ def test_data_refused():
     with pytest.raises(ValueError, match=r"has hidden relu; .* ask for sigmoid"):
         estimator.fit(X, CLASSES)
     assert np.array_equal(parameters(estimator), before)
+
+
+def test_without_scikit_learn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.base", None)
+    monkeypatch.delitem(sys.modules, "fastbackprop.sklearn")
+    with pytest.raises(ImportError, match=r'pip install "fastbackprop\[sklearn\]"'):
+        importlib.import_module("fastbackprop.sklearn")
 
 
 def test_partial_fit_refused():
