@@ -12,7 +12,7 @@ from fastbackprop.network import Network
 
 HIDDEN = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
 OUTPUT = {"identity": "identity", "sigmoid": "logistic", "softmax": "softmax", "exp": "exp"}
-_OURS = {theirs: ours for table in (HIDDEN, OUTPUT) for ours, theirs in table.items()}
+OURS = {theirs: ours for table in (HIDDEN, OUTPUT) for ours, theirs in table.items()}
 
 
 def from_sklearn(estimator: Any, options: Mapping[str, Any]) -> Network:
@@ -22,11 +22,15 @@ def from_sklearn(estimator: Any, options: Mapping[str, Any]) -> Network:
             f"from_sklearn takes a fitted MLPClassifier or MLPRegressor; "
             f"this {type(estimator).__name__} has no coefs_"
         )
-    hidden, output = _OURS[estimator.activation], _OURS[estimator.out_activation_]
     layers = list(zip(estimator.coefs_, estimator.intercepts_, strict=True))
-    sigma = [hidden] * (len(layers) - 1) + [output]
-    cost = "cross_entropy" if output in ("sigmoid", "softmax") else "squared_error"
-    return _dense.network(layers, sigma, {"cost": cost, **options}, "the estimator")
+    ours = getattr(estimator, "network_", None)
+    if isinstance(ours, Network):  # of fastbackprop.sklearn
+        sigma, cost = _dense.sigmas(ours), ours._cost
+        return _dense.network(layers, sigma, {"cost": cost, **options}, "the estimator")
+    hidden, output = OURS[estimator.activation], OURS[estimator.out_activation_]
+    names = [hidden] * (len(layers) - 1) + [output]
+    name = "cross_entropy" if output in ("sigmoid", "softmax") else "squared_error"
+    return _dense.network(layers, names, {"cost": name, **options}, "the estimator")
 
 
 def to_sklearn(network: Network, classes: Any) -> Any:
