@@ -928,6 +928,9 @@ def stay_coefficients(h, t, tiny):
 class Custom(Optimizer):
     """An optimizer of your own: a Python function, called for each step.
 
+    The gradient is clipped and penalised before, max_norm and averaging come after. Not for
+    `layer_rates`. Between the steps Python is in charge: some 20 us each, so best for large ones.
+
     Parameters
     ----------
     function : callable
@@ -940,9 +943,6 @@ class Custom(Optimizer):
         Vectors to be kept from step to step. A function that keeps nothing elsewhere can be
         checkpointed, as any optimizer.
     learning_rate : float
-
-    The gradient is clipped and penalised before, max_norm and averaging come after. Not for
-    `layer_rates`. Between the steps Python is in charge: some 20 us each, so best for large ones.
 
     Examples
     --------
@@ -988,6 +988,10 @@ class LBFGS(Optimizer):
     to do the training ends by "converged". Of float64 networks best: float32 costs have too few
     digits for the last steps.
 
+    Needs SciPy: the extra `scipy`. Of the options of all optimizers it takes `l2` and
+    `penalize_biases`. There is no learning rate, so no schedule, and no minibatch. Each `fit`
+    begins with an empty memory, and there is no checkpoint of it.
+
     Parameters
     ----------
     history : int
@@ -998,10 +1002,6 @@ class LBFGS(Optimizer):
         Or where the cost falls by less, relative to itself (or 1); SciPy's `ftol`.
     max_line_search : int
         Gradients in one iteration.
-
-    Needs SciPy: the extra `scipy`. Of the options of all optimizers it takes `l2` and
-    `penalize_biases`. There is no learning rate, so no schedule, and no minibatch. Each `fit`
-    begins with an empty memory, and there is no checkpoint of it.
     """
 
     name = "lbfgs"

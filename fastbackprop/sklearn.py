@@ -385,7 +385,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
     def _new_optimizer(self, l2: float) -> Optimizer:
         if isinstance(self.solver, Optimizer):
             return copy.deepcopy(self.solver)
-        common: dict[str, Any] = {"l2": l2} if hasattr(Optimizer, "l2") else {}
+        common: dict[str, Any] = {"l2": l2}
         solver = inputs.choice(self.solver, SOLVERS, "solver")
         if solver == "lbfgs":
             common["tolerance"] = self.tol
@@ -605,6 +605,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
 class MLPRegressor(RegressorMixin, _MLP):
     """scikit-learn's MLPRegressor, trained by fastbackprop.
 
+    The other parameters and the attributes are those of MLPClassifier, but for the classes.
+
     Parameters
     ----------
     loss : {"squared_error", "poisson"}
@@ -612,8 +614,6 @@ class MLPRegressor(RegressorMixin, _MLP):
     cost : str, Cost or None
         In place of `loss`: any that `Network` takes, after an output of identity or of the
         activation that it belongs to.
-    **others
-        All others, and the attributes, are those of MLPClassifier, but for the classes.
 
     Examples
     --------

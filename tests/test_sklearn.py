@@ -14,7 +14,6 @@ from problems import deviation
 
 import fastbackprop as fb
 from fastbackprop import costs
-from fastbackprop.optimizers import OPTIMIZERS, Optimizer
 
 theirs = pytest.importorskip("sklearn.neural_network")
 
@@ -158,7 +157,6 @@ def test_whole_trainings(options, target):
 
 
 @beside_theirs
-@pytest.mark.skipif(not hasattr(Optimizer, "l2"), reason="optimizers have no l2 yet")
 @pytest.mark.parametrize("s", [None, WEIGHTS], ids=["", "weighted"])
 def test_alpha(s):
     """Divided by the weights of a minibatch, here all of them."""
@@ -168,7 +166,6 @@ def test_alpha(s):
     assert deviation(parameters(our), parameters(their)) < 1e-12
 
 
-@pytest.mark.skipif("lbfgs" not in OPTIMIZERS, reason="there is no LBFGS yet")
 @beside_theirs
 @pytest.mark.parametrize("s", [None, WEIGHTS], ids=["", "weighted"])
 @pytest.mark.parametrize("target", ["two classes", "three classes", "labels", "one number"])
@@ -326,7 +323,6 @@ def test_any_activation_optimizer_schedule_cost():
     )
 
 
-@pytest.mark.skipif(not hasattr(costs, "Quantile"), reason="there is no Quantile yet")
 def test_quantiles():
     """A column each; the score is minus the cost."""
     levels = (0.1, 0.5, 0.9)
@@ -340,7 +336,6 @@ def test_quantiles():
     assert estimator.validation_scores_[-1] == score < 0
 
 
-@pytest.mark.skipif("poisson" not in costs.COSTS, reason="there is no poisson yet")
 @beside_theirs
 def test_poisson():
     their, our = pair("one number", loss="poisson", solver="sgd", learning_rate_init=0.01)
