@@ -226,6 +226,36 @@ def seconds(value: Any, what: str) -> float | None:
     return float(value)
 
 
+def dropout_rates(hidden: Any, of_input: Any, n_layers: int) -> tuple[float, ...]:
+    """Of a^0 ... a^{L-1}. Raises TypeError or ValueError."""
+    n_hidden = n_layers - 1
+    each = hidden if isinstance(hidden, Sequence | np.ndarray) else [hidden] * n_hidden
+    if len(each) != n_hidden:
+        raise ValueError(
+            f"dropout must be one rate, or one for each hidden layer: {n_hidden}; got {len(each)}"
+        )
+    if not n_hidden and hidden:
+        raise ValueError("there is no hidden layer for dropout: leave it out")
+    return _rate(of_input, "input_dropout"), *(_rate(value, "dropout") for value in each)
+
+
+def _rate(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, float | int | np.number):
+        raise TypeError(f"{what} must be a number in [0, 1); got {_shown(value)}")
+    if not 0 <= value < 1:
+        raise ValueError(f"{what} must be in [0, 1), the part to leave out; got {value}")
+    return float(value)
+
+
+def deviation(value: Any, what: str) -> float:
+    """A finite standard deviation, zero or more. Raises TypeError or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, float | int | np.number):
+        raise TypeError(f"{what} must be a standard deviation; got {_shown(value)}")
+    if not 0 <= value < np.inf:
+        raise ValueError(f"{what} must be a finite standard deviation, 0 or more; got {value}")
+    return float(value)
+
+
 def file_path(value: Any, what: str) -> Path:
     """The path of a file, which need not exist, in a folder that does."""
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):

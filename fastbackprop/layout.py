@@ -31,6 +31,9 @@ def layer_type(dtype: np.dtype) -> np.dtype:
             ("pull_back", np.int64),  # address of the product with sigma_l'
             ("p_0", dtype),  # parameters of sigma_l
             ("p_1", dtype),
+            ("drop", np.uint32),  # dropout of a^l: the part of 2^32 that is dropped
+            ("scale", dtype),  # and the factor of the rest
+            ("noise", dtype),  # standard deviation of what is added to a^0
         ],
         align=True,
     )

@@ -513,6 +513,9 @@ class Network:
         training_metrics: bool = False,
         time_budget: float | None = None,
         checkpoint: str | os.PathLike | None = None,
+        dropout: float | Sequence[float] = 0.0,
+        input_dropout: float = 0.0,
+        input_noise: float = 0.0,
     ) -> History:
         """Minimise the mean cost, from the current parameters on.
 
@@ -569,6 +572,14 @@ class Network:
             the file exists, training goes on from it until `epochs` in total: the same script, run
             again after a crash, ends with the bits of the run that was not interrupted. What
             callbacks keep for themselves is not in it.
+        dropout : float or sequence of float
+            The part of the activations of the hidden layers that each step, for each sample, takes
+            as zero, one rate or one for each hidden layer; the others are divided by 1 minus it
+            (Srivastava et al., 2014). Only here: predictions and validation use all of them.
+        input_dropout : float
+            The same for the inputs.
+        input_noise : float
+            Standard deviation of normal noise that is added to the inputs in each step.
 
         Returns
         -------
@@ -588,6 +599,8 @@ class Network:
         epochs = inputs.positive_integer(epochs, "epochs")
         rule = inputs.optimizer(optimizer)
         rule.check_free_for(self)
+        rates = inputs.dropout_rates(dropout, input_dropout, self.n_layers)
+        noise = inputs.deviation(input_noise, "input_noise")
         if isinstance(rule, LBFGS):
             scipy_minimize()
             inputs.refuse_for_lbfgs(
@@ -595,6 +608,8 @@ class Network:
                 batch_size=None if isinstance(batch_size, str) else batch_size,
                 schedule=schedule,
                 checkpoint=checkpoint,
+                dropout=rates if any(rates) else None,
+                input_noise=noise or None,
             )
             batch_size = None
         parts: Iterable[Samples]
@@ -611,7 +626,8 @@ class Network:
             parts, held_out = self._training_samples(X, y, sample_weight, validation)
             (known,) = parts
         rows = inputs.batch_size(batch_size, 32 if known else None)
-        rng = self._rng if inputs.flag(shuffle, "shuffle") else None
+        shuffle = inputs.flag(shuffle, "shuffle")
+        rng = self._rng if shuffle or any(rates) or noise else None
         n_threads = inputs.thread_count(n_threads)
         looked_at = known or held_out
         has_labels = looked_at is not None and len(looked_at.labels) > 0
@@ -626,6 +642,9 @@ class Network:
                 early_stopping, measures, held_out is not None, of_training
             ),
             time_budget=inputs.seconds(time_budget, "time_budget"),
+            shuffle=shuffle,
+            dropout=rates,
+            noise=noise,
         )
         listeners = Callbacks(callbacks, progress, epochs)
         if checkpoint is not None:
@@ -633,7 +652,8 @@ class Network:
                 "n_samples": len(known.X) if known else 0,
                 "n_validation": len(held_out.X) if held_out else 0,
                 "batch_size": rows,
-                "shuffle": rng is not None,
+                "shuffle": shuffle,
+                "dropout": [*rates, noise],
                 "optimizer": saved.describe(rule),
                 "schedule": saved.describe(control.schedule),
                 "early_stopping": saved.describe(control.stopping and control.stopping.rule),
@@ -666,6 +686,9 @@ class Network:
         sample_weight: Any = None,
         shuffle: bool = True,
         n_threads: int | None = None,
+        dropout: float | Sequence[float] = 0.0,
+        input_dropout: float = 0.0,
+        input_noise: float = 0.0,
     ) -> History:
         """One more pass over these samples, with the state of the last optimizer kept.
 
@@ -686,6 +709,9 @@ class Network:
             sample_weight=sample_weight,
             shuffle=shuffle,
             n_threads=n_threads,
+            dropout=dropout,
+            input_dropout=input_dropout,
+            input_noise=input_noise,
         )
 
     def _training_samples(

@@ -260,7 +260,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
             n_threads=self.n_threads,
             schedule=self._schedule_now(),
             metrics=metrics,
-            **({"dropout": self.dropout} if np.any(self.dropout) else {}),
+            dropout=self.dropout,
         )
         self.history_: History = history
         if lbfgs:  # in the history is the cost before its last iteration

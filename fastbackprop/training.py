@@ -20,6 +20,7 @@ import numpy as np
 
 from fastbackprop.callbacks import Callbacks, History, Stopping
 from fastbackprop.checkpoint import Checkpoint
+from fastbackprop.engines._noise import perturbed
 from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples, without_targets
 from fastbackprop.engines._update import Update
 from fastbackprop.layout import read_only
@@ -86,6 +87,9 @@ class Control(NamedTuple):
     stopping: Stopping | None = None
     time_budget: float | None = None
     checkpoint: Checkpoint | None = None
+    shuffle: bool = True
+    dropout: tuple[float, ...] = ()  # of a^0 ... a^{L-1}
+    noise: float = 0.0  # on a^0: its standard deviation
 
 
 class Trainer:
@@ -108,10 +112,11 @@ class Trainer:
         n_threads: int | None,
         control: Control,
     ) -> None:
+        self.perturbed = perturbed(model, control.dropout, control.noise)
         self.engine, self.model, self.theta = engine, model, theta
         self.parts, self.validation, self.stepper = parts, validation, stepper
         self.batch_size = batch_size
-        self.rng = rng  # None: samples keep their order
+        self.rng = rng  # None where nothing is random
         self.n_threads = n_threads
         self._works: dict[int, Any] = {}  # scratch, by number of threads
         self.tile = engine.row_tile(model)
@@ -120,6 +125,7 @@ class Trainer:
         # The schedule's factors of an epoch's steps, and the steps taken before that epoch.
         self._factors: np.ndarray | None = None
         self._steps_before = 0
+        self._seed = 0  # of this pass
 
     def run(self, network: Any, epochs: int, callbacks: Callbacks) -> History:
         """Train; stop early where something says so, on Ctrl-C, or with DivergenceError."""
@@ -218,7 +224,10 @@ class Trainer:
     def _part(self, samples: Samples, pause: Pause) -> bool:
         """One pass over these samples; False, and the last finite state, where that diverges."""
         n = len(samples.X)
-        order = np.arange(n) if self.rng is None else self.rng.permutation(n)
+        rng, control = self.rng, self.control
+        order = rng.permutation(n) if rng is not None and control.shuffle else np.arange(n)
+        if rng is not None and (any(control.dropout) or control.noise):
+            self._seed = int(rng.integers(2**32))
         before = [array.copy() for array in self.stepper.changing]
         most = rows_at_once(samples)
         for start, stop in slices(n, self._batch_size(n), self.tile, self.theta.size, most):
@@ -250,10 +259,10 @@ class Trainer:
         size = self._batch_size(len(samples.X))
         work = self._work(len(samples.X))
         block, order, start, stop, offset = minibatches_at_hand(samples, order, size, start, stop)
-        arguments = (self.model, self.theta, block, order, size)
+        arguments, seed = (self.perturbed, self.theta, block, order, size), self._seed
 
         def train(update: Update, start: int, stop: int) -> int:
-            return self.engine.train(*arguments, update, self.sums, work, start, stop)
+            return self.engine.train(*arguments, update, seed, self.sums, work, start, stop)
 
         factors = self._factors
         if factors is not None:

@@ -21,10 +21,11 @@ only at multiples of `row_tile(model)`, which keeps every sum in one order.
                                     sums[COST] += sum_i s_i C_i, sums[WEIGHT] += sum_i s_i
     gradient_sums(model, theta, samples, total, gradient, sums, work, start, stop)
                                     the same, and gradient += sum_i s_i / total dC_i/dtheta
-    train(model, theta, samples, order, batch_size, update, sums, work, start, stop)
-                                    minibatch steps; returns `stop`, or, where a minibatch's cost
-                                    is not finite, the place where that minibatch starts, before
-                                    its step
+    train(model, theta, samples, order, batch_size, update, seed, sums, work, start, stop)
+                                    minibatch steps, with the dropout and noise of model.layers,
+                                    drawn from the seed; returns `stop`, or, where a minibatch's
+                                    cost is not finite, the place where that minibatch starts,
+                                    before its step
     trace(model, theta, samples, total, gradient, sums)
                                     as gradient_sums for all samples, and returns lists z (L),
                                     a (L + 1), delta (L) of arrays (n_samples, n_l)

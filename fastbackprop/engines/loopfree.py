@@ -4,7 +4,7 @@ The comparison: what the loops of `fastbackprop.engines.loops` replace. Capital 
 samples of a batch as rows: Z^l, A^l, Delta^l are (n_samples, n_l).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +12,14 @@ import numpy as np
 from fastbackprop.activations import Activation
 from fastbackprop.costs import Cost
 from fastbackprop.engines._functions import on_arrays
+from fastbackprop.engines._noise import Noise, masks, noisy
 from fastbackprop.engines._samples import COST, MINIBATCH_COST, WEIGHT, Samples
 from fastbackprop.engines._update import Update, step_loop_free
 from fastbackprop.layout import Layout
 
 Arrays = list[np.ndarray]
+Masks = Mapping[int, np.ndarray]  # l: (n_samples, n_l)
+NO_MASKS: Masks = {}
 
 # --- the equations -------------------------------------------------------------------------------
 
@@ -55,14 +58,15 @@ def bias_gradient(Delta: np.ndarray) -> np.ndarray:
 
 
 def forward(
-    W: Arrays, b: Arrays, sigma: Sequence[Activation], X: np.ndarray
+    W: Arrays, b: Arrays, sigma: Sequence[Activation], X: np.ndarray, dropout: Masks = NO_MASKS
 ) -> tuple[Arrays, Arrays]:
-    """Z^1 ... Z^L and A^0 ... A^L."""
+    """Z^1 ... Z^L and A^0 ... A^L; of dropout, the mask of each A^l that has one."""
     Z: Arrays = []
-    A = [X]
-    for W_l, b_l, sigma_l in zip(W, b, sigma, strict=True):
+    A = [X * dropout[0] if 0 in dropout else X]
+    for l, (W_l, b_l, sigma_l) in enumerate(zip(W, b, sigma, strict=True), 1):
         Z.append(weighted_input(A[-1], W_l, b_l))
-        A.append(sigma_l.sigma(Z[-1]))
+        A_l = sigma_l.sigma(Z[-1])
+        A.append(A_l * dropout[l] if l in dropout else A_l)
     return Z, A
 
 
@@ -74,11 +78,15 @@ def backward(
     A: Arrays,
     Y: np.ndarray,
     factor: np.ndarray,
+    dropout: Masks = NO_MASKS,
 ) -> Arrays:
     """Delta^1 ... Delta^L; factor, (n_samples, 1) or scalar, is each sample's part in the mean."""
     Delta = [output_error(sigma[-1], cost, Z[-1], A[-1], Y) * factor]
     for l in range(len(W) - 1, 0, -1):
-        Delta.insert(0, hidden_error(sigma[l - 1], W[l], Delta[0], Z[l - 1], A[l]))
+        sigma_l, Z_l = sigma[l - 1], Z[l - 1]
+        A_l = sigma_l.sigma(Z_l) if l in dropout else A[l]  # as it was
+        Delta_l = hidden_error(sigma_l, W[l], Delta[0], Z_l, A_l)
+        Delta.insert(0, Delta_l * dropout[l] if l in dropout else Delta_l)
     return Delta
 
 
@@ -134,18 +142,26 @@ class _Parts:
         self.W, self.b = self.layout.weights(theta), self.layout.biases(theta)
         self.sigma, self.cost = model.sigma, model.cost
 
-    def forward_cost(self, X: np.ndarray, Y: np.ndarray, s) -> tuple[Arrays, Arrays, float]:
-        Z, A = forward(self.W, self.b, self.sigma, X)
+    def forward_cost(
+        self, X: np.ndarray, Y: np.ndarray, s, dropout: Masks = NO_MASKS
+    ) -> tuple[Arrays, Arrays, float]:
+        Z, A = forward(self.W, self.b, self.sigma, X, dropout)
         C = self.cost.terms(Z[-1], A[-1], Y).sum(axis=1)
         return Z, A, float((C * s).sum(dtype=np.float64))
 
     def forward_and_back(
-        self, X: np.ndarray, Y: np.ndarray, s, total: float, gradient: np.ndarray
+        self,
+        X: np.ndarray,
+        Y: np.ndarray,
+        s,
+        total: float,
+        gradient: np.ndarray,
+        dropout: Masks = NO_MASKS,
     ) -> tuple[Arrays, Arrays, Arrays, float]:
         """Z, A, Delta, sum_i s_i C_i; and gradient += sum_i s_i / total dC_i/dtheta."""
-        Z, A, cost = self.forward_cost(X, Y, s)
+        Z, A, cost = self.forward_cost(X, Y, s, dropout)
         factor = (s[:, None] / total).astype(X.dtype) if np.ndim(s) else X.dtype.type(1 / total)
-        Delta = backward(self.W, self.sigma, self.cost, Z, A, Y, factor)
+        Delta = backward(self.W, self.sigma, self.cost, Z, A, Y, factor, dropout)
         G, g = self.layout.weights(gradient), self.layout.biases(gradient)
         for G_l, g_l, A_l, Delta_l in zip(G, g, A[:-1], Delta, strict=True):
             G_l += weight_gradient(A_l, Delta_l)
@@ -204,6 +220,7 @@ def train(
     order,
     batch_size: int,
     update: Update,
+    seed: int,
     sums,
     work,
     start: int,
@@ -222,7 +239,10 @@ def train(
             sums[MINIBATCH_COST] = 0
         for tile in _tiles(model, place, end):
             X, Y, s = _rows(samples, order[tile])
-            sums[MINIBATCH_COST] += parts.forward_and_back(X, Y, s, total, update.g)[-1]
+            noise = Noise(seed, int(update.t[0]), tile.start - first)
+            X, dropout = noisy(model.layers[0], noise, X), masks(model.layers, noise, len(X))
+            cost = parts.forward_and_back(X, Y, s, total, update.g, dropout)[-1]
+            sums[MINIBATCH_COST] += cost
         if end == last:
             if not np.isfinite(sums[MINIBATCH_COST]):
                 return first

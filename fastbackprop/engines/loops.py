@@ -21,6 +21,7 @@ from fastbackprop.engines._functions import (
     cost_of_samples,
     multiply_by_derivative,
 )
+from fastbackprop.engines._noise import SILENCE, Noise, drop_out, perturb_input
 from fastbackprop.engines._samples import (
     COST,
     MINIBATCH_COST,
@@ -112,6 +113,7 @@ class Record(NamedTuple):
     delta: np.ndarray
     y: np.ndarray  # (n_L,)
     C: np.ndarray  # (1,)
+    keys: np.ndarray  # (1,) uint32
 
 
 @inlined
@@ -140,21 +142,24 @@ def biases(model, vector, l):
 
 
 @inlined
-def forward(model, theta, x, z, a, delta):
-    """a^0 = x, then (0) and a^l = sigma_l(z^l) through all layers."""
+def forward(model, theta, x, z, a, delta, noise, keys):
+    """a^0 = x, then (0) and a^l = sigma_l(z^l) through all layers; in training, dropout of both."""
     a_0 = layer(model, a, 0)
     for j in range(x.shape[0]):
         a_0[j] = x[j]
+    perturb_input(model.layers[0], noise, keys, a_0)
     for l in range(1, model.layers.shape[0]):
         z_l = layer(model, z, l)
         weighted_input(
             layer(model, a, l - 1), weights(model, theta, l), biases(model, theta, l), z_l
         )
         activate(model.layers[l], z_l, layer(model, a, l), layer(model, delta, l), 1)
+        if model.layers[l]["drop"] > 0:
+            drop_out(model.layers[l], l, noise, keys, layer(model, a, l))
 
 
 @inlined
-def backward(model, theta, z, a, y, factor, delta):
+def backward(model, theta, z, a, y, factor, delta, noise, keys):
     """(1), times the factor that turns C_i into its part of the mean, then (2) down to layer 1."""
     L = model.layers.shape[0] - 1
     delta_L = layer(model, delta, L)
@@ -162,14 +167,15 @@ def backward(model, theta, z, a, y, factor, delta):
     for j in range(delta_L.shape[0]):
         delta_L[j] *= factor
     for l in range(L - 1, 0, -1):
-        hidden_error(
-            model.layers[l],
-            weights(model, theta, l + 1),
-            layer(model, delta, l + 1),
-            layer(model, z, l),
-            layer(model, a, l),
-            layer(model, delta, l),
-        )
+        sigma, drops = model.layers[l], model.layers[l]["drop"] > 0
+        z_l, a_l, delta_l = layer(model, z, l), layer(model, a, l), layer(model, delta, l)
+        if drops:
+            activate(sigma, z_l, a_l, delta_l, 1)  # as it was
+        w_next, delta_next = weights(model, theta, l + 1), layer(model, delta, l + 1)
+        hidden_error(sigma, w_next, delta_next, z_l, a_l, delta_l)
+        if drops:
+            drop_out(sigma, l, noise, keys, a_l)
+            drop_out(sigma, l, noise, keys, delta_l)
 
 
 @inlined
@@ -181,12 +187,12 @@ def add_gradient(model, a, delta, gradient):
 
 
 @inlined
-def forward_cost(model, theta, samples, i, record):
+def forward_cost(model, theta, samples, i, noise, record):
     """Sample i through all layers; returns s_i C_i."""
     L = model.layers.shape[0] - 1
     row = i % record.z.shape[0]
     z, a, delta = record.z[row], record.a[row], record.delta[row]
-    forward(model, theta, samples.X[i], z, a, delta)
+    forward(model, theta, samples.X[i], z, a, delta, noise, record.keys)
     target(samples, i, record.y)
     z_L, a_L, delta_L = layer(model, z, L), layer(model, a, L), layer(model, delta, L)
     cost_of_samples(model.cost, z_L, a_L, record.y, delta_L, record.C, 1)
@@ -194,13 +200,13 @@ def forward_cost(model, theta, samples, i, record):
 
 
 @inlined
-def forward_and_back(model, theta, samples, i, total, gradient, record):
+def forward_and_back(model, theta, samples, i, total, gradient, noise, record):
     """Sample i through all layers and back, into the gradient; returns s_i C_i."""
-    cost = forward_cost(model, theta, samples, i, record)
+    cost = forward_cost(model, theta, samples, i, noise, record)
     row = i % record.z.shape[0]
     z, a, delta = record.z[row], record.a[row], record.delta[row]
     factor = theta.dtype.type(weight(samples, i) / total)
-    backward(model, theta, z, a, record.y, factor, delta)
+    backward(model, theta, z, a, record.y, factor, delta, noise, record.keys)
     add_gradient(model, a, delta, gradient)
     return cost
 
@@ -235,7 +241,8 @@ def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, rows: int = 1) 
     """A record of so many rows. One thread, whatever was asked."""
     widths = model.layers["width"]
     z, a, delta = np.zeros((3, rows, widths.sum()), dtype)
-    return Record(z, a, delta, np.zeros(widths[-1], dtype), np.zeros(1, dtype))
+    y, C, keys = np.zeros(widths[-1], dtype), np.zeros(1, dtype), np.zeros(1, np.uint32)
+    return Record(z, a, delta, y, C, keys)
 
 
 @kernel(entry=True)
@@ -244,8 +251,9 @@ def predict(model, theta, X, out, work, start, stop):
     L = model.layers.shape[0] - 1
     for i in range(start, stop):
         row = i % work.z.shape[0]
-        forward(model, theta, X[i], work.z[row], work.a[row], work.delta[row])
-        a_L = layer(model, work.a[row], L)
+        z, a, delta = work.z[row], work.a[row], work.delta[row]
+        forward(model, theta, X[i], z, a, delta, SILENCE, work.keys)
+        a_L = layer(model, a, L)
         for k in range(a_L.shape[0]):
             out[i, k] = a_L[k]
 
@@ -254,7 +262,7 @@ def predict(model, theta, X, out, work, start, stop):
 def cost_sum(model, theta, samples, sums, work, start, stop):
     """Add sum_i s_i C_i and sum_i s_i to sums."""
     for i in range(start, stop):
-        sums[COST] += forward_cost(model, theta, samples, i, work)
+        sums[COST] += forward_cost(model, theta, samples, i, SILENCE, work)
         sums[WEIGHT] += weight(samples, i)
 
 
@@ -262,12 +270,13 @@ def cost_sum(model, theta, samples, sums, work, start, stop):
 def gradient_sums(model, theta, samples, total, gradient, sums, work, start, stop):
     """Add also sum_i s_i / total dC_i/dtheta to gradient."""
     for i in range(start, stop):
-        sums[COST] += forward_and_back(model, theta, samples, i, total, gradient, work)
+        cost = forward_and_back(model, theta, samples, i, total, gradient, SILENCE, work)
+        sums[COST] += cost
         sums[WEIGHT] += weight(samples, i)
 
 
 @kernel(entry=True)
-def train(model, theta, samples, order, batch_size, update, sums, work, start, stop):
+def train(model, theta, samples, order, batch_size, update, seed, sums, work, start, stop):
     """Minibatch steps over order[start:stop]; a minibatch may be spread over several calls."""
     place = start
     while place < stop:
@@ -276,8 +285,9 @@ def train(model, theta, samples, order, batch_size, update, sums, work, start, s
         if place == first:
             update.g[:] = 0
             sums[MINIBATCH_COST] = 0
-        for i in order[place:end]:
-            cost = forward_and_back(model, theta, samples, i, total, update.g, work)
+        for p in range(place, end):
+            i, noise = order[p], Noise(seed, update.t[0], p - first)
+            cost = forward_and_back(model, theta, samples, i, total, update.g, noise, work)
             sums[MINIBATCH_COST] += cost
         if end == last and not end_minibatch(model.layers, theta, update, sums, sum_of_weights):
             return first

@@ -34,6 +34,7 @@ from fastbackprop.engines._functions import (
     cost_of_samples,
     multiply_by_derivative,
 )
+from fastbackprop.engines._noise import SILENCE, Noise, drop_out, perturb_input
 from fastbackprop.engines._product import (
     ROW,
     TALL,
@@ -97,6 +98,7 @@ class Work(NamedTuple):
     panels: np.ndarray  # (threads, elements): rows of the gradient, for each thread
     zeros: np.ndarray  # a row of them
     no_order: np.ndarray  # (0,) int64: samples as they stand
+    keys: np.ndarray  # (ROWS,) uint32: of the noise
     places: np.ndarray  # (ROWS,) int64: where the samples begin in X
     n_threads: int
 
@@ -259,9 +261,19 @@ def outputs(model, work, s, lanes):
 
 
 @inlined
-def forward(model, theta, work, own):
-    """(0) and a^l = sigma_l(z^l) through all layers."""
+def of_strip(noise, s, lanes):
+    """Where the random numbers of strip s belong."""
+    return Noise(noise.seed, noise.step, noise.row + s * lanes)
+
+
+@inlined
+def forward(model, theta, noise, work, own):
+    """(0) and a^l = sigma_l(z^l) through all layers; in training, dropout of both."""
     lanes = own.lanes
+    for s in range(own.first, own.last):
+        a, keys = neurons(model, work.a, 0, lanes), lanes_of(work.keys, s, lanes)
+        a_0 = flat(a, s, model.layers[0]["width"])
+        perturb_input(model.layers[0], of_strip(noise, s, lanes), keys, a_0)
     for l in range(1, model.layers.shape[0]):
         A, Z = neurons(model, work.a, l - 1, lanes), neurons(model, work.z, l, lanes)
         W, b = weights(model, theta, l), biases(model, theta, l)
@@ -269,7 +281,11 @@ def forward(model, theta, work, own):
         weighted_input(W, b, A, Z, model.layers[l - 1]["width"], n_l, own)
         A_l, Delta = neurons(model, work.a, l, lanes), neurons(model, work.delta, l, lanes)
         for s in range(own.first, own.last):
-            activate(sigma, flat(Z, s, n_l), flat(A_l, s, n_l), flat(Delta, s, n_l), lanes)
+            a = flat(A_l, s, n_l)
+            activate(sigma, flat(Z, s, n_l), a, flat(Delta, s, n_l), lanes)
+            if sigma["drop"] > 0:
+                keys = lanes_of(work.keys, s, lanes)
+                drop_out(sigma, l, of_strip(noise, s, lanes), keys, a)
             clear(A_l, s, n_l, up(n_l, ROW))
 
 
@@ -332,7 +348,7 @@ def neurons_on_lanes(Delta, Delta_rows, n_l, own):
 
 
 @inlined
-def hidden_errors(model, theta, work, own):
+def hidden_errors(model, theta, noise, work, own):
     """(2) down to layer 1, and Delta' of every layer."""
     lanes, V = own.lanes, own.V
     for l in range(model.layers.shape[0] - 1, 0, -1):
@@ -347,7 +363,15 @@ def hidden_errors(model, theta, work, own):
             none = Matrix(work.zeros, 0, 0)
             Z, A = neurons(model, work.z, l - 1, lanes), neurons(model, work.a, l - 1, lanes)
             W, Delta_l = weights(model, theta, l), neurons(model, work.delta, l - 1, lanes)
+            if sigma["drop"] > 0:
+                for s in range(own.first, own.last):  # a as it was
+                    activate(sigma, flat(Z, s, n), flat(A, s, n), flat(Delta_l, s, n), lanes)
             hidden_error(sigma, W, Delta, Z, A, Delta_l, n_l, n, none, own)
+            if sigma["drop"] > 0:
+                for s in range(own.first, own.last):
+                    of_rows, keys = of_strip(noise, s, lanes), lanes_of(work.keys, s, lanes)
+                    drop_out(sigma, l - 1, of_rows, keys, flat(A, s, n))
+                    drop_out(sigma, l - 1, of_rows, keys, flat(Delta_l, s, n))
 
 
 @inlined
@@ -466,6 +490,7 @@ def workspace(model: Model, dtype: np.dtype, n_threads: int = 1) -> Work:
         panels=np.zeros((n_threads, max(PANEL, TALL[0] * widest)), dtype),
         zeros=aligned_zeros(max(widest, 2 * VECTOR_BYTES), dtype),
         no_order=np.zeros(0, np.int64),
+        keys=np.zeros(ROWS, np.uint32),
         places=np.zeros(ROWS, np.int64),
         n_threads=n_threads,
     )
@@ -492,18 +517,18 @@ def owned(team, n, V):
 
 
 @inlined
-def forward_tile(model, theta, tile, work, own):
+def forward_tile(model, theta, tile, noise, work, own):
     """A row tile to a^L, and its costs."""
     gather(model, tile, work, own)
-    forward(model, theta, work, own)
+    forward(model, theta, noise, work, own)
     costs(model, tile, work, own)
 
 
 @inlined
-def backward_tile(model, theta, tile, total, work, own):
+def backward_tile(model, theta, tile, total, noise, work, own):
     """The errors of a row tile."""
     output_errors(model, tile, total, work, own)
-    hidden_errors(model, theta, work, own)
+    hidden_errors(model, theta, noise, work, own)
 
 
 @inlined
@@ -532,7 +557,7 @@ def _predict(team, model, theta, samples, out, work, start, stop):
         tile = RowTile(samples, work.no_order, first, min(ROWS, stop - first))
         own = owned(team, tile.n, V)
         gather(model, tile, work, own)
-        forward(model, theta, work, own)
+        forward(model, theta, SILENCE, work, own)
         for s in range(own.first, own.last):
             a = outputs(model, work, s, own.lanes).a
             for i in range(min(own.lanes, tile.n - s * own.lanes)):
@@ -579,7 +604,7 @@ def _cost_sum(team, model, theta, samples, sums, work, start, stop):
     V = vector_lanes(theta)
     for first in range(start, stop, ROWS):
         tile = RowTile(samples, work.no_order, first, min(ROWS, stop - first))
-        forward_tile(model, theta, tile, work, owned(team, tile.n, V))
+        forward_tile(model, theta, tile, SILENCE, work, owned(team, tile.n, V))
         barrier(team)
         if team.t == 0:
             add_sums(sums, tile, work, V)
@@ -594,8 +619,8 @@ def _gradient_sums(team, model, theta, samples, total, gradient, sums, work, sta
     for first in range(start, stop, ROWS):
         tile = RowTile(samples, work.no_order, first, min(ROWS, stop - first))
         own = owned(team, tile.n, V)
-        forward_tile(model, theta, tile, work, own)
-        backward_tile(model, theta, tile, total, work, own)
+        forward_tile(model, theta, tile, SILENCE, work, own)
+        backward_tile(model, theta, tile, total, SILENCE, work, own)
         barrier(team)
         add_gradient(team, model, tile.n, gradient, stop < start, work, own)
         if team.t == 0:
@@ -604,11 +629,11 @@ def _gradient_sums(team, model, theta, samples, total, gradient, sums, work, sta
 
 
 @kernel(entry=True)
-def _train(team, model, theta, samples, order, batch_size, update, sums, work, start, stop):
+def _train(team, model, theta, samples, order, batch_size, update, seed, sums, work, start, stop):
     """A minibatch may be spread over several calls; all threads come to the same decisions."""
     if not begins(team):
         return stop
-    V, place = vector_lanes(theta), start
+    V, place, steps_taken = vector_lanes(theta), start, update.t[0]
     while place < stop:
         batch, batch_end, sum_of_weights = minibatch(samples, order, batch_size, place)
         end, total = min(batch_end, stop), sum_of_weights if sum_of_weights > 0 else 1.0
@@ -616,8 +641,9 @@ def _train(team, model, theta, samples, order, batch_size, update, sums, work, s
         for first in range(place, end, ROWS):
             tile = RowTile(samples, order, first, min(ROWS, end - first))
             own, ends = owned(team, tile.n, V), first + tile.n == batch_end
-            forward_tile(model, theta, tile, work, own)
-            backward_tile(model, theta, tile, total, work, own)
+            noise = Noise(seed, steps_taken, first - batch)
+            forward_tile(model, theta, tile, noise, work, own)
+            backward_tile(model, theta, tile, total, noise, work, own)
             steps = ends and sum_of_weights > 0
             barrier(team)
             cost += cost_of_tile(work, tile.n, V)
@@ -632,6 +658,7 @@ def _train(team, model, theta, samples, order, batch_size, update, sums, work, s
                 if update.completes:
                     complete_step(team, model, theta, update)
                     barrier(team)
+                steps_taken += 1  # of each thread: thread 0 may be ahead
                 if team.t == 0:
                     update.t[0] += 1
         if team.t == 0:
@@ -660,9 +687,9 @@ def gradient_sums(model, theta, samples, total, gradient, sums, work, start, sto
     _team.run(_gradient_sums, work.n_threads, *arguments)
 
 
-def train(model, theta, samples, order, batch_size, update, sums, work, start, stop):
+def train(model, theta, samples, order, batch_size, update, seed, sums, work, start, stop):
     """Minibatch steps over order[start:stop]; a minibatch may be spread over several calls."""
-    arguments = (model, theta, samples, order, batch_size, update, sums, work, start, stop)
+    arguments = (model, theta, samples, order, batch_size, update, seed, sums, work, start, stop)
     return _team.run(_train, work.n_threads, *arguments)
 
 

@@ -1,0 +1,131 @@
+"""Random numbers without a generator's state: dropout's masks and noise on the inputs.
+
+A number is a hash of where it belongs: seed, step, layer, row of the minibatch, unit. So it needs
+no memory, comes again when it is asked for on the way back, and is the same for every number of
+threads. The hash is the 32-bit mixer "lowbias32" (Ellis and Wellons, "Prospecting for hash
+functions", 2018), once for each of the five.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastbackprop.engines._compile import EXACT, formula, inlined, kernel
+from fastbackprop.engines._math import log, near_sin, scalar, where
+
+NO_LAYER = 0x7FFFFFFF  # so that noise has other keys than the masks of a layer
+
+
+class Noise(NamedTuple):
+    """Where the random numbers of some rows belong."""
+
+    seed: int
+    step: int
+    row: int  # the first, of its minibatch
+
+
+SILENCE = Noise(0, 0, 0)  # where no layer has any
+
+
+def perturbed(model: Any, dropout: Sequence[float], noise: float) -> Any:
+    """The model with these rates of a^0 ... a^{L-1}, and this deviation of noise on a^0."""
+    layers = model.layers.copy()
+    layers["scale"] = 1
+    for layer, rate in zip(layers, dropout, strict=False):
+        layer["drop"], layer["scale"] = round(rate * 2**32), 1 / (1 - rate)
+    layers[0]["noise"] = noise
+    return model._replace(layers=layers)
+
+
+@formula
+def mixed(x):
+    x = np.uint32((x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D))
+    x = np.uint32((x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B))
+    return np.uint32(x ^ (x >> np.uint32(16)))
+
+
+@formula
+def key(seed, step, l, row):
+    """Of a row in a layer."""
+    of_step = mixed(np.uint32(mixed(np.uint32(seed)) + np.uint32(step)))
+    return mixed(np.uint32(mixed(np.uint32(of_step + np.uint32(l))) + row))
+
+
+@formula
+def normal(z, h):
+    """A standard normal number of z's type from a hash. Box and Muller (1958)."""
+    T = scalar(z)
+    u, v = (T(h) + T(0.5)) * T(2.0**-32), T(mixed(np.uint32(~h))) * T(2.0**-32)
+    return np.sqrt(T(-2) * log(u)) * near_sin(T(2 * math.pi) * v)
+
+
+# --- compiled: strips, arrays with a row of `lanes` samples for each unit ------------------------
+
+
+@inlined
+def _set_keys(noise, l, keys):
+    for i in range(keys.shape[0]):
+        keys[i] = key(noise.seed, noise.step, l, np.uint32(noise.row + i))
+
+
+@kernel(fastmath=EXACT)
+def drop_out(layer, l, noise, keys, v):
+    """v_ki becomes 0, or is divided by the probability of that not to happen; keys is scratch."""
+    zero, lanes = v.dtype.type(0), keys.shape[0]
+    drop, scale = layer["drop"], layer["scale"]
+    _set_keys(noise, l, keys)
+    for k in range(v.shape[0] // lanes):
+        of_unit, row = mixed(np.uint32(k)), v[k * lanes : (k + 1) * lanes]
+        for i in range(lanes):
+            row[i] *= where(mixed(np.uint32(keys[i] ^ of_unit)) < drop, zero, scale)
+
+
+@kernel(fastmath=EXACT)
+def add_noise(layer, noise, keys, v):
+    """v_ki plus normal numbers, with the layer's deviation; keys is scratch."""
+    lanes, deviation = keys.shape[0], layer["noise"]
+    _set_keys(noise, NO_LAYER, keys)
+    for k in range(v.shape[0] // lanes):
+        of_unit, row = mixed(np.uint32(k)), v[k * lanes : (k + 1) * lanes]
+        for i in range(lanes):
+            row[i] += deviation * normal(row[i], mixed(np.uint32(keys[i] ^ of_unit)))
+
+
+@inlined
+def perturb_input(layer, noise, keys, v):
+    """a^0 with noise and dropout, where they are on."""
+    if layer["noise"] > 0:
+        add_noise(layer, noise, keys, v)
+    if layer["drop"] > 0:
+        drop_out(layer, 0, noise, keys, v)
+
+
+# --- arrays (n_samples, n_l) ---------------------------------------------------------------------
+
+
+def _hashes(noise: Noise, l: int, shape: tuple[int, int]) -> np.ndarray:
+    rows = np.uint32(noise.row) + np.arange(shape[0], dtype=np.uint32)
+    keys = key(*np.array([noise.seed, noise.step, l], np.int64).astype(np.uint32)[:, None], rows)
+    return mixed(keys[:, None] ^ mixed(np.arange(shape[1], dtype=np.uint32)))
+
+
+def masks(layers: np.ndarray, noise: Noise, n: int) -> dict[int, np.ndarray]:
+    """What `drop_out` multiplies n rows of a^l by, for every l where there is dropout."""
+    return {
+        l: np.where(
+            _hashes(noise, l, (n, layer["width"])) < layer["drop"],
+            0 * layer["scale"],
+            layer["scale"],
+        )
+        for l, layer in enumerate(layers)
+        if layer["drop"] > 0
+    }
+
+
+def noisy(layer: np.void, noise: Noise, X: np.ndarray) -> np.ndarray:
+    """What `add_noise` makes of X, where it is on."""
+    if layer["noise"] > 0:
+        return X + layer["noise"] * normal(X, _hashes(noise, NO_LAYER, X.shape))
+    return X
