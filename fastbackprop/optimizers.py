@@ -163,10 +163,12 @@ class Stepper:
         function: Callable[..., None] | None,
     ) -> None:
         self.update, self.learning_rate = update, updates.learning_rate
-        self.changing = (theta, update.states, update.mean, update.t)  # all that a step changes
+        kept = (theta, update.t, update.states, update.mean)
+        self.changing = [array for array in kept if array.size]  # all that a step changes
+        self.states, self.mean = update.states, update.mean
         self._updates, self._function = updates, function
         self._theta, self._layers, self._layout = theta, network._model.layers, network._layout
-        self._after = float(update.more[MAX_NORM]), update.mean
+        self._max_norm = float(update.more[MAX_NORM])
         if function is not None:  # the engine makes the gradient ready and leaves the rest
             update.more[MAX_NORM] = np.inf
             self.update = update._replace(mean=update.mean[:0])
@@ -184,20 +186,30 @@ class Stepper:
         return self.update
 
     def train(
-        self, call: Callable[..., int], start: int, stop: int, size: int, factors: Any
+        self,
+        train: Callable[..., int],
+        before: tuple[Any, ...],
+        after: tuple[Any, ...],
+        start: int,
+        stop: int,
+        size: int,
+        factors: np.ndarray | None,
     ) -> int:
-        """call(update, start, stop) for rows start ... stop, in minibatches of this size.
+        """train(*before, update, *after, start, stop), an engine's, for minibatches of this size.
 
         `factors`, of the learning rate, are of the steps from now on. Where a user's function takes
-        the steps it has its turn after each minibatch. Returns how far it came, as `call` does.
+        the steps it has its turn after each minibatch. Returns how far it came, as `train` does.
         """
         if self._function is None:
             n = -(-stop // size) - start // size
-            return call(self.next(n, None if factors is None else factors[:n]), start, stop)
+            if factors is not None:
+                factors = factors[:n]
+            return train(*before, self.next(n, factors), *after, start, stop)
         while start < stop:
-            end, before = min((start // size + 1) * size, stop), self.steps
-            reached = call(self.next(1, None if factors is None else factors[:1]), start, end)
-            if self.steps > before:
+            end, steps = min((start // size + 1) * size, stop), self.steps
+            update = self.next(1, None if factors is None else factors[:1])
+            reached = train(*before, update, *after, start, end)
+            if self.steps > steps:
                 self._by_hand(1.0 if factors is None else float(factors[0]))
                 factors = None if factors is None else factors[1:]
             if reached < end:
@@ -229,11 +241,10 @@ class Stepper:
         unflatten(theta, self._theta)
         for flat, state in zip(states, self.update.states, strict=True):
             unflatten(flat, state)
-        max_norm, mean = self._after
-        limit_columns_loop_free(self._layers, self._theta, max_norm)
-        if mean.size:
+        limit_columns_loop_free(self._layers, self._theta, self._max_norm)
+        if self.mean.size:
             c = self._updates.coefficients(self.steps - 1, 1, None)
-            average_loop_free(self._theta, mean, c[1][self.steps - 1 - c[0], 0, AVERAGING])
+            average_loop_free(self._theta, self.mean, c[1][self.steps - 1 - c[0], 0, AVERAGING])
 
 
 # --- what a user passes --------------------------------------------------------------------------
@@ -449,6 +460,11 @@ def _check_two(name: str, values: Any, low: float, high: float) -> tuple[float, 
     return _check(f"{name}[0]", first, low, high), _check(f"{name}[1]", second, low, high)
 
 
+def _power(beta: float, t: np.ndarray) -> np.ndarray:
+    """beta^t, but not far below what 1 - beta^t can see: where powers underflow they are slow."""
+    return beta ** np.minimum(t, -100 / np.log2(beta)) if beta > 0 else 0.0 * t
+
+
 # --- stochastic gradient descent -----------------------------------------------------------------
 
 
@@ -543,7 +559,7 @@ def adamw_amsgrad(theta, g, m, v, v_max, c):
 
 def adam_coefficients(h, t, tiny):
     _, beta_1, beta_2, epsilon, decay = h
-    bias_1, bias_2 = 1 - beta_1**t, 1 - beta_2**t
+    bias_1, bias_2 = 1 - _power(beta_1, t), 1 - _power(beta_2, t)
     epsilon = max(epsilon, tiny)
     return 1 / bias_1, 1 - beta_1, beta_2, 1 - beta_2, np.sqrt(bias_2), epsilon, decay * bias_1
 
@@ -618,7 +634,7 @@ def nadam_coefficients(h, t, tiny):
     if not vanished:
         product = np.multiply.accumulate(mu(np.arange(1, t[-1] + 1)))[-len(t) :]
     of_g, of_m = (1 - mu(t)) / (1 - product), mu(t + 1) / (1 - product * mu(t + 1))
-    root = np.sqrt(1 - beta_2**t)
+    root = np.sqrt(1 - _power(beta_2, t))
     return of_g, 1 - beta_1, beta_2, 1 - beta_2, root, max(epsilon, tiny), of_m / of_g
 
 
@@ -653,9 +669,9 @@ def radam(theta, g, m, v, c):
 
 def radam_coefficients(h, t, tiny):
     _, beta_1, beta_2, epsilon = h
-    bias_1, bias_2 = 1 - beta_1**t, 1 - beta_2**t
+    bias_1, bias_2 = 1 - _power(beta_1, t), 1 - _power(beta_2, t)
     longest = 2 / (1 - beta_2) - 1
-    rho = longest - 2 * t * beta_2**t / bias_2
+    rho = longest - 2 * t * _power(beta_2, t) / bias_2
     rectified = rho > 5
     rho = np.where(rectified, rho, longest)
     factor = (rho - 4) * (rho - 2) * longest / ((longest - 4) * (longest - 2) * rho)
@@ -694,7 +710,7 @@ def adamax(theta, g, m, u, c):
 
 def adamax_coefficients(h, t, tiny):
     _, beta_1, beta_2, epsilon = h
-    return 1 / (1 - beta_1**t), 1 - beta_1, beta_2, max(epsilon, tiny)
+    return 1 / (1 - _power(beta_1, t)), 1 - beta_1, beta_2, max(epsilon, tiny)
 
 
 ADAMAX = Rule(adamax, adamax_coefficients, 2)

@@ -21,7 +21,6 @@ import numpy as np
 from fastbackprop.callbacks import Callbacks, History, Stopping
 from fastbackprop.checkpoint import Checkpoint
 from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples, without_targets
-from fastbackprop.engines._update import Update
 from fastbackprop.layout import Model, read_only
 from fastbackprop.metrics import Metric
 from fastbackprop.optimizers import Stepper
@@ -250,15 +249,12 @@ class Trainer:
         size = self._batch_size(len(samples.X))
         work = self._work(len(samples.X))
         block, order, start, stop, offset = minibatches_at_hand(samples, order, size, start, stop)
-        arguments = (self.model, self.theta, block, order, size)
-
-        def train(update: Update, start: int, stop: int) -> int:
-            return self.engine.train(*arguments, update, self.sums, work, start, stop)
-
         factors = self._factors
         if factors is not None:
             factors = factors[self.stepper.steps - self._steps_before :]
-        return offset + self.stepper.train(train, start, stop, size, factors)
+        before, after = (self.model, self.theta, block, order, size), (self.sums, work)
+        train = self.engine.train
+        return offset + self.stepper.train(train, before, after, start, stop, size, factors)
 
     def _work(self, n: int) -> Any:
         """Scratch for steps on n samples."""
