@@ -23,9 +23,9 @@ from fastbackprop.checkpoint import Checkpoint
 from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples, without_targets
 from fastbackprop.layout import Model, read_only
 from fastbackprop.metrics import Metric
-from fastbackprop.optimizers import Stepper
 from fastbackprop.rows import at_hand, minibatches_at_hand, rows_at_once
 from fastbackprop.schedules import Schedule, checked_factors
+from fastbackprop.steps import Stepper
 
 SLICE_SECONDS = 0.03
 Pause = Callable[[], None]  # what is called between two slices; it may raise
