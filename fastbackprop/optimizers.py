@@ -776,7 +776,8 @@ class Custom(Optimizer):
     learning_rate : float
 
     The gradient is clipped and penalised before, max_norm and averaging come after. Not for
-    `layer_rates`. Between the steps Python is in charge: some 20 us each, so best for large ones.
+    `layer_rates`. Each step returns to Python, copies the vectors and goes through them once for
+    each of NumPy's operations: best for large minibatches.
 
     Examples
     --------

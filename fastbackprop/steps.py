@@ -13,6 +13,7 @@ from fastbackprop.engines._update import (
     average_loop_free,
     limit_columns_loop_free,
 )
+from fastbackprop.layout import Layout
 
 BLOCK = 64  # coefficients are computed for so many steps at once, or a multiple
 
@@ -105,11 +106,17 @@ class Stepper:
         self.changing = [array for array in kept if array.size]  # all that a step changes
         self.states, self.mean = update.states, update.mean
         self._updates, self._function = updates, function
-        self._theta, self._layers, self._layout = theta, network._model.layers, network._layout
+        self._theta, self._layers = theta, network._model.layers
         self._max_norm = float(update.more[MAX_NORM])
         if function is not None:  # the engine makes the gradient ready and leaves the rest
             update.more[MAX_NORM] = np.inf
             self.update = update._replace(mean=update.mean[:0])
+            vectors = [theta, update.g, *update.states]
+            self._flat = np.zeros((len(vectors), network.n_parameters), theta.dtype)
+            self._parts = [
+                _pairs(network._layout, flat, vector)
+                for flat, vector in zip(self._flat, vectors, strict=True)
+            ]
 
     @property
     def steps(self) -> int:
@@ -161,13 +168,12 @@ class Stepper:
         They have no padding, so that it stays zero whatever the function does.
         """
         assert self._function is not None
-        flatten, unflatten = self._layout.flatten, self._layout.unflatten
-        theta, g = flatten(self._theta), flatten(self.update.g)
-        states = np.empty((len(self.update.states), theta.size), theta.dtype)
-        for flat, state in zip(states, self.update.states, strict=True):
-            flat[...] = flatten(state)
+        theta, g, *states = self._parts
+        for flat, padded in (*theta, *g, *(pair for state in states for pair in state)):
+            flat[...] = padded
+        vectors, rate = self._flat, self.learning_rate * factor
         try:
-            result = self._function(theta, g, states, self.steps, self.learning_rate * factor)
+            result = self._function(vectors[0], vectors[1], vectors[2:], self.steps, rate)
             if result is not None:
                 raise TypeError(
                     f"the function of a Custom optimizer must change theta in place and return "
@@ -176,10 +182,18 @@ class Stepper:
         except BaseException:
             self.update.t[0] -= 1
             raise
-        unflatten(theta, self._theta)
-        for flat, state in zip(states, self.update.states, strict=True):
-            unflatten(flat, state)
+        for flat, padded in (*theta, *(pair for state in states for pair in state)):
+            padded[...] = flat
         limit_columns_loop_free(self._layers, self._theta, self._max_norm)
         if self.mean.size:
             c = self._updates.coefficients(self.steps - 1, 1, None)
             average_loop_free(self._theta, self.mean, c[1][self.steps - 1 - c[0], 0, AVERAGING])
+
+
+def _pairs(
+    layout: Layout, flat: np.ndarray, vector: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Every W^l and b^l as views of a vector without padding, and of one with it."""
+    plain = Layout(layout.sizes)
+    weights = zip(plain.weights(flat), layout.weights(vector), strict=True)
+    return [*weights, *zip(plain.biases(flat), layout.biases(vector), strict=True)]
