@@ -67,13 +67,13 @@ class Checkpoint:
 
     def _write(self, trainer: Any, network: Any, history: History) -> None:
         control, flatten = trainer.control, network._layout.flatten
-        _, states, mean, t = trainer.stepper.changing
+        states, mean = trainer.stepper.states, trainer.stepper.mean
         tensors = {f"{STATES}{i}": flatten(state) for i, state in enumerate(states)}
         if mean.size:
             tensors[MEAN] = flatten(mean)
         training: dict[str, Any] = {
             PLAN: self.plan,
-            "steps": int(t[0]),
+            "steps": trainer.stepper.steps,
             "history": list(history),
             "ended_by": history.ended_by,
         }
@@ -119,7 +119,7 @@ class _Found(saved.Saved):
     def restore(self, trainer: Any, network: Any, history: History) -> None:
         """Put everything where it was. All is checked first: ValueError, and nothing is changed."""
         control, training = trainer.control, self.training
-        _, states, mean, t = trainer.stepper.changing
+        states, mean = trainer.stepper.states, trainer.stepper.mean
         flat_states = [self._vector(f"{STATES}{i}", network) for i in range(len(states))]
         flat_mean = self._vector(MEAN, network) if mean.size else None
         parameters = self.parameters()
@@ -152,7 +152,7 @@ class _Found(saved.Saved):
             network._layout.unflatten(flat, state)
         if flat_mean is not None:
             network._layout.unflatten(flat_mean, mean)
-        t[0] = steps
+        trainer.stepper.update.t[0] = steps
         for row in rows:
             history.append(row)
         history.ended_by = ended_by

@@ -13,38 +13,14 @@ import numbers
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastbackprop.engines._compile import formula
-from fastbackprop.engines._update import (
-    AVERAGING,
-    MAX_NORM,
-    N_COEFFICIENTS,
-    NOTHING,
-    Update,
-    average_loop_free,
-    limit_columns_loop_free,
-    pieces,
-)
+from fastbackprop.engines._update import NOTHING, Update, pieces
 from fastbackprop.layout import aligned_zeros
-
-BLOCK = 64  # coefficients are computed for so many steps at once, or a multiple
-
-
-class Rule(NamedTuple):
-    """How a step changes each element.
-
-    rule(theta, g, *states, c) -> (theta, *states); coefficients(h, t, tiny) -> c[0], c[1], ...,
-    each a number or an array like t. tiny is the smallest epsilon: 0 / 0 would be no step for what
-    has no gradient, padding among it, but NaN.
-    """
-
-    rule: Callable[..., tuple]
-    coefficients: Callable[..., tuple]
-    n_states: int
-
+from fastbackprop.steps import Rule, Stepper, Updates
 
 # --- averages of the parameters ------------------------------------------------------------------
 
@@ -87,153 +63,6 @@ class SWA:
         """The part of the way that the mean goes to theta after step t."""
         n, rest = np.divmod(t - self.start, self.every)
         return np.where((n >= 0) & (rest == 0), 1 / np.maximum(n + 1, 1), 0.0)
-
-
-# --- the updates of a training -------------------------------------------------------------------
-
-
-class Updates:
-    """What `train` is given, call after call: the coefficients of the steps that come.
-
-    Whole blocks of steps, wherever a call begins: so no bit depends on how an epoch is cut.
-    """
-
-    def __init__(
-        self,
-        rule: Rule,
-        h: tuple[float, ...],
-        factors: Sequence[float] | None,
-        averaging: EMA | SWA | None,
-        dtype: np.dtype,
-    ) -> None:
-        self.key = rule, h, factors, averaging, dtype
-        self.learning_rate = h[0]
-        self._begin, self._end = 0, -1  # the steps that _rows is of
-        self._rows = np.zeros((0, 1, N_COEFFICIENTS))
-        self._c = self._rows.astype(dtype)
-
-    def coefficients(
-        self, first: int, n: int, factors: np.ndarray | None
-    ) -> tuple[int, np.ndarray]:
-        """c for n steps after the first, (steps or 1, L or 1, N_COEFFICIENTS), and where it begins.
-
-        `factors` (n,) are those of the schedule.
-        """
-        if not self._begin <= first <= first + n <= self._end:
-            self._compute(first // BLOCK * BLOCK, -(-(first + n + 1) // BLOCK) * BLOCK)
-        if factors is None:
-            return self._begin, self._c
-        rows = self._rows
-        if len(rows) > 1:
-            rows = rows[first - self._begin : first - self._begin + n]
-        c = np.repeat(rows, n, axis=0) if len(rows) == 1 else rows.copy()
-        c[:, :, 0] *= factors[:, None]
-        with np.errstate(over="ignore"):
-            return first, c.astype(self._c.dtype)
-
-    def _compute(self, begin: int, end: int) -> None:
-        rule, h, factors, averaging, dtype = self.key
-        t = np.arange(begin + 1, end + 1, dtype=np.float64)
-        columns = list(rule.coefficients(h, t, float(np.finfo(dtype).tiny)))
-        columns[0] = columns[0] * h[0]
-        changing = averaging is not None or any(np.ndim(column) for column in columns)
-        rows = np.zeros((len(t) if changing else 1, 1, N_COEFFICIENTS))
-        for i, column in enumerate(columns):
-            rows[:, 0, i] = column
-        if averaging is not None:
-            rows[:, 0, AVERAGING] = averaging.weights(t)
-        if factors is not None:
-            rows = np.repeat(rows, len(factors), axis=1)
-            rows[:, :, 0] *= factors
-        self._rows = rows
-        with np.errstate(over="ignore"):  # training that diverges is seen by its cost
-            self._c = rows.astype(dtype)
-        self._begin, self._end = (begin, end) if changing else (0, np.iinfo(np.int64).max)
-
-
-class Stepper:
-    """An optimizer at work on a network: what its steps change, and what they need."""
-
-    def __init__(
-        self,
-        network: Any,
-        theta: np.ndarray,
-        updates: Updates,
-        update: Update,
-        function: Callable[..., None] | None,
-    ) -> None:
-        self.update, self.learning_rate = update, updates.learning_rate
-        self.changing = (theta, update.states, update.mean, update.t)  # all that a step changes
-        self._updates, self._function = updates, function
-        self._theta, self._layers, self._layout = theta, network._model.layers, network._layout
-        self._after = float(update.more[MAX_NORM]), update.mean
-        if function is not None:  # the engine makes the gradient ready and leaves the rest
-            update.more[MAX_NORM] = np.inf
-            self.update = update._replace(mean=update.mean[:0])
-
-    @property
-    def steps(self) -> int:
-        """Steps taken."""
-        return int(self.update.t[0])
-
-    def next(self, n: int, factors: np.ndarray | None = None) -> Update:
-        """For a call of at most n steps, with these factors of the learning rate, (n,)."""
-        first, c = self._updates.coefficients(int(self.update.t[0]), n, factors)
-        if c is not self.update.c:
-            self.update = self.update._replace(first=first, c=c)
-        return self.update
-
-    def train(
-        self, call: Callable[..., int], start: int, stop: int, size: int, factors: Any
-    ) -> int:
-        """call(update, start, stop) for rows start ... stop, in minibatches of this size.
-
-        `factors`, of the learning rate, are of the steps from now on. Where a user's function takes
-        the steps it has its turn after each minibatch. Returns how far it came, as `call` does.
-        """
-        if self._function is None:
-            n = -(-stop // size) - start // size
-            return call(self.next(n, None if factors is None else factors[:n]), start, stop)
-        while start < stop:
-            end, before = min((start // size + 1) * size, stop), self.steps
-            reached = call(self.next(1, None if factors is None else factors[:1]), start, end)
-            if self.steps > before:
-                self._by_hand(1.0 if factors is None else float(factors[0]))
-                factors = None if factors is None else factors[1:]
-            if reached < end:
-                return reached
-            start = end
-        return stop
-
-    def _by_hand(self, factor: float) -> None:
-        """The step that the engine has left out, of copies: they take their place when it is done.
-
-        They have no padding, so that it stays zero whatever the function does.
-        """
-        assert self._function is not None
-        flatten, unflatten = self._layout.flatten, self._layout.unflatten
-        theta, g = flatten(self._theta), flatten(self.update.g)
-        states = np.empty((len(self.update.states), theta.size), theta.dtype)
-        for flat, state in zip(states, self.update.states, strict=True):
-            flat[...] = flatten(state)
-        try:
-            result = self._function(theta, g, states, self.steps, self.learning_rate * factor)
-            if result is not None:
-                raise TypeError(
-                    f"the function of a Custom optimizer must change theta in place and return "
-                    f"None; it returned {type(result).__name__}"
-                )
-        except BaseException:
-            self.update.t[0] -= 1
-            raise
-        unflatten(theta, self._theta)
-        for flat, state in zip(states, self.update.states, strict=True):
-            unflatten(flat, state)
-        max_norm, mean = self._after
-        limit_columns_loop_free(self._layers, self._theta, max_norm)
-        if mean.size:
-            c = self._updates.coefficients(self.steps - 1, 1, None)
-            average_loop_free(self._theta, mean, c[1][self.steps - 1 - c[0], 0, AVERAGING])
 
 
 # --- what a user passes --------------------------------------------------------------------------
@@ -449,6 +278,11 @@ def _check_two(name: str, values: Any, low: float, high: float) -> tuple[float, 
     return _check(f"{name}[0]", first, low, high), _check(f"{name}[1]", second, low, high)
 
 
+def _power(beta: float, t: np.ndarray) -> np.ndarray:
+    """beta^t, but not far below what 1 - beta^t can see: where powers underflow they are slow."""
+    return beta ** np.minimum(t, -100 / np.log2(beta)) if beta > 0 else 0.0 * t
+
+
 # --- stochastic gradient descent -----------------------------------------------------------------
 
 
@@ -543,7 +377,7 @@ def adamw_amsgrad(theta, g, m, v, v_max, c):
 
 def adam_coefficients(h, t, tiny):
     _, beta_1, beta_2, epsilon, decay = h
-    bias_1, bias_2 = 1 - beta_1**t, 1 - beta_2**t
+    bias_1, bias_2 = 1 - _power(beta_1, t), 1 - _power(beta_2, t)
     epsilon = max(epsilon, tiny)
     return 1 / bias_1, 1 - beta_1, beta_2, 1 - beta_2, np.sqrt(bias_2), epsilon, decay * bias_1
 
@@ -618,7 +452,7 @@ def nadam_coefficients(h, t, tiny):
     if not vanished:
         product = np.multiply.accumulate(mu(np.arange(1, t[-1] + 1)))[-len(t) :]
     of_g, of_m = (1 - mu(t)) / (1 - product), mu(t + 1) / (1 - product * mu(t + 1))
-    root = np.sqrt(1 - beta_2**t)
+    root = np.sqrt(1 - _power(beta_2, t))
     return of_g, 1 - beta_1, beta_2, 1 - beta_2, root, max(epsilon, tiny), of_m / of_g
 
 
@@ -653,9 +487,9 @@ def radam(theta, g, m, v, c):
 
 def radam_coefficients(h, t, tiny):
     _, beta_1, beta_2, epsilon = h
-    bias_1, bias_2 = 1 - beta_1**t, 1 - beta_2**t
+    bias_1, bias_2 = 1 - _power(beta_1, t), 1 - _power(beta_2, t)
     longest = 2 / (1 - beta_2) - 1
-    rho = longest - 2 * t * beta_2**t / bias_2
+    rho = longest - 2 * t * _power(beta_2, t) / bias_2
     rectified = rho > 5
     rho = np.where(rectified, rho, longest)
     factor = (rho - 4) * (rho - 2) * longest / ((longest - 4) * (longest - 2) * rho)
@@ -694,7 +528,7 @@ def adamax(theta, g, m, u, c):
 
 def adamax_coefficients(h, t, tiny):
     _, beta_1, beta_2, epsilon = h
-    return 1 / (1 - beta_1**t), 1 - beta_1, beta_2, max(epsilon, tiny)
+    return 1 / (1 - _power(beta_1, t)), 1 - beta_1, beta_2, max(epsilon, tiny)
 
 
 ADAMAX = Rule(adamax, adamax_coefficients, 2)
@@ -929,7 +763,8 @@ class Custom(Optimizer):
     """An optimizer of your own: a Python function, called for each step.
 
     The gradient is clipped and penalised before, max_norm and averaging come after. Not for
-    `layer_rates`. Between the steps Python is in charge: some 20 us each, so best for large ones.
+    `layer_rates`. Each step returns to Python, copies the vectors and goes through them once for
+    each of NumPy's operations: best for large minibatches.
 
     Parameters
     ----------

@@ -22,12 +22,11 @@ from fastbackprop.callbacks import Callbacks, History, Stopping
 from fastbackprop.checkpoint import Checkpoint
 from fastbackprop.engines._noise import perturbed
 from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples, without_targets
-from fastbackprop.engines._update import Update
 from fastbackprop.layout import read_only
 from fastbackprop.metrics import Metric
-from fastbackprop.optimizers import Stepper
 from fastbackprop.rows import at_hand, minibatches_at_hand, rows_at_once
 from fastbackprop.schedules import Schedule, checked_factors
+from fastbackprop.steps import Stepper
 
 SLICE_SECONDS = 0.03
 Pause = Callable[[], None]  # what is called between two slices; it may raise
@@ -259,15 +258,13 @@ class Trainer:
         size = self._batch_size(len(samples.X))
         work = self._work(len(samples.X))
         block, order, start, stop, offset = minibatches_at_hand(samples, order, size, start, stop)
-        arguments, seed = (self.perturbed, self.theta, block, order, size), self._seed
-
-        def train(update: Update, start: int, stop: int) -> int:
-            return self.engine.train(*arguments, update, seed, self.sums, work, start, stop)
-
         factors = self._factors
         if factors is not None:
             factors = factors[self.stepper.steps - self._steps_before :]
-        return offset + self.stepper.train(train, start, stop, size, factors)
+        before = (self.perturbed, self.theta, block, order, size)
+        after = (self._seed, self.sums, work)
+        train = self.engine.train
+        return offset + self.stepper.train(train, before, after, start, stop, size, factors)
 
     def _work(self, n: int) -> Any:
         """Scratch for steps on n samples."""

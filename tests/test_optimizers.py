@@ -360,6 +360,21 @@ def test_no_bit_depends_on_the_number_of_threads(case, more):
     assert all(result == results[0] for result in results)
 
 
+@pytest.mark.parametrize("more", [{}, ALL], ids=["bare", "all"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_minibatches_of_several_row_tiles(momentum, more):
+    """And of one, and of a part of one: tiles against expressions of whole batches."""
+    rng, results = np.random.default_rng(3), []
+    X, Y = rng.standard_normal((300, 9)), rng.standard_normal((300, 70))
+    for engine in ("tiles", "numpy"):
+        net = fb.Network([9, 70, 70], rng=1, engine=engine, dtype="float64")
+        optimizer = fb.SGD(0.01, momentum, **more)
+        for batch_size in (300, 128, 40):
+            net.fit(X, Y, epochs=1, batch_size=batch_size, optimizer=optimizer)
+        results.append(net.get_parameters())
+    assert deviation(*results) < 1e-12
+
+
 @every_engine
 @every_dtype
 @every_stepping

@@ -422,7 +422,12 @@ def step_with_gradient(team, model, theta, n, update, whole, work, own):
             start = model.layers[l]["bias_start"]
             g = some[:stride] if whole else update.g[start : start + stride]
             bias_gradient(Delta_rows, n, g, whole, V)
-            step_slice(theta, g, update, l, start, start + stride)
+            if update.plain:  # too few for a call by address
+                minus_rate = -coefficients(update, l)[0]
+                for k in range(stride):
+                    theta[start + k] += minus_rate * g[k]
+            else:
+                step_slice(theta, g, update, l, start, start + stride)
 
 
 @inlined
