@@ -1,6 +1,9 @@
 """Feed-forward neural networks on CPUs: the sums of backpropagation as compiled explicit loops."""
 
+from fastbackprop import math
+from fastbackprop.activations import CELU, ELU, Activation, LeakyReLU
 from fastbackprop.callbacks import EarlyStopping, History
+from fastbackprop.costs import Cost, CrossEntropy, Focal, Huber, Quantile, Tweedie
 from fastbackprop.network import Gradient, Network, Trace
 from fastbackprop.optimizers import SGD, Adam, Optimizer
 from fastbackprop.schedules import (
@@ -18,21 +21,32 @@ from fastbackprop.training import DivergenceError
 __version__ = "0.1.0"
 
 __all__ = [
+    "CELU",
+    "ELU",
     "SGD",
+    "Activation",
     "Adam",
     "Cosine",
+    "Cost",
+    "CrossEntropy",
     "DivergenceError",
     "EarlyStopping",
     "Exponential",
+    "Focal",
     "Gradient",
     "History",
+    "Huber",
+    "LeakyReLU",
     "Network",
     "OneCycle",
     "Optimizer",
     "Plateau",
     "Polynomial",
+    "Quantile",
     "Schedule",
     "Step",
     "Trace",
+    "Tweedie",
     "Warmup",
+    "math",
 ]
