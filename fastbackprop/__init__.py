@@ -1,6 +1,9 @@
 """Feed-forward neural networks on CPUs: the sums of backpropagation as compiled explicit loops."""
 
+from fastbackprop import math
+from fastbackprop.activations import CELU, ELU, Activation, LeakyReLU
 from fastbackprop.callbacks import EarlyStopping, History
+from fastbackprop.costs import Cost, CrossEntropy, Focal, Huber, Quantile, Tweedie
 from fastbackprop.network import Gradient, Network, Trace
 from fastbackprop.optimizers import (
     EMA,
@@ -35,22 +38,30 @@ from fastbackprop.training import DivergenceError
 __version__ = "0.1.0"
 
 __all__ = [
+    "CELU",
+    "ELU",
     "EMA",
     "LBFGS",
     "SGD",
     "SWA",
+    "Activation",
     "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
     "Cosine",
+    "Cost",
+    "CrossEntropy",
     "Custom",
     "DivergenceError",
     "EarlyStopping",
     "Exponential",
+    "Focal",
     "Gradient",
     "History",
+    "Huber",
+    "LeakyReLU",
     "Lion",
     "NAdam",
     "Network",
@@ -58,11 +69,14 @@ __all__ = [
     "Optimizer",
     "Plateau",
     "Polynomial",
+    "Quantile",
     "RAdam",
     "RMSprop",
     "Rprop",
     "Schedule",
     "Step",
     "Trace",
+    "Tweedie",
     "Warmup",
+    "math",
 ]

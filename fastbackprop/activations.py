@@ -102,7 +102,7 @@ _ALL = (
         "softsign",
         of.softsign,
         of.softsign_derivative,
-        "z / (1 + |z|)",
+        "z / (1 + abs(z))",
         _GLOROT,
         second=of.softsign_second,
     ),

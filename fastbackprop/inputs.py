@@ -194,13 +194,13 @@ def _own_parts(
     words: str,
     dtype: np.dtype,
 ) -> None:
-    p, n_p = function.p, N_P if isinstance(function, Activation) else None
+    p = function.p
     if not isinstance(p, tuple) or not all(isinstance(v, float | int) for v in p):
         raise TypeError(f"p of {what} must be a tuple of numbers; got {_shown(p)}")
     if function.rows is None:
         second = {} if function.second is None else {"second": (function.second, words)}
         for part, (formula, arguments) in {**parts, **second}.items():
-            own_functions.check(formula, f"{part} of {what}", arguments, dtype, n_p)
+            own_functions.check(formula, f"{part} of {what}", arguments, dtype, p)
 
 
 def optimizer(value: Any) -> Optimizer:
@@ -210,6 +210,22 @@ def optimizer(value: Any) -> Optimizer:
     if isinstance(value, type) and issubclass(value, Optimizer):
         raise TypeError(f"optimizer must be an object: pass {value.__name__}(), not the class")
     return OPTIMIZERS[choice(value, OPTIMIZERS, "optimizer")]()
+
+
+def own_functions_given(functions: Any) -> list[Activation | Cost]:
+    """A list of activations and costs. Raises TypeError for anything else."""
+    if isinstance(functions, str) or not isinstance(functions, Iterable):
+        raise TypeError(
+            f"functions must be a list of Activation and Cost objects; got {_shown(functions)}"
+        )
+    given = list(functions)
+    for function in given:
+        if not isinstance(function, Activation | Cost):
+            raise TypeError(
+                f"functions must be a list of Activation and Cost objects; one is "
+                f"{_shown(function)}"
+            )
+    return given
 
 
 # --- control of training -------------------------------------------------------------------------

@@ -56,15 +56,18 @@ class Network:
     ----------
     sizes : sequence of int
         Neurons per layer, input first: [n_0, ..., n_L].
-    hidden : str or sequence of str
-        Activation of the hidden layers, one name or one per layer; see
-        `fastbackprop.activations.ACTIVATIONS`.
-    output : str
+    hidden : str, Activation or sequence of these
+        Activation of the hidden layers, one or one per layer: a name of
+        `fastbackprop.activations.ACTIVATIONS`, one with parameters such as `LeakyReLU(0.2)`, or
+        `Activation(name, sigma, derivative)` of your own.
+    output : str or Activation
         Activation of the last layer.
-    cost : {"squared_error", "cross_entropy"}
-        Of one sample, 1/2 sum_k (a_k - y_k)^2; or, with softmax, -sum_k y_k log a_k; or, with
-        sigmoid, -sum_k [y_k log a_k + (1 - y_k) log(1 - a_k)]. A batch's cost is the mean over its
-        samples, weighted where there are weights.
+    cost : str or Cost
+        A name of `fastbackprop.costs.COSTS`, one with parameters such as `Huber(2.0)`, or
+        `Cost(name, terms, gradient)` of your own. Of one sample: "squared_error" is 1/2 sum_k (a_k
+        - y_k)^2; "cross_entropy" with softmax -sum_k y_k log a_k, with sigmoid -sum_k [y_k log a_k
+        + (1 - y_k) log(1 - a_k)]. A batch's cost is the mean over its samples, weighted where there
+        are weights.
     init : str
         Name of an initializer, see `fastbackprop.initializers.INITIALIZERS`. "auto" is He's normal
         before relu and its kin, Glorot's uniform before the others. Biases start at zero.
@@ -331,7 +334,8 @@ class Network:
         X : array_like, (n_samples, n_0)
         y : array_like, (n_samples, n_L)
             For softmax with cross_entropy also integer labels, (n_samples,); where n_L is 1 also
-            (n_samples,).
+            (n_samples,). For a cost with several outputs for each target, as many columns as there
+            are targets.
         sample_weight : array_like, (n_samples,), optional
             Weights s_i >= 0, not all zero; one each where they are left out.
 
@@ -441,7 +445,8 @@ class Network:
         """Write the network to a safetensors file, in one piece or not at all.
 
         Its parameters, unpadded, are the tensors weights.0, biases.0, weights.1, ...; its
-        description, JSON, the metadata. Not the generator, nor an optimizer's state.
+        description, JSON, the metadata. Not the generator, nor an optimizer's state, nor the code
+        of functions of your own: `load` has to be given these.
 
         Raises OSError where that fails, and ValueError where a parameter is not finite; what was in
         the file is still there then.
@@ -458,6 +463,7 @@ class Network:
         *,
         rng: int | np.random.Generator | None = None,
         engine: str | None = None,
+        functions: Sequence[Activation | Cost] = (),
     ) -> "Network":
         """The network in a file that `save`, or `fit` with `checkpoint=`, has written.
 
@@ -468,6 +474,8 @@ class Network:
             For shuffling from now on.
         engine : str or None
             In place of the saved network's.
+        functions : sequence of Activation and Cost
+            Those of your own that the network has, which no file can hold: found by their names.
 
         Raises
         ------
@@ -479,7 +487,7 @@ class Network:
             made; no file can run code.
         """
         file = saved.Saved(inputs.file_path(path, "path"))
-        arguments = dict(file.architecture)
+        arguments = file.arguments(inputs.own_functions_given(functions))
         if engine is not None:
             arguments["engine"] = engine
             inputs.choice(engine, engines.ENGINES, "engine")

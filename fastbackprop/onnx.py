@@ -237,7 +237,8 @@ def load(path: str | os.PathLike, **options: Any) -> Network:
         Without the onnx package (the extra `onnx`).
     ValueError
         For a file that is not a valid model, or one that is something else than a dense network:
-        the message names the node.
+        the message names the node. And for one of ours with a cost of
+        your own, unless `cost` is given.
     """
     onnx = _onnx()
     from google.protobuf.message import DecodeError
@@ -249,17 +250,19 @@ def load(path: str | os.PathLike, **options: Any) -> Network:
         raise ValueError(f"{os.fspath(path)!r} is not a valid ONNX model: {error}") from None
     reader = _Reader(onnx, proto)
     layers, sigma = reader.layers()
-    return _dense.network(layers, sigma, _cost(proto) | options, "the model")
+    if "cost" not in options:
+        options |= _cost(proto)
+    return _dense.network(layers, sigma, options, "the model")
 
 
 def _cost(proto: Any) -> dict[str, Any]:
     """The cost, of a file of ours."""
     for entry in proto.metadata_props:
         if entry.key == KEY:
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(json.JSONDecodeError):
                 architecture = json.loads(entry.value)
                 if isinstance(architecture, dict) and "cost" in architecture:
-                    return {"cost": architecture["cost"]}
+                    return {"cost": saved.function(architecture["cost"], "cost")}
     return {}
 
 

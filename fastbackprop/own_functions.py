@@ -23,7 +23,7 @@ from fastbackprop.engines._compile import EXACT, OPTIONS
 
 def is_ours(function: Callable) -> bool:
     """Whether a formula is one of the package's."""
-    return function.__module__.startswith("fastbackprop.")
+    return (function.__module__ or "").startswith("fastbackprop.")
 
 
 @functools.cache
@@ -49,10 +49,10 @@ def takes_p(function: Callable, n: int) -> bool:
     return len(inspect.signature(getattr(function, "py_func", function)).parameters) > n
 
 
-def check(function: Any, what: str, words: str, dtype: np.dtype, n_p: int | None) -> None:
+def check(function: Any, what: str, words: str, dtype: np.dtype, p: tuple[float, ...]) -> None:
     """Refuse what is no scalar function of these words ("z, a") that can be compiled.
 
-    Kernels have its parameters p as a tuple of n_p, or, without such a number, as an array.
+    Its parameters are compiled as a tuple of so many as p has: no index may lie outside.
 
     Raises TypeError for another kind of thing or number of arguments, ValueError for one that does
     not compile, returns no number, or could raise an exception.
@@ -70,12 +70,14 @@ def check(function: Any, what: str, words: str, dtype: np.dtype, n_p: int | None
             f"{what} must be a function of ({words}), or ({words}, p) with parameters; "
             f"got {plain.__name__}{inspect.signature(plain)}"
         )
+    if len(parameters) > n and not p:
+        raise ValueError(f"{what}, {plain.__name__}, takes parameters p, and has none: p=()")
     if numba.config.DISABLE_JIT:
         return
     number = numba.from_dtype(np.dtype(dtype))
     arguments = (number,) * n
     if len(parameters) > n:
-        arguments += (types.UniTuple(number, n_p) if n_p else types.Array(number, 1, "C"),)
+        arguments += (types.UniTuple(number, len(p)),)
     dispatcher = compiled(function, np.dtype(dtype))
     try:
         dispatcher.compile(arguments)

@@ -373,7 +373,7 @@ def test_bounds_checks_have_a_folder_of_their_own(tmp_path):
 
 
 def test_an_edit_in_a_helpers_file_is_seen(tmp_path):
-    """output_error is in loops.py, the gradient that it calls in costs.py."""
+    """output_error is in loops.py, the gradient that it calls in formulas/distances.py."""
     script = """
         import numpy as np
         from fastbackprop.engines import _compile, loops
@@ -385,7 +385,7 @@ def test_an_edit_in_a_helpers_file_is_seen(tmp_path):
         print((delta.tolist(), *counts, str(_compile.cache_directory())))
     """
     options = {"root": tmp_path, "NUMBA_CACHE_DIR": tmp_path / "cache"}
-    costs = copy_of_the_package(tmp_path) / "costs.py"
+    costs = copy_of_the_package(tmp_path) / "formulas" / "distances.py"
     original = costs.read_text()
     assert original.count("return a - y\n") == 1
     *first, folder = run(script, **options)

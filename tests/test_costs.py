@@ -2,11 +2,21 @@
 
 import math
 
+import autodiff
 import naive
 import numba
 import numpy as np
 import pytest
-from problems import CHOSEN, PAIRS, TOLERANCE, deviation, every_dtype, every_engine, every_pair
+from problems import (
+    CHOSEN,
+    PAIRS,
+    TOLERANCE,
+    deviation,
+    every_dtype,
+    every_engine,
+    every_pair,
+    problem,
+)
 
 import fastbackprop as fb
 from fastbackprop.activations import ACTIVATIONS
@@ -81,7 +91,7 @@ TARGETS = [[1, 0, 0], [0, 1, 0], [0.25, 0.25, 0.5]]
 
 
 OF_PROBABILITIES = [(output, cost) for output, cost in CHOSEN if cost in OF_SHARES] + [
-    (output, "squared_error") for output in ACTIVATIONS if output not in ("exp", "hard_tanh")
+    (output, "squared_error") for output in ("sigmoid", "softmax", "log_softmax", "silu")
 ]
 
 
@@ -252,3 +262,177 @@ def test_other_pairs_are_refused_with_a_reason(output, cost):
 def test_a_network_knows_its_pair(output, cost):
     net = fb.Network([2, 4], output=output, cost=cost)
     assert (net.output, net.cost) == (output, cost)
+
+
+# --- with parameters, and several outputs for a target -------------------------------------------
+
+PARAMETRIC = [  # cost, output, number of outputs
+    (fb.Huber(0.3), "identity", 3),
+    (fb.Quantile([0.1, 0.5, 0.8]), "identity", 6),
+    (fb.Quantile(0.9), "softplus", 2),
+    (fb.Tweedie(1.2), "identity", 2),
+    (fb.Tweedie(1.9), "exp", 2),
+    (fb.Focal(0.5), "sigmoid", 3),
+    (fb.Focal(3.0), "softmax", 3),
+    (fb.CrossEntropy(label_smoothing=0.1), "softmax", 3),
+    (fb.CrossEntropy(label_smoothing=0.1), "log_softmax", 3),
+    (fb.CrossEntropy(label_smoothing=0.1), "sigmoid", 3),
+    ("gaussian_nll", "identity", 4),
+]
+
+
+@every_engine
+@pytest.mark.parametrize(("cost", "output", "n"), PARAMETRIC, ids=str)
+def test_costs_with_parameters(cost, output, n, engine, tmp_path):
+    options = {"output": output, "cost": cost, "engine": engine, "dtype": "float64"}
+    p = problem([3, 4, n], 6, hidden="tanh", **options)
+    ref, trace = p.reference(s=p.s), p.net.trace(p.X, p.Y, p.s)
+    assert p.Y.shape[1] == p.net._cost.n_targets(n)
+    assert deviation(trace.cost, ref.cost) < TOLERANCE["float64"]
+    for name in ("delta", "weight_gradients", "bias_gradients"):
+        for comp_l, ref_l in zip(getattr(trace, name), getattr(ref, name), strict=True):
+            assert deviation(comp_l, ref_l) < TOLERANCE["float64"]
+    assert p.net.check_gradient(p.X, p.Y) < 1e-9
+    p.net.save(tmp_path / "net")
+    loaded = fb.Network.load(tmp_path / "net")
+    assert repr(loaded) == repr(p.net) and str(p.net._cost) in repr(p.net)
+    assert loaded.evaluate(p.X, p.Y) == p.net.evaluate(p.X, p.Y)
+
+
+@pytest.mark.parametrize(("cost", "output", "n"), PARAMETRIC, ids=str)
+def test_parameters_by_pytorch(cost, output, n):
+    torch = pytest.importorskip("torch")
+    options = {"output": output, "cost": cost, "engine": "numpy", "dtype": "float64"}
+    net = outputs_are_inputs(n, **options | {"dtype": "float64"})
+    p = problem([3, n], 6, **options)
+    Z = np.random.default_rng(2).normal(size=(6, n))
+    trace, cost = net.trace(Z, p.Y), net._cost
+    z = torch.tensor(Z, requires_grad=True)
+    a = net.to_torch()[1](z) if output not in ("identity", "exp") else z
+    a = torch.exp(z) if output == "exp" else a
+    Y = torch.tensor(np.tile(p.Y, (1, cost.outputs_per_target)))
+    C = autodiff.torch_costs(cost.name, output, z, a, Y, cost.p).mean()
+    C.backward()
+    assert trace.cost == pytest.approx(C.item(), rel=1e-13)
+    assert deviation(trace.delta[0], z.grad.numpy()) < 1e-12
+
+
+@every_engine
+def test_smoothed_labels_are_smoothed_rows(engine):
+    options = {"output": "softmax", "engine": engine, "dtype": "float64"}
+    smooth = outputs_are_inputs(3, cost=fb.CrossEntropy(0.3), **options)
+    plain = outputs_are_inputs(3, cost="cross_entropy", **options)
+    Z, labels = np.random.default_rng(1).normal(size=(9, 3)), np.arange(9) % 3
+    Y = 0.7 * np.eye(3)[labels] + 0.1
+    comp, ref = smooth.trace(Z, labels), plain.trace(Z, Y)
+    assert comp.cost == pytest.approx(ref.cost, rel=1e-14)
+    assert deviation(comp.delta[0], ref.delta[0]) < 1e-14
+
+
+def test_quantiles_are_found():
+    """A bias alone, so the outputs become the quantiles of y."""
+    y = np.random.default_rng(0).exponential(size=(2001, 1))
+    levels = [0.1, 0.5, 0.9]
+    net = fb.Network([1, 3], cost=fb.Quantile(levels), dtype="float64", engine="numpy", rng=0)
+    net.weights[0] = 0
+    history = net.fit(
+        np.zeros((2001, 1)),
+        y,
+        epochs=600,
+        batch_size=None,
+        optimizer=fb.SGD(0.1),
+        metrics={"coverage": lambda y, a: float((y < a[:, 2:]).mean())},
+    )
+    assert net.biases[0] == pytest.approx(np.quantile(y, levels), abs=0.05)
+    assert history[-1]["coverage"] == pytest.approx(0.9, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "y", "message"),
+    [
+        ({"cost": "hinge"}, [[0, 1]], r"values of y are -1 or 1; one of them is 0.*2 \* y - 1"),
+        ({"cost": "squared_hinge"}, [[2, 1]], r"values of y are -1 or 1; one of them is 2"),
+        ({"cost": "poisson"}, [[-1, 1]], "values of y must be non-negative; the smallest is -1"),
+        ({"cost": "gamma", "output": "exp"}, [[0, 1]], "must be positive; the smallest is 0"),
+        ({"cost": "tweedie"}, [[-1, 1]], "must be non-negative"),
+        ({"cost": "focal", "output": "sigmoid"}, [[2, 1]], "probabilities, in"),
+        ({"cost": "kl_divergence", "output": "softmax"}, [[1, 1]], "must sum to one"),
+        ({"cost": "gaussian_nll"}, [[1, 1]], r"shape \(n_samples, 1\) .* or \(n_samples,\); got"),
+        ({"cost": fb.Quantile([0.1, 0.9])}, [[1, 1]], r"shape \(n_samples, 1\)"),
+    ],
+)
+def test_targets_that_the_cost_has_no_use_for(options, y, message):
+    net = fb.Network([2, 2], engine="numpy", **options)
+    with pytest.raises(ValueError, match=message):
+        net.fit([[1, 2]], y)
+
+
+def test_sizes_that_the_cost_has_no_use_for():
+    message = r"cost='gaussian_nll' has 2 outputs for each target.*multiple of 2; got 3"
+    with pytest.raises(ValueError, match=message):
+        fb.Network([2, 3], cost="gaussian_nll")
+    with pytest.raises(ValueError, match=r"quantile\(0.1, 0.9\)' has 2 outputs for each target"):
+        fb.Network([2, 3], cost=fb.Quantile([0.1, 0.9]))
+    net = fb.Network([2, 2], cost="gaussian_nll", engine="numpy")
+    with pytest.raises(ValueError, match="the metric 'r2' compares each output with a target"):
+        net.fit([[1, 2]], [1], metrics="r2")
+
+
+@pytest.mark.parametrize("rows", [True, False])
+def test_targets_for_several_outputs_may_stay_in_a_file(rows, tmp_path):
+    p = problem([2, 3, 4], 7, cost="gaussian_nll", engine="numpy", dtype="float64")
+    np.save(tmp_path / "y.npy", p.Y)
+    Y = np.load(tmp_path / "y.npy", mmap_mode="r")
+    assert p.net.evaluate(p.X, Y) == p.net.evaluate(p.X, p.Y)
+    p.net.fit(p.X, Y, epochs=1, metrics={"first": lambda y, a: float(y.shape[1])}, batch_size=3)
+
+
+# --- where others overflow -----------------------------------------------------------------------
+
+
+@every_dtype
+@every_engine
+@pytest.mark.parametrize(
+    ("cost", "output", "z", "y", "C", "delta"),
+    [
+        ("log_cosh", "identity", 1e4, 0, 1e4 - math.log(2), 1),
+        ("log_cosh", "identity", 1e-4, 0, 0.5e-8, 1e-4),
+        ("huber", "identity", 1e4, 0, 1e4 - 0.5, 1),
+        ("poisson", "identity", -1e4, 3, 3e4, -3),
+        ("poisson", "exp", -1e4, 3, 3e4, -3),
+        ("gamma", "exp", 50, 3, 50, 1),
+        ("tweedie", "exp", -8, 0, 2 * math.exp(-4), math.exp(-4)),
+        ("focal", "sigmoid", 1e4, 0, 1e4, 1),
+        ("focal", "sigmoid", -1e4, 0, 0, 0),
+        ("squared_hinge", "identity", 1e4, 1, 0, 0),
+        ("hinge", "identity", -1e4, 1, 10001, -1),
+    ],
+)
+def test_far_away(cost, output, z, y, C, delta, engine, dtype):
+    net = outputs_are_inputs(1, engine, dtype, output=output, cost=cost)
+    trace = net.trace([[z]], [[y]])
+    rel = {"float64": 1e-7, "float32": 1e-4}[dtype]
+    assert trace.cost == pytest.approx(C, rel=rel)
+    assert trace.delta[0][0] == pytest.approx([delta], rel=rel)
+
+
+@every_dtype
+@every_engine
+def test_directions_of_nothing_and_of_huge_vectors(engine, dtype):
+    net = outputs_are_inputs(2, engine, dtype, cost="cosine")
+    huge = 1e30 if dtype == "float32" else 1e300
+    for z, y, C in ([0, 0], [1, 2], 1), ([1, 2], [0, 0], 1), ([huge, 0], [huge, 0], 0):
+        trace = net.trace([z], [y])
+        assert trace.cost == pytest.approx(C, abs=1e-6)
+        assert np.abs(trace.delta[0]).max() < 1e-6
+    assert net.trace([[3, 4]], [[0, huge]]).cost == pytest.approx(0.2, rel=1e-6)
+
+
+@every_engine
+@pytest.mark.parametrize(
+    ("output", "cost", "least"), [("softmax", "kl_divergence", 0), ("sigmoid", "focal", 0)]
+)
+def test_nothing_is_paid_for_what_is_right(output, cost, least, engine):
+    net = outputs_are_inputs(2, engine, output=output, cost=cost)
+    assert net.evaluate([[800, -800]], [[1, 0]]) == least
+    assert not net.trace([[800, -800]], [[1, 0]]).delta[0].any()

@@ -89,6 +89,19 @@ AUTO = {
     "softplus": "he_normal",
     "gelu": "he_normal",
     "silu": "he_normal",
+    "relu6": "he_normal",
+    "celu": "he_normal",
+    "selu": "lecun_normal",  # which it was made for
+    "gelu_tanh": "he_normal",
+    "mish": "he_normal",
+    "hard_swish": "he_normal",
+    "hard_sigmoid": "glorot_uniform",
+    "hard_tanh": "glorot_uniform",
+    "softsign": "glorot_uniform",
+    "sin": "glorot_uniform",
+    "gaussian": "glorot_uniform",
+    "exp": "glorot_uniform",
+    "log_softmax": "glorot_uniform",
 }
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from fastbackprop.engines import _math
 from fastbackprop.engines._compile import EXACT, FASTMATH, kernel
+from fastbackprop.engines._vector_math import SIN_LIMIT
 
 pytestmark = pytest.mark.compiled
 
@@ -39,6 +40,7 @@ ORACLES = {
     "tanh": np.tanh,
     "erf": np.vectorize(math.erf, otypes=[np.float64]),
 }
+PERIODIC = {"sin": np.sin, "cos": np.cos}
 every_word = pytest.mark.parametrize("word", ORACLES)
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
@@ -110,6 +112,33 @@ def test_over_the_whole_range(word, dtype):
     assert error(compiled(word, x), ref) <= ERROR
 
 
+def phases(dtype):
+    """Numbers up to where the words are polynomials, and beside the zeros of sine and cosine."""
+    rng = np.random.default_rng(5)
+    halves = rng.integers(-int(SIN_LIMIT / 1.6), int(SIN_LIMIT / 1.6), 30_000)
+    x = [rng.uniform(-size, size, 30_000) for size in (1, 4, 50, 1e4, SIN_LIMIT)]
+    x = np.concatenate([*x, halves * (np.pi / 2), 2.0 ** rng.uniform(-149, 0, 5000)]).astype(dtype)
+    return np.concatenate([x, np.nextafter(x, np.array(np.inf, dtype))])
+
+
+@pytest.mark.parametrize("word", PERIODIC)
+@pytest.mark.parametrize("dtype", ["float32", OF_FLOAT64])
+def test_periodic_words(word, dtype):
+    """As polynomials near 0, by the C library beyond."""
+    x = phases(dtype)
+    wide = x.astype(np.float64 if dtype == "float32" else np.longdouble)
+    ref = PERIODIC[word](wide)
+    near = abs(x) <= SIN_LIMIT
+    comp = compiled(f"near_{word}", x[near])
+    assert error(comp, ref[near]) <= ERROR
+    assert np.array_equal(comp, compiled(f"near_{word}", x[near], EXACT))
+    x = np.array([*x[:100], SIN_LIMIT, 1e7, -1e30, np.finfo(dtype).max, -0.0], dtype)
+    comp = compiled(word, x)
+    assert error(comp, PERIODIC[word](x.astype(np.float64))) <= ERROR
+    assert np.signbit(comp[-1]) == (word == "sin")
+    assert np.isnan(compiled(word, np.array([np.nan, np.inf, -np.inf], dtype))).all()
+
+
 def erf_in_decimals(x):
     """erf(x) = 2 x e^(-x^2) / sqrt(pi) sum_n (2 x^2)^n / (1 3 5 ... (2n + 1))"""
     z = 2 * x * x
@@ -170,7 +199,7 @@ def test_a_caller_has_no_say(word, dtype):
 
 
 @every_dtype
-@every_word
+@pytest.mark.parametrize("word", [*ORACLES, "near_sin", "near_cos"])
 def test_loops_are_vectorised(word, dtype):
     x = np.ones(1, dtype)
     compiled(word, x)

@@ -1,22 +1,28 @@
 """A network as a safetensors file: weights.0, biases.0, weights.1, ... and what it is, as JSON.
 
 The metadata are strings: format ("fastbackprop"), format_version, library_version and network, the
-arguments of `Network` as JSON. A checkpoint has one more, training, and tensors training.*.
+arguments of `Network` as JSON: an activation or a cost by its name, one with other than the usual
+parameters as {"name": "leaky_relu", "p": [0.2]}, a user's own as {"name": ..., "p": [], "own":
+true}, whose functions no file holds. A checkpoint has one more, training, and tensors training.*.
 """
 
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 import fastbackprop
+from fastbackprop import activations, costs
+from fastbackprop.activations import Activation
+from fastbackprop.costs import Cost
 from fastbackprop.formats import safetensors
 
-FORMAT, MAJOR, MINOR = "fastbackprop", 1, 0
+FORMAT, MAJOR, MINOR = "fastbackprop", 1, 1
 ARGUMENTS = ("sizes", "hidden", "output", "cost", "dtype", "engine")
 TRAINING = "training"
 
@@ -43,12 +49,63 @@ def architecture(network: Any) -> dict[str, Any]:
     """The arguments that `Network` is made from again."""
     return {
         "sizes": list(network.sizes),
-        "hidden": list(network.hidden),
-        "output": network.output,
-        "cost": network.cost,
+        "hidden": [describe_function(activation) for activation in network._sigma[:-1]],
+        "output": describe_function(network._sigma[-1]),
+        "cost": describe_function(network._cost),
         "dtype": str(network.dtype),
         "engine": network.engine,
     }
+
+
+def describe_function(function: Activation | Cost) -> Any:
+    """An activation or a cost as JSON can hold it."""
+    if not function.is_registered:
+        return {"name": function.name, "p": list(function.p), "own": True}
+    if str(function) == function.name:
+        return function.name
+    return {"name": function.name, "p": list(function.p)}
+
+
+def function(description: Any, what: str, own: Sequence[Activation | Cost] = ()) -> Any:
+    """What `describe_function` has described: a name, or an object with parameters.
+
+    Parameters
+    ----------
+    description
+        From a file, of any kind: what is no description is left for `Network` to refuse.
+    what : {"activation", "cost"}
+    own : sequence of Activation and Cost
+        Where a user's own are looked up.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For parameters that make no sense, or a user's own that is not among them.
+    """
+    if not isinstance(description, dict) or not {"name", "p"} <= set(description) <= KEYS:
+        return description
+    name, p = description["name"], description["p"]
+    kind, parametric = KINDS[what]
+    if not isinstance(name, str) or not isinstance(p, list):
+        return description
+    if "own" not in description:
+        if name not in parametric:
+            raise ValueError(f"the {what} {name!r} has no parameters, and p is {p!r}")
+        return parametric[name](*p)
+    for candidate in own:
+        if isinstance(candidate, kind) and candidate.name == name:
+            return replace(candidate, p=tuple(p))
+    raise ValueError(
+        f"the {what} {name!r} is of the user's own making, and no file holds functions: pass "
+        f"{kind.__name__}({name!r}, ...) where the file is read"
+    )
+
+
+KEYS = {"name", "p", "own"}
+KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "activation": (Activation, activations.PARAMETRIC),
+    "cost": (Cost, costs.PARAMETRIC),
+}
 
 
 def write(
@@ -108,6 +165,20 @@ class Saved(safetensors.Contents):
             raise self.error(f"its metadata have no {name!r}") from None
         except (ValueError, RecursionError) as error:
             raise self.error(f"its {name!r} is not JSON ({error})") from None
+
+    def arguments(self, own: Sequence[Activation | Cost] = ()) -> dict[str, Any]:
+        """The arguments of `Network`; `own` has the functions of the user's own that it needs."""
+        arguments = dict(self.architecture)
+        try:
+            if isinstance(arguments["hidden"], list):
+                arguments["hidden"] = [
+                    function(hidden, "activation", own) for hidden in arguments["hidden"]
+                ]
+            arguments["output"] = function(arguments["output"], "activation", own)
+            arguments["cost"] = function(arguments["cost"], "cost", own)
+        except (ValueError, TypeError) as error:
+            raise self.error(str(error)) from None
+        return arguments
 
     @property
     def is_checkpoint(self) -> bool:

@@ -202,7 +202,7 @@ def cosine_second(V: np.ndarray, Z: np.ndarray, A: np.ndarray, Y: np.ndarray) ->
     return np.where(length > 0, product, 0) / square
 
 
-@kernel
+@kernel(fastmath=EXACT)
 def _length(a):
     """The largest |a_k|, and |a| in units of it: 1 where it is 0."""
     T = a.dtype.type
@@ -217,7 +217,7 @@ def _length(a):
     return T(1), T(1)
 
 
-@kernel
+@kernel(fastmath=EXACT)
 def _cosine_of(a, y):
     """c, and what |a| and |y| are multiplied of."""
     a_scale, a_length = _length(a)
@@ -228,12 +228,12 @@ def _cosine_of(a, y):
     return c, a_scale, a_length, y_scale, y_length
 
 
-@kernel
+@kernel(fastmath=EXACT)
 def cosine_row(z, a, y, p):
     return a.dtype.type(1) - _cosine_of(a, y)[0]
 
 
-@kernel
+@kernel(fastmath=EXACT)
 def cosine_gradient_row(z, a, y, delta, p):
     c, a_scale, a_length, y_scale, y_length = _cosine_of(a, y)
     zero = True
