@@ -456,7 +456,7 @@ def matrix(X: Any, n_columns: int, dtype: np.dtype, what: str = "X") -> Any:
     """X, (n_samples, n_columns), with at least one row; `Rows` where it stays in its file."""
     array: np.ndarray | Rows
     if stays(X):
-        array = Rows(X, partial(numeric, dtype=dtype, what=what), n_columns)
+        array = Rows(X, partial(numeric, dtype=dtype, what=what), X.shape[1])
         numeric(X[:0], dtype, what)
     else:
         array = numeric(X, dtype, what)

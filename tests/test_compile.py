@@ -376,10 +376,14 @@ def test_an_edit_in_a_helpers_file_is_seen(tmp_path):
     """output_error is in loops.py, the gradient that it calls in formulas/distances.py."""
     script = """
         import numpy as np
+        from fastbackprop.activations import ACTIVATIONS
+        from fastbackprop.costs import COSTS
         from fastbackprop.engines import _compile, loops
+        from fastbackprop.layout import Layout
 
-        one, delta = np.ones(2), np.zeros(2)
-        loops.output_error(0, 0, one, one, np.zeros(2), delta)
+        cost, one, delta = COSTS["squared_error"][0], np.ones(2), np.zeros(2)
+        model = loops.model(Layout([1, 2]), [ACTIVATIONS["identity"]], cost, np.dtype(float))
+        loops.output_error(model.layers[1], model.cost, one, one, np.zeros(2), delta)
         stats = loops.output_error.stats
         counts = [sum(c.values()) for c in (stats.cache_hits, stats.cache_misses)]
         print((delta.tolist(), *counts, str(_compile.cache_directory())))

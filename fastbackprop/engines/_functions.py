@@ -166,8 +166,12 @@ def on_arrays(function: Any, dtype: np.dtype) -> Any:
         def of_arrays(*arrays):
             return function_of_p(*arrays, p)
 
-        by_element = not of_rows and not is_ours(formula)
-        return np.vectorize(of_arrays, otypes=[dtype]) if by_element else of_arrays
+        def of_each(*arrays):
+            elements = zip(*(array.ravel() for array in arrays), strict=True)
+            values = [function_of_p(*element, p) for element in elements]
+            return np.array(values, dtype).reshape(arrays[0].shape)
+
+        return of_arrays if of_rows or is_ours(formula) else of_each
 
     second = bound(function.second, (2 if isinstance(function, Activation) else 3) + of_rows)
     if isinstance(function, Activation):
