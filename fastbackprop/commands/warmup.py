@@ -21,7 +21,11 @@ DTYPES = ("float32", "float64")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`warmup` has no options."""
+    """Of which networks to compile the code."""
+    parser.add_argument("--dtype", choices=DTYPES, action="append", help="only this; both unasked")
+    parser.add_argument(
+        "--engine", choices=ENGINES, action="append", help="only this; may be given again"
+    )
 
 
 def items(dtype: str, engine: str) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -75,8 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     start, outcomes = time.perf_counter(), Counter[str]()
     calls = [
         (f"{dtype}  {engine:6} {name:14}", call)
-        for dtype in DTYPES
-        for engine in ENGINES
+        for dtype in arguments.dtype or DTYPES
+        for engine in arguments.engine or ENGINES
         for name, call in items(dtype, engine)
     ]
     for i, (name, call) in enumerate(calls):
