@@ -65,7 +65,7 @@ def kernel(
         return functools.partial(kernel, entry=entry, linked=linked, fastmath=fastmath)
     if numba.config.DISABLE_JIT:  # plain Python, with the arithmetic of compiled code: no warnings
         return np.errstate(all="ignore")(function)
-    return Kernel(function, entry, linked, fastmath)
+    return (Kernel if entry else Inner)(function, entry, linked, fastmath)
 
 
 def inlined(function: Callable) -> Any:
@@ -139,6 +139,13 @@ class Kernel(CPUDispatcher):
         target._defns[cres.entry_point].append(
             functools.wraps(implementation)(_noting(calls, implementation)), argument_types
         )
+
+
+class Inner(Kernel):
+    """A kernel that Python cannot call: there is no code for that, and to try would be fatal."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        raise TypeError(f"{self.__name__} is for other kernels: Python calls kernel(entry=True)")
 
 
 Call = tuple[Any, Any]  # a kernel's identity, and the types of the arguments
