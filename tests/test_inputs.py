@@ -45,6 +45,9 @@ METHODS = {
     "gradient_sums": lambda net, X, y, s: net.gradient_sums(X, y, s),
     "trace": lambda net, X, y, s: net.trace(X, y, s),
     "check_gradient": lambda net, X, y, s: net.check_gradient(X, y, s),
+    "hessian_vector_product": lambda net, X, y, s: net.hessian_vector_product(
+        X, y, np.ones(net.n_parameters), s
+    ),
     "fit": lambda net, X, y, s: net.fit(X, y, sample_weight=s, epochs=1, batch_size=2),
     "validation": lambda net, X_v, y, s: net.fit(X, Y[kind_of(net)], validation=(X_v, y, s)),
     "partial_fit": lambda net, X, y, s: net.partial_fit(X, y, sample_weight=s, batch_size=2),

@@ -35,12 +35,20 @@ def items(dtype: str, engine: str) -> Iterator[tuple[str, Callable[[], object]]]
     yield "gradient", lambda: network.gradient(X, y)
     yield "activations", lambda: network.activations(X)
     yield "trace", lambda: network.trace(X, y)
+    yield "analysis", lambda: analyse(network, X, y)
 
     def fit(optimizer):
         finished(network.fit(X, y, epochs=1, optimizer=optimizer))
 
     for optimizer in OPTIMIZERS:
         yield f"fit with {optimizer}", partial(fit, optimizer)
+
+
+def analyse(network: fb.Network, X: np.ndarray, y: np.ndarray) -> None:
+    network.sample_gradients(X, y)
+    network.sample_gradient_norms(X, y)
+    network.jacobian(X)
+    network.hessian_vector_product(X, y, network.get_parameters())
 
 
 def what_it_did(call: Callable[[], object]) -> str:

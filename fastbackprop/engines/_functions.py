@@ -173,10 +173,14 @@ def on_arrays(function: Any, dtype: np.dtype) -> Any:
 
         return of_arrays if of_rows or is_ours(formula) else of_each
 
-    second = bound(function.second, (2 if isinstance(function, Activation) else 3) + of_rows)
+    of_each = 2 if isinstance(function, Activation) else 3
+    second = bound(function.second, 4 if of_rows else of_each)
     if isinstance(function, Activation):
         sigma, derivative = bound(function.sigma, 1), bound(function.derivative, 2 + of_rows)
-        return replace(function, sigma=sigma, derivative=derivative, second=second)
+        forward = bound(function.push_forward, 3)
+        return replace(
+            function, sigma=sigma, derivative=derivative, second=second, push_forward=forward
+        )
     terms, gradient = bound(function.terms, 3), bound(function.gradient, 3)
     return replace(function, terms=terms, gradient=gradient, second=second)
 

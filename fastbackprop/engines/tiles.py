@@ -296,18 +296,24 @@ def costs(model, tile, work, own):
 
 
 @inlined
+def factors(tile, total, work, s, lanes):
+    """s_i / total of the samples of strip s, (lanes,); zeros behind the last sample."""
+    factor = lanes_of(work.factor, s, lanes)
+    for i in range(lanes):
+        factor[i] = 0
+        if s * lanes + i < tile.n:
+            factor[i] = weight(tile.samples, sample(tile, s * lanes + i)) / total
+    return factor
+
+
+@inlined
 def output_errors(model, tile, total, work, own):
     """(1) times s_i / total, for the strips whose costs are known; zeros behind the last sample."""
     lanes = own.lanes
     for s in range(own.first, own.last):
-        factor = lanes_of(work.factor, s, lanes)
-        for i in range(lanes):
-            factor[i] = 0
-            if s * lanes + i < tile.n:
-                factor[i] = weight(tile.samples, sample(tile, s * lanes + i)) / total
         z, a, delta, y = outputs(model, work, s, lanes)
         output_error(model.layers[model.layers.shape[0] - 1], model.cost, z, a, y, delta, lanes)
-        scale(delta, lanes, factor)
+        scale(delta, lanes, factors(tile, total, work, s, lanes))
 
 
 @kernel
