@@ -212,6 +212,8 @@ def test_what_compare_measures():
     assert len(planned("--quick")) < len(default) / 2
     chosen = planned("--activation", "gelu", "--optimizer", "adam", "--shapes", "4-3:10000")
     assert [work["task"] for work in chosen] == ["train", "predict"]
+    analyses = planned("--analysis", "--shapes", "4-3:10000")
+    assert [item["task"] for item in analyses] == list(work.ANALYSES)
     for item in chosen:
         assert item["sizes"] == (4, 3) and item["batch_size"] == 10_000
         assert item["activation"] == "gelu" and item["optimizer"] == "adam"
@@ -236,6 +238,18 @@ def test_every_function_is_the_same_everywhere(activation, optimizer, task, dtyp
     assert len(exact) >= len(ENGINES)
     for result in exact:
         assert result.difference < (1e-4 if dtype == "float32" else 1e-12), result
+
+
+@pytest.mark.compiled
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("task", work.ANALYSES)
+def test_every_analysis_is_the_same_everywhere(task):
+    some = work.Work((5, 7, 3), 6, "float64", 2, activation="gelu", task=task)
+    makers = systems.systems(task)
+    results = [report.Result(label, some) for label in makers]
+    race.prepare(some, results, makers)
+    assert {result.reason for result in results} <= {"", "not installed"}
+    assert [result.difference < 1e-12 for result in results if not result.reason][:3] == [True] * 3
 
 
 @pytest.mark.compiled
