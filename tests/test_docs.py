@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -107,6 +108,16 @@ def test_table_of_costs(cost):
     expected = [f"`{cost.name}`", output, f"`{cost.formula}`"]
     table = [[row[0].split(",")[0], *row[1:3]] for row in rows(README.read_text("utf-8"))]
     assert expected in table
+
+
+def test_the_teaching_example_is_right(capsys):
+    """Its numbers, made with Python's sums, are those of `trace`; every equation is there."""
+    runpy.run_path(str(ROOT / "examples" / "teaching.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert {f"({n})" for n in range(5)} <= set(re.findall(r"^\(\d\)", printed, re.MULTILINE))
+    (difference,) = re.findall(r"the largest difference is (\S+)\.$", printed, re.MULTILINE)
+    assert float(difference) < 1e-14
+    assert len(re.findall(r"^ +dC/d", printed, re.MULTILINE)) == 17
 
 
 def test_every_name_is_documented():
