@@ -41,10 +41,10 @@ def sample_gradient_norms(net: Network, samples: Samples) -> np.ndarray:
 def input_gradient(net: Network, samples: Samples) -> np.ndarray:
     """delta^0 of every sample, (n_samples, n_0)."""
     out = np.empty((len(samples.X), net.sizes[0]), net.dtype)
-    no_layer = np.empty((0, 0), net.dtype)
     with net._workspace(module=net._analysis) as work:
         for block, start, stop, offset in _pieces(net, samples):
             rows = out[start + offset : stop + offset]
+            no_layer = np.empty((len(rows), 0), net.dtype)
             net._analysis.errors(net._model, net._theta, block, no_layer, rows, work, start, stop)
     return out
 

@@ -10,6 +10,7 @@ from fastbackprop.costs import Cost
 from fastbackprop.engines import loops
 from fastbackprop.engines._compile import inlined, kernel
 from fastbackprop.engines._functions import Model, cost_gradient, multiply_by_derivative
+from fastbackprop.engines._noise import SILENCE
 from fastbackprop.engines._samples import target, weight
 from fastbackprop.engines.analysis import _functions
 from fastbackprop.engines.analysis._functions import (
@@ -97,8 +98,8 @@ def keep(model, row, out):
 def _errors(model, theta, samples, a, delta, record, start, stop):
     z, a_i, delta_i, one = record.z[0], record.a[0], record.delta[0], theta.dtype.type(1)
     for i in range(start, stop):
-        forward_cost(model, theta, samples, i, record)
-        backward(model, theta, z, a_i, record.y, one, delta_i)
+        forward_cost(model, theta, samples, i, SILENCE, record)
+        backward(model, theta, z, a_i, record.y, one, delta_i, SILENCE, record.keys)
         delta_0 = layer(model, delta_i, 0)
         delta_0[:] = 0
         back(weights(model, theta, 1), layer(model, delta_i, 1), delta_0)
@@ -115,7 +116,7 @@ def errors(model, theta, samples, a, delta, work, start, stop):
 def _jacobian(model, theta, X, out, record, start, stop):
     z, a, delta, L = record.z[0], record.a[0], record.delta[0], model.layers.shape[0] - 1
     for i in range(start, stop):
-        forward(model, theta, X[i], z, a, delta)
+        forward(model, theta, X[i], z, a, delta, SILENCE, record.keys)
         for k in range(out.shape[1]):
             delta[:] = 0
             layer(model, delta, L)[k] = 1
@@ -188,7 +189,8 @@ def products(model, curvature, theta, v, samples, total, gauss_newton, product, 
     """(0) to (4) and (0') to (4'), a sample after the other."""
     own = work.own
     for i in range(start, stop):
-        forward(model, theta, samples.X[i], own.z[0], own.a[0], own.delta[0])
+        z, a, delta = own.z[0], own.a[0], own.delta[0]
+        forward(model, theta, samples.X[i], z, a, delta, SILENCE, own.keys)
         target(samples, i, own.y)
         factor = theta.dtype.type(weight(samples, i) / total)
         r_forward(model, curvature, theta, v, work)

@@ -15,6 +15,7 @@ from fastbackprop.engines import tiles
 from fastbackprop.engines._columns import scale, vector_lanes
 from fastbackprop.engines._compile import inlined, kernel
 from fastbackprop.engines._functions import Model, cost_gradient, multiply_by_derivative
+from fastbackprop.engines._noise import SILENCE
 from fastbackprop.engines._product import (
     ROW,
     UNROLL,
@@ -142,7 +143,7 @@ def _errors(model, theta, samples, a, delta, work, start, stop):
     for first in range(start, stop, ROWS):
         tile = RowTile(samples, work.no_order, first, min(ROWS, stop - first))
         own = owned(ALONE, tile.n, V)
-        forward_tile(model, theta, tile, work, own)
+        forward_tile(model, theta, tile, SILENCE, work, own)
         output_errors(model, tile, one, work, own)
         down(model, theta, work, own)
         for l in range(model.layers.shape[0]):
@@ -182,7 +183,7 @@ def _jacobian(model, theta, samples, out, work, start, stop):
         own = owned(ALONE, tile.n, V)
         lanes = own.lanes
         gather(model, tile, work, own)
-        forward(model, theta, work, own)
+        forward(model, theta, SILENCE, work, own)
         for k in range(n_L):
             one_hot(neurons(model, work.delta, L, lanes), n_L, k, own)
             for s in range(own.first, own.last):
