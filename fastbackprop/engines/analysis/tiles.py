@@ -344,7 +344,7 @@ def products(model, curvature, theta, v, samples, total, gauss_newton, product, 
     for first in range(start, stop, ROWS):
         tile = RowTile(samples, work.own.no_order, first, min(ROWS, stop - first))
         own = owned(ALONE, tile.n, V)
-        forward_tile(model, theta, tile, work.own, own)
+        forward_tile(model, theta, tile, SILENCE, work.own, own)
         r_forward(model, curvature, theta, work.v, work, own)
         r_output_errors(model, curvature, tile, total, gauss_newton, work, own)
         r_hidden_errors(model, curvature, theta, work.v, gauss_newton, work, own)
