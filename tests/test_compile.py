@@ -210,7 +210,9 @@ def test_kernels_of_one_name_from_several_processes_are_told_apart(tmp_path):
     """Loops over formulas are closures of one name; each process compiled one, a third has both."""
     expected = {"softsign": -1 / 3, "hard_sigmoid": 2.5 / 6}
     for names in (["softsign"], ["hard_sigmoid"], ["softsign", "hard_sigmoid"]):
-        results, versions, places = run(A_NEURON, *names, NUMBA_CACHE_DIR=tmp_path, PYTHONHASHSEED=0)
+        results, versions, places = run(
+            A_NEURON, *names, NUMBA_CACHE_DIR=tmp_path, PYTHONHASHSEED=0
+        )
         assert results == pytest.approx([expected[name] for name in names])
         assert places == versions
 

@@ -97,7 +97,7 @@ class Kernel(CPUDispatcher):
         if self.identity is not None:
             # Numba tells closures of one name apart by a number, and numbers them anew in each
             # process: machine code from the disk would meet other code of the same name.
-            function.__qualname__ += "." + _digest(self.identity)
+            function = _renamed(function, f"{function.__qualname__}.{_digest(self.identity)}")
         options = OPTIONS | {"nopython": True, "fastmath": set(fastmath), "no_cfunc_wrapper": True}
         super().__init__(function, targetoptions=options | {"no_cpython_wrapper": not entry})
         self.linked = linked
@@ -165,6 +165,14 @@ def _noting(calls: list[Call], implementation: Callable) -> Callable:
         return implementation(context, builder, signature, arguments)
 
     return lower
+
+
+def _renamed(function: Any, qualified_name: str) -> FunctionType:
+    code, names, closure = function.__code__, function.__globals__, function.__closure__
+    copy = FunctionType(code, names, function.__name__, function.__defaults__, closure)
+    functools.update_wrapper(copy, function)
+    copy.__qualname__ = qualified_name
+    return copy
 
 
 def _digest(key: Any) -> str:
