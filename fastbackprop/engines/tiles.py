@@ -354,19 +354,24 @@ def neurons_on_lanes(Delta, Delta_rows, n_l, own):
 
 
 @inlined
+def on_lanes(model, l, work, own):
+    """Delta' of layer l, when the padding is zero."""
+    Delta, n_l = neurons(model, work.delta, l, own.lanes), model.layers[l]["width"]
+    for s in range(own.first, own.last):
+        clear(Delta, s, n_l, up(n_l, max(own.V, UNROLL)))
+    neurons_on_lanes(Delta, Matrix(work.delta_rows, Delta.offset, Delta.height), n_l, own)
+
+
+@inlined
 def hidden_errors(model, theta, noise, work, own):
     """(2) down to layer 1, and Delta' of every layer."""
-    lanes, V = own.lanes, own.V
+    lanes = own.lanes
     for l in range(model.layers.shape[0] - 1, 0, -1):
-        Delta = neurons(model, work.delta, l, lanes)
-        Delta_rows = Matrix(work.delta_rows, Delta.offset, Delta.height)
-        n_l = model.layers[l]["width"]
-        for s in range(own.first, own.last):
-            clear(Delta, s, n_l, up(n_l, max(V, UNROLL)))
-        neurons_on_lanes(Delta, Delta_rows, n_l, own)
+        on_lanes(model, l, work, own)
         if l > 1:
-            n, sigma = model.layers[l - 1]["width"], model.layers[l - 1]
-            none = Matrix(work.zeros, 0, 0)
+            sigma = model.layers[l - 1]
+            n_l, n = model.layers[l]["width"], sigma["width"]
+            none, Delta = Matrix(work.zeros, 0, 0), neurons(model, work.delta, l, lanes)
             Z, A = neurons(model, work.z, l - 1, lanes), neurons(model, work.a, l - 1, lanes)
             W, Delta_l = weights(model, theta, l), neurons(model, work.delta, l - 1, lanes)
             if sigma["drop"] > 0:

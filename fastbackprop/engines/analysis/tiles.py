@@ -48,8 +48,9 @@ from fastbackprop.engines.tiles import (
     forward,
     forward_tile,
     gather,
+    hidden_error,
     neurons,
-    neurons_on_lanes,
+    on_lanes,
     output_errors,
     outputs,
     owned,
@@ -125,12 +126,13 @@ def down(model, theta, work, own):
         Delta, U = neurons(model, work.delta, l, lanes), neurons(model, work.delta, l - 1, lanes)
         for s in range(own.first, own.last):
             clear(Delta, s, n_l, up(n_l, UNROLL))
-        errors_below(weights(model, theta, l), Delta, U, n_l, n, work, own)
+        W, sigma = weights(model, theta, l), model.layers[l - 1]
         if l > 1:
             Z, A = neurons(model, work.z, l - 1, lanes), neurons(model, work.a, l - 1, lanes)
-            for s in range(own.first, own.last):
-                z, a, u = flat(Z, s, n), flat(A, s, n), flat(U, s, n)
-                multiply_by_derivative(model.layers[l - 1], z, a, u, lanes)
+            none = Matrix(work.zeros, 0, 0)
+            hidden_error(sigma, W, Delta, Z, A, U, n_l, n, none, own)
+        else:
+            errors_below(W, Delta, U, n_l, n, work, own)
 
 
 # --- errors --------------------------------------------------------------------------------------
@@ -246,22 +248,13 @@ def r_output_errors(model, curvature, tile, total, gauss_newton, work, own):
 
 
 @inlined
-def on_lanes(model, work, l, own):
-    """Delta' of layer l, when the padding is zero."""
-    Delta, n_l = neurons(model, work.delta, l, own.lanes), model.layers[l]["width"]
-    for s in range(own.first, own.last):
-        clear(Delta, s, n_l, up(n_l, max(own.V, UNROLL)))
-    neurons_on_lanes(Delta, Matrix(work.delta_rows, Delta.offset, Delta.height), n_l, own)
-
-
-@inlined
 def r_hidden_errors(model, curvature, theta, v, gauss_newton, work, own):
     """(2) and (2') down to layer 1."""
     lanes = own.lanes
     for l in range(model.layers.shape[0] - 1, 0, -1):
-        on_lanes(model, work.R, l, own)
+        on_lanes(model, l, work.R, own)
         if not gauss_newton:
-            on_lanes(model, work.own, l, own)
+            on_lanes(model, l, work.own, own)
         if l > 1:
             layer, delta, Rdelta = model.layers[l - 1], work.own.delta, work.R.delta
             n_l, n = model.layers[l]["width"], layer["width"]
