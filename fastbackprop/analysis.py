@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbackprop.engines import loopfree
+from fastbackprop import engines
+from fastbackprop.engines import analysis
 from fastbackprop.engines._samples import Samples, without_targets
-from fastbackprop.engines.analysis import loopfree as loopfree_analysis
 from fastbackprop.layout import Layout
 from fastbackprop.rows import at_hand, rows_at_once
 from fastbackprop.training import slices
@@ -75,8 +75,8 @@ def product(
     """Of the Hessian, or the Gauss-Newton matrix, of sum_i s_i / total C_i with v."""
     module, model, theta, curvature = net._analysis, net._model, net._theta, net._curvature
     if curvature is None:  # a function of a row for which there is no kernel
-        module, layout, theta = loopfree_analysis, Layout(net.sizes), net.get_parameters()
-        model = loopfree.model(layout, net._sigma, net._cost, net.dtype)
+        module, layout, theta = analysis.load("numpy"), Layout(net.sizes), net.get_parameters()
+        model = engines.load("numpy").model(layout, net._sigma, net._cost, net.dtype)
         curvature = module.curvature(net._sigma, net._cost, net.dtype)
     result = np.zeros(net.n_parameters, net.dtype)
     with net._workspace(module=module) as work:

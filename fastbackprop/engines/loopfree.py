@@ -160,7 +160,7 @@ class _Parts:
     ) -> tuple[Arrays, Arrays, Arrays, float]:
         """Z, A, Delta, sum_i s_i C_i; and gradient += sum_i s_i / total dC_i/dtheta."""
         Z, A, cost = self.forward_cost(X, Y, s, dropout)
-        factor = (s[:, None] / total).astype(X.dtype) if np.ndim(s) else X.dtype.type(1 / total)
+        factor = factors(s, total, X.dtype)
         Delta = backward(self.W, self.sigma, self.cost, Z, A, Y, factor, dropout)
         G, g = self.layout.weights(gradient), self.layout.biases(gradient)
         for G_l, g_l, A_l, Delta_l in zip(G, g, A[:-1], Delta, strict=True):
@@ -178,6 +178,11 @@ def _rows(samples: Samples, rows: slice | np.ndarray):
     else:
         Y = samples.Y[rows]
     return X, Y, samples.s[rows] if len(samples.s) else 1.0
+
+
+def factors(s, total: float, dtype: np.dtype):
+    """s_i / total, (n_samples, 1), or one number where all s_i are one."""
+    return (s[:, None] / total).astype(dtype) if np.ndim(s) else dtype.type(1 / total)
 
 
 def _tiles(model: Model, start: int, stop: int):

@@ -14,7 +14,7 @@ from fastbackprop.costs import Cost
 from fastbackprop.engines import loopfree
 from fastbackprop.engines._functions import on_arrays
 from fastbackprop.engines._samples import Samples
-from fastbackprop.engines.loopfree import Arrays, Model, _Parts, _quiet, _rows, _tiles
+from fastbackprop.engines.loopfree import Arrays, Model, _Parts, _quiet, _rows, _tiles, factors
 
 # --- the equations -------------------------------------------------------------------------------
 
@@ -145,7 +145,7 @@ def products(
     sigma, cost = curvature
     for rows in _tiles(model, start, stop):
         X, Y, s = _rows(samples, rows)
-        factor = (s[:, None] / total).astype(X.dtype) if np.ndim(s) else X.dtype.type(1 / total)
+        factor = factors(s, total, X.dtype)
         Z, A = loopfree.forward(parts.W, parts.b, parts.sigma, X)
         RZ: Arrays = []
         RA: list = [None]
