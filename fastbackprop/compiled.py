@@ -19,10 +19,10 @@ from fastbackprop import inputs
 from fastbackprop.activations import Activation
 from fastbackprop.engines._compile import EXACT, FASTMATH, OPTIONS
 from fastbackprop.engines._functions import with_p
-from fastbackprop.engines._math import exp, log
+from fastbackprop.engines._math import exp
 from fastbackprop.engines._tile import VECTOR_BYTES, load, outer_along, plus, store, zeros
 from fastbackprop.formats._dense import entry, sigmas
-from fastbackprop.formulas.softmaxes import softmax_pull_back_row, softmax_row
+from fastbackprop.formulas.softmaxes import log_sum, softmax_pull_back_row, softmax_row
 from fastbackprop.network import Network
 
 VECTORS = 8  # of a sum that stays in registers, twice
@@ -223,9 +223,9 @@ def _rows(activation: Activation, dtype: np.dtype) -> tuple[Any, Any]:
 
 # Their text, compiled here: a user's function may be kept on the disk by Numba, which knows nothing
 # of the kernels that the package keeps there.
-_softmax_row, _softmax_pull_back_row = (
+_softmax_row, _softmax_pull_back_row, _log_sum = (
     _compile_exactly(getattr(kernel, "py_func", kernel))
-    for kernel in (softmax_row, softmax_pull_back_row)
+    for kernel in (softmax_row, softmax_pull_back_row, log_sum)
 )
 
 
@@ -243,13 +243,7 @@ def _softmax_push_forward(z, a, v):
 
 @_compile_exactly
 def _log_softmax(z, out):
-    m = z[0]
-    for k in range(z.shape[0]):
-        m = max(m, z[k])
-    total = z.dtype.type(0)
-    for k in range(z.shape[0]):
-        total += exp(z[k] - m)
-    log_total = log(total)
+    m, log_total = _log_sum(z)
     for k in range(z.shape[0]):
         out[k] = (z[k] - m) - log_total
 

@@ -79,7 +79,7 @@ def log_softmax_second(U: np.ndarray, RA: np.ndarray, Z: np.ndarray, A: np.ndarr
 
 
 @kernel(fastmath=EXACT)
-def _log_sum(z):
+def log_sum(z):
     """m = max_i z_i, and log sum_i e^(z_i - m)."""
     m = z[0]
     for k in range(z.shape[0]):
@@ -92,7 +92,7 @@ def _log_sum(z):
 
 @kernel(fastmath=EXACT)
 def log_softmax_row(z, a, p):
-    m, log_total = _log_sum(z)
+    m, log_total = log_sum(z)
     for k in range(z.shape[0]):
         a[k] = (z[k] - m) - log_total
 
@@ -111,17 +111,12 @@ def log_softmax_pull_back_row(z, a, delta, p):
 # With label smoothing p both are (1 - p) times that plus p times that of y_k = 1 / n_L.
 
 
-def _minus_log_softmax(Z: np.ndarray) -> np.ndarray:
-    m = Z.max(axis=1, keepdims=True)
-    return (m - Z) + np.log(np.exp(Z - m).sum(axis=1, keepdims=True))
-
-
 def _smooth(Y: np.ndarray, p: Any) -> np.ndarray:
     return Y + p[0] * (1 / Y.dtype.type(Y.shape[1]) - Y)
 
 
 def softmax_cross_entropy(Z: np.ndarray, A: np.ndarray, Y: np.ndarray, p: Any) -> np.ndarray:
-    return _smooth(Y, p) * _minus_log_softmax(Z)
+    return _smooth(Y, p) * -log_softmax(Z)
 
 
 def softmax_cross_entropy_delta(Z: np.ndarray, A: np.ndarray, Y: np.ndarray, p: Any) -> np.ndarray:
@@ -139,7 +134,7 @@ def softmax_cross_entropy_second(
 @kernel(fastmath=EXACT)
 def softmax_cross_entropy_row(z, a, y, p):
     T, n = z.dtype.type, z.shape[0]
-    m, log_total = _log_sum(z)
+    m, log_total = log_sum(z)
     C = T(0)
     for k in range(n):
         C = plus(C, y[k] * ((m - z[k]) + log_total))
@@ -205,13 +200,13 @@ def log_softmax_cross_entropy_delta_row(z, a, y, delta, p):
 
 
 def softmax_kl(Z: np.ndarray, A: np.ndarray, Y: np.ndarray, p: Any) -> np.ndarray:
-    return Y * (np.log(np.where(Y > 0, Y, 1)) + _minus_log_softmax(Z))
+    return Y * (np.log(np.where(Y > 0, Y, 1)) - log_softmax(Z))
 
 
 @kernel(fastmath=EXACT)
 def softmax_kl_row(z, a, y, p):
     T, n = z.dtype.type, z.shape[0]
-    m, log_total = _log_sum(z)
+    m, log_total = log_sum(z)
     C = T(0)
     for k in range(n):
         if y[k] > 0:
@@ -225,7 +220,7 @@ def softmax_kl_row(z, a, y, p):
 
 def _focal_parts(Z: np.ndarray, p: Any) -> tuple[np.ndarray, ...]:
     """a, -log a, and q^p, q^(p-1), q^(p-2), the last two 0 where q is."""
-    minus_log = _minus_log_softmax(Z)
+    minus_log = -log_softmax(Z)
     q = -np.expm1(-minus_log)
     safe = np.where(q > 0, q, Z.dtype.type(1))
     once, twice = (np.where(q > 0, safe ** (p[0] - n), Z.dtype.type(0)) for n in (1, 2))
@@ -257,7 +252,7 @@ def softmax_focal_second(
 
 @kernel(fastmath=EXACT)
 def softmax_focal_row(z, a, y, p):
-    m, log_total = _log_sum(z)
+    m, log_total = log_sum(z)
     C = z.dtype.type(0)
     for k in range(z.shape[0]):
         minus_log = (m - z[k]) + log_total
@@ -268,7 +263,7 @@ def softmax_focal_row(z, a, y, p):
 @kernel(fastmath=EXACT)
 def softmax_focal_delta_row(z, a, y, delta, p):
     T = z.dtype.type
-    m, log_total = _log_sum(z)
+    m, log_total = log_sum(z)
     total = T(0)
     for k in range(z.shape[0]):
         minus_log = (m - z[k]) + log_total
