@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.callbacks import Callbacks, History
-from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples, without_targets
-from fastbackprop.layout import aligned_zeros, read_only
+from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples
+from fastbackprop.layout import aligned_zeros
 from fastbackprop.optimizers import LBFGS
 from fastbackprop.rows import at_hand, rows_at_once
 from fastbackprop.training import Pause, Trainer, slices
@@ -33,7 +33,8 @@ class LBFGSTrainer(Trainer):
         self._layout, self._l2 = layout, float(rule.l2)
         self._trial, self._gradient = (self._vector() for _ in range(2))
         penalized = self._vector()
-        for view in [*layout.weights(penalized), *layout.biases(penalized) * rule.penalize_biases]:
+        biases = layout.biases(penalized) if rule.penalize_biases else []
+        for view in [*layout.weights(penalized), *biases]:
             view[...] = 1
         self._penalized = layout.flatten(penalized)
         self._cost: float | None = None  # at the accepted point
@@ -94,9 +95,7 @@ class LBFGSTrainer(Trainer):
         self.engine.gradient_sums(*arguments, self._work(len(samples.X)), start, stop)
 
     def _compile(self) -> None:
-        (n_in, n_out), dtype = self.model.layers["width"][[0, -1]], self.theta.dtype
-        nothing = without_targets(read_only(np.zeros((1, n_in), dtype)), n_out, dtype)
-        self._add(nothing, 1.0, np.zeros(N_SUMS), 0, 0)
+        self._add(self._no_samples(), 1.0, np.zeros(N_SUMS), 0, 0)
 
     def _vector(self) -> np.ndarray:
         return aligned_zeros(self.theta.size, self.theta.dtype)

@@ -137,7 +137,6 @@ class Trainer:
         try:
             callbacks.tell("on_train_begin", network)
             if self._goes_on(history, epochs):
-                self._set_factors()
                 self._compile()
             deadline = time.monotonic() + (self.control.time_budget or np.inf)
             while self._goes_on(history, epochs):
@@ -225,7 +224,7 @@ class Trainer:
         n = len(samples.X)
         rng, control = self.rng, self.control
         order = rng.permutation(n) if rng is not None and control.shuffle else np.arange(n)
-        if rng is not None and (any(control.dropout) or control.noise):
+        if rng is not None and self.perturbed is not self.model:
             self._seed = int(rng.integers(2**32))
         before = [array.copy() for array in self.stepper.changing]
         most = rows_at_once(samples)
@@ -250,9 +249,12 @@ class Trainer:
 
     def _compile(self) -> None:
         """Train on nothing: no epoch's seconds hold the compilation."""
+        self._train(self._no_samples(), np.arange(1), 0, 0)
+
+    def _no_samples(self) -> Samples:
+        """One that is never looked at, for a call that only compiles."""
         (n_in, n_out), dtype = self.model.layers["width"][[0, -1]], self.theta.dtype
-        X = read_only(np.zeros((1, n_in), dtype))
-        self._train(without_targets(X, n_out, dtype), np.arange(1), 0, 0)
+        return without_targets(read_only(np.zeros((1, n_in), dtype)), n_out, dtype)
 
     def _train(self, samples: Samples, order: np.ndarray, start: int, stop: int) -> int:
         size = self._batch_size(len(samples.X))

@@ -30,7 +30,12 @@ SILENCE = Noise(0, 0, 0)  # where no layer has any
 
 
 def perturbed(model: Any, dropout: Sequence[float], noise: float) -> Any:
-    """The model with these rates of a^0 ... a^{L-1}, and this deviation of noise on a^0."""
+    """The model with these rates of a^0 ... a^{L-1}, and this deviation of noise on a^0.
+
+    The same model where all of them are zero.
+    """
+    if not any(dropout) and not noise:
+        return model
     layers = model.layers.copy()
     layers["scale"] = 1
     for layer, rate in zip(layers, dropout, strict=False):
