@@ -246,11 +246,15 @@ def seconds(value: Any, what: str) -> float | None:
     """None or a positive number. Raises TypeError or ValueError."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, float | int | np.number):
+    if not _is_number(value):
         raise TypeError(f"{what} must be None or a number of seconds; got {_shown(value)}")
     if not value > 0:
         raise ValueError(f"{what} must be a positive number of seconds; got {value}")
     return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float | int | np.number) and not isinstance(value, bool)
 
 
 def dropout_rates(hidden: Any, of_input: Any, n_layers: int) -> tuple[float, ...]:
@@ -267,7 +271,7 @@ def dropout_rates(hidden: Any, of_input: Any, n_layers: int) -> tuple[float, ...
 
 
 def _rate(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, float | int | np.number):
+    if not _is_number(value):
         raise TypeError(f"{what} must be a number in [0, 1); got {_shown(value)}")
     if not 0 <= value < 1:
         raise ValueError(f"{what} must be in [0, 1), the part to leave out; got {value}")
@@ -276,7 +280,7 @@ def _rate(value: Any, what: str) -> float:
 
 def deviation(value: Any, what: str) -> float:
     """A finite standard deviation, zero or more. Raises TypeError or ValueError."""
-    if isinstance(value, bool) or not isinstance(value, float | int | np.number):
+    if not _is_number(value):
         raise TypeError(f"{what} must be a standard deviation; got {_shown(value)}")
     if not 0 <= value < np.inf:
         raise ValueError(f"{what} must be a finite standard deviation, 0 or more; got {value}")
@@ -341,7 +345,7 @@ def early_stopping(
     positive_integer(value.patience, "patience")
     flag(value.restore_best, "restore_best")
     least = value.min_improvement
-    if isinstance(least, bool) or not isinstance(least, float | int | np.number):
+    if not _is_number(least):
         raise TypeError(f"min_improvement must be a number; got {_shown(least)}")
     if not 0 <= least < math.inf:
         raise ValueError(f"min_improvement must be finite and at least 0; got {least}")

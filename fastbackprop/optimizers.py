@@ -53,11 +53,7 @@ class SWA:
 
     def __post_init__(self) -> None:
         for name in ("start", "every"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-                raise ValueError(
-                    f"{name} must be a whole number of steps, 1 at least; got {value!r}"
-                )
+            _check_whole(name, getattr(self, name), 1, "whole number of steps, 1 at least")
 
     def weights(self, t: np.ndarray) -> np.ndarray:
         """The part of the way that the mean goes to theta after step t."""
@@ -267,6 +263,11 @@ def _check(name: str, value: Any, low: float, high: float) -> float:
     if not real or not low <= value < high:
         raise ValueError(f"{name} must be a number in [{low:g}, {high:g}); got {value!r}")
     return float(value)
+
+
+def _check_whole(name: str, value: Any, least: int, kind: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name} must be a {kind}; got {value!r}")
 
 
 def _check_two(name: str, values: Any, low: float, high: float) -> tuple[float, float]:
@@ -799,8 +800,7 @@ class Custom(Optimizer):
                 f"function must be a function (theta, g, states, step, rate); got {self.function!r}"
             )
         n = self.n_states
-        if isinstance(n, bool) or not isinstance(n, numbers.Integral) or n < 0:
-            raise ValueError(f"n_states must be a whole number of vectors; got {n!r}")
+        _check_whole("n_states", n, 0, "whole number of vectors")
         if self.layer_rates is not None:
             raise ValueError("layer_rates is not for Custom: its function sees one vector")
         learning_rate = _check("learning_rate", self.learning_rate, 0, np.inf)
@@ -847,9 +847,7 @@ class LBFGS(Optimizer):
 
     def _settings(self) -> tuple[Rule, tuple[float, ...]]:
         for name in ("history", "max_line_search"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-                raise ValueError(f"{name} must be a whole number, 1 at least; got {value!r}")
+            _check_whole(name, getattr(self, name), 1, "whole number, 1 at least")
         for name in ("tolerance", "cost_tolerance"):
             _check(name, getattr(self, name), 0, np.inf)
         defaults = {f.name: f.default for f in dataclasses.fields(Optimizer) if f.init}
