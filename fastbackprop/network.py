@@ -135,9 +135,8 @@ class Network:
     def _build(self) -> None:
         """Engine, layout and a parameter vector of zeros, from the description alone."""
         self._engine = engines.load(self._engine_name)
-        self._idle: dict[
-            Any, list[Any]
-        ] = {}  # scratch of earlier calls, by who made it for how many
+        # Scratch of earlier calls, by the module that made it and the number of threads.
+        self._idle: dict[Any, list[Any]] = {}
         self._idle_rows: list[np.ndarray] = []
         self._row_shape = (1, self._sizes[0])
         self._has_rows = hasattr(self._engine, "predict_row")

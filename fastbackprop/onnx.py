@@ -237,8 +237,8 @@ def load(path: str | os.PathLike, **options: Any) -> Network:
         Without the onnx package (the extra `onnx`).
     ValueError
         For a file that is not a valid model, or one that is something else than a dense network:
-        the message names the node. And for one of ours with a cost of
-        your own, unless `cost` is given.
+        the message names the node. And for one of ours with a cost of your own, unless `cost` is
+        given.
     """
     onnx = _onnx()
     from google.protobuf.message import DecodeError

@@ -22,7 +22,7 @@ from fastbackprop.callbacks import History
 from fastbackprop.costs import COSTS
 from fastbackprop.formats.sklearn import OURS, OUTPUT
 from fastbackprop.network import Network
-from fastbackprop.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
+from fastbackprop.optimizers import LBFGS, SGD, Adam, Optimizer
 from fastbackprop.schedules import Schedule, as_schedule
 
 try:
@@ -388,8 +388,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         common: dict[str, Any] = {"l2": l2}
         solver = inputs.choice(self.solver, SOLVERS, "solver")
         if solver == "lbfgs":
-            common["tolerance"] = self.tol
-            return OPTIMIZERS[inputs.choice(solver, OPTIMIZERS, "optimizer")](**common)
+            return LBFGS(tolerance=self.tol, **common)
         common["learning_rate"] = self.learning_rate_init
         if solver == "adam":
             return Adam(betas=(self.beta_1, self.beta_2), epsilon=self.epsilon, **common)
