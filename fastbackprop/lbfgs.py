@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.callbacks import Callbacks, History
-from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples, without_targets
-from fastbackprop.layout import aligned_zeros, read_only
+from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples, without_rows
+from fastbackprop.layout import aligned_zeros
 from fastbackprop.optimizers import LBFGS
 from fastbackprop.rows import at_hand, rows_at_once
 from fastbackprop.training import Pause, Trainer, slices
@@ -91,11 +91,10 @@ class LBFGSTrainer(Trainer):
 
     def _add(self, samples: Samples, total: float, sums: np.ndarray, start: int, stop: int) -> None:
         arguments = (self.model, self._trial, samples, total, self._gradient, sums)
-        self.engine.gradient_sums(*arguments, self._work(len(samples.X)), start, stop)
+        self.engine.gradient_sums(*arguments, self._work(samples), start, stop)
 
     def _compile(self) -> None:
-        (n_in, n_out), dtype = self.model.layers["width"][[0, -1]], self.theta.dtype
-        nothing = without_targets(read_only(np.zeros((1, n_in), dtype)), n_out, dtype)
+        nothing = without_rows(int(self.model.layers["width"][-1]), self.theta.dtype)
         self._add(nothing, 1.0, np.zeros(N_SUMS), 0, 0)
 
     def _vector(self) -> np.ndarray:
