@@ -240,33 +240,52 @@ def bias_gradient(Delta_rows, n, g, fresh, V):
 # --- a sparse X -----------------------------------------------------------------------------------
 
 
+def _sum_of_rows(C):
+    """z_k = b_k + sum_j x_j w_jk for one sample and C vectors of neurons from k on."""
+
+    @kernel(linked=True)
+    def sums(layer, samples, row, key, W, b, Z_rows, z, k):
+        acc = load(b.array, b.offset + k, 0, 1, C)
+        for p in range(samples.spans[row, 0], samples.spans[row, 1]):
+            j = samples.columns[p]
+            x = input_after_dropout(layer, key, j, samples.values[p])
+            acc = plus(acc, scaled(load(W.array, W.offset + j * W.stride + k, 0, 1, C), x))
+        store(acc, Z_rows.array, z + k, 0)
+
+    return sums
+
+
+sum_of_rows_1, sum_of_rows_2, sum_of_rows_4, sum_of_rows_8 = map(_sum_of_rows, (1, 2, 4, 8))
+
+
 @kernel
 def sparse_weighted_input(layer, tile, noise, W, b, Z, Z_rows, n_l, own):
     """(0) for layer 1: z^1_ik = sum_j x_ij w^1_jk + b^1_k, over the j where x_ij is not zero.
 
     Z_rows are scratch; lanes behind the last sample repeat it.
     """
-    samples, V, lanes = tile.samples, own.V, own.lanes
+    samples, V, lanes, width = tile.samples, own.V, own.lanes, up(n_l, own.V)
     for s in range(own.first, own.last):
         for i in range(s * lanes, (s + 1) * lanes):
-            z = Z_rows.offset + i * Z_rows.stride
+            z, k = Z_rows.offset + i * Z_rows.stride, 0
             if i >= tile.n:
                 for k in range(0, n_l, V):
                     store(
                         load(Z_rows.array, z - Z_rows.stride + k, 0, 1, 1), Z_rows.array, z + k, 0
                     )
                 continue
-            for k in range(0, n_l, V):
-                store(load(b.array, b.offset + k, 0, 1, 1), Z_rows.array, z + k, 0)
             row, key = sample(tile, i), key_of_input(noise, i)
-            for p in range(samples.spans[row, 0], samples.spans[row, 1]):
-                j = samples.columns[p]
-                x = input_after_dropout(layer, key, j, samples.values[p])
-                w = W.offset + j * W.stride
-                for k in range(0, n_l, V):
-                    term = scaled(load(W.array, w + k, 0, 1, 1), x)
-                    total = plus(load(Z_rows.array, z + k, 0, 1, 1), term)
-                    store(total, Z_rows.array, z + k, 0)
+            while k + 8 * V <= width:
+                sum_of_rows_8(layer, samples, row, key, W, b, Z_rows, z, k)
+                k += 8 * V
+            if k + 4 * V <= width:
+                sum_of_rows_4(layer, samples, row, key, W, b, Z_rows, z, k)
+                k += 4 * V
+            if k + 2 * V <= width:
+                sum_of_rows_2(layer, samples, row, key, W, b, Z_rows, z, k)
+                k += 2 * V
+            if k < width:
+                sum_of_rows_1(layer, samples, row, key, W, b, Z_rows, z, k)
         for k in range(0, n_l, V):
             for i in range(0, lanes, V):
                 source = Z_rows.offset + (s * lanes + i) * Z_rows.stride + k
