@@ -307,13 +307,27 @@ def errors_as_rows(Delta, Delta_rows, n_l, own):
                 )
 
 
+def _add_row(C):
+    """g_k += x delta_k for C vectors."""
+
+    @inlined
+    def add(G, g, D, d, x):
+        total = plus(load(G, g, 0, 1, C), scaled(load(D, d, 0, 1, C), x))
+        store(total, G, g, 0)
+
+    return add
+
+
+add_row_1, add_row_2, add_row_4 = map(_add_row, (1, 2, 4))
+
+
 @kernel
 def sparse_weight_gradient(layer, tile, noise, Delta_rows, G, factor, n_l, first, last, V):
     """(3) for layer 1: factor sum_i x_ij delta^1_ik added to rows j of first ... last.
 
     The tile may be longer than ROWS: whatever Delta_rows are of.
     """
-    samples = tile.samples
+    samples, width = tile.samples, up(n_l, V)
     for i in range(tile.n):
         row, key = sample(tile, i), key_of_input(noise, i)
         for p in range(samples.spans[row, 0], samples.spans[row, 1]):
@@ -321,9 +335,15 @@ def sparse_weight_gradient(layer, tile, noise, Delta_rows, G, factor, n_l, first
             if first <= j < last:
                 x = factor * input_after_dropout(layer, key, j, samples.values[p])
                 g, d = G.offset + j * G.stride, Delta_rows.offset + i * Delta_rows.stride
-                for k in range(0, n_l, V):
-                    term = scaled(load(Delta_rows.array, d + k, 0, 1, 1), x)
-                    store(plus(load(G.array, g + k, 0, 1, 1), term), G.array, g + k, 0)
+                k = 0
+                while k + 4 * V <= width:
+                    add_row_4(G.array, g + k, Delta_rows.array, d + k, x)
+                    k += 4 * V
+                if k + 2 * V <= width:
+                    add_row_2(G.array, g + k, Delta_rows.array, d + k, x)
+                    k += 2 * V
+                if k < width:
+                    add_row_1(G.array, g + k, Delta_rows.array, d + k, x)
 
 
 @inlined
