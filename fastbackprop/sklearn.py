@@ -58,7 +58,7 @@ except ImportError:
         return method
 
 
-SPARSE = False  # what `accept_sparse` of scikit-learn's checks is given
+SPARSE = "csr"  # what `accept_sparse` of scikit-learn's checks is given
 SOLVERS = ("lbfgs", "sgd", "adam")
 LEARNING_RATES = ("constant", "invscaling", "adaptive")
 
