@@ -465,7 +465,8 @@ def matrix(X: Any, n_columns: int, dtype: np.dtype, what: str = "X") -> Any:
         numeric(X[:0], dtype, what)
     else:
         array = numeric(X, dtype, what)
-    _check_shape(array.shape, n_columns, what, _column_names(X))
+    shape = tuple(X.shape) if isinstance(array, Rows) else array.shape
+    _check_shape(shape, n_columns, what, _column_names(X))
     return array
 
 
