@@ -238,7 +238,7 @@ class Network:
 
         Parameters
         ----------
-        X : array_like, (n_samples, n_0)
+        X : array_like or sparse matrix of SciPy, (n_samples, n_0)
         out : ndarray, (n_samples, n_L), optional
             Filled and returned; of the network's dtype, C-contiguous.
         n_threads : int or None
@@ -342,7 +342,8 @@ class Network:
 
         Parameters
         ----------
-        X : array_like, (n_samples, n_0)
+        X : array_like or sparse matrix of SciPy, (n_samples, n_0)
+            Of a sparse one (CSR is not converted) only the non-zeros are looked at.
         y : array_like, (n_samples, n_L)
             For softmax with cross_entropy also integer labels, (n_samples,); where n_L is 1 also
             (n_samples,). For a cost with several outputs for each target, as many columns as there
@@ -602,7 +603,7 @@ class Network:
         input_dropout : float
             The same for the inputs.
         input_noise : float
-            Standard deviation of normal noise that is added to the inputs in each step.
+            Standard deviation of normal noise that is added to the inputs in each step; X is dense.
 
         Returns
         -------

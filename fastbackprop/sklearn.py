@@ -151,7 +151,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array_like, (n_samples, n_features)
+        X : array_like or sparse matrix of SciPy, (n_samples, n_features)
         y : array_like, (n_samples,) or (n_samples, n_outputs)
             Labels, or several of 0 and 1 each; numbers for a regressor.
         sample_weight : array_like, (n_samples,), optional
@@ -438,7 +438,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array_like, (n_samples, n_features)
+        X : array_like or sparse matrix of SciPy, (n_samples, n_features)
 
         Returns
         -------

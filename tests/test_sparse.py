@@ -1,6 +1,8 @@
 """SciPy's sparse matrices as X: the results of the dense X, at the price of its non-zeros."""
 
+import runpy
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -251,3 +253,12 @@ def test_out_may_be_the_values_of_X():
     expected = net.predict(values)
     out = X.data.reshape(2, 3)
     assert deviation(net.predict(X, out), expected) < TOLERANCE["float32"]
+
+
+def test_the_example_runs():
+    pytest.importorskip("sklearn")
+    example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "sparse.py"))
+    X, y = example["data"](50, 30, 4, 3)
+    for solver in example["SOLVERS"]:
+        ours, theirs = example["seconds"](solver, X, y, 5, 20, 1)
+        assert 0 < ours < np.inf and 0 < theirs < np.inf
