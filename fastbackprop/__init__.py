@@ -2,7 +2,7 @@
 
 from fastbackprop import math
 from fastbackprop.activations import CELU, ELU, Activation, LeakyReLU
-from fastbackprop.callbacks import EarlyStopping, History
+from fastbackprop.callbacks import EarlyStopping, ErrorFlow, History
 from fastbackprop.costs import Cost, CrossEntropy, Focal, Huber, Quantile, Tweedie
 from fastbackprop.network import Gradient, Network, Trace
 from fastbackprop.optimizers import (
@@ -56,6 +56,7 @@ __all__ = [
     "Custom",
     "DivergenceError",
     "EarlyStopping",
+    "ErrorFlow",
     "Exponential",
     "Focal",
     "Gradient",

@@ -37,6 +37,13 @@ class Activation:
         `derivative` is (dC/dA, Z, A) -> dC/dZ.
     second : callable, optional
         (z, a) -> sigma''(z), as `derivative`; 0 where sigma is a straight line, and at its kinks.
+        With `rows`: (U, RA, Z, A) -> the derivative of `derivative`(U, Z, A) when Z moves so that A
+        moves along RA.
+    push_forward : callable, optional
+        With `rows`, where the matrix da/dz is not symmetric: (RZ, Z, A) -> RA, its product with RZ.
+    second_row : kernel, optional
+        `second` for a row: (z, a, u, Ra, Rdelta, p) adds it to Rdelta. Without it products with the
+        Hessian are loop-free in every engine.
     """
 
     name: str
@@ -47,6 +54,8 @@ class Activation:
     p: tuple[float, ...] = ()
     rows: tuple[Any, Any] | None = None
     second: Callable[..., Any] | None = None
+    push_forward: Callable[..., Any] | None = None
+    second_row: Any = None
 
     @property
     def coupled(self) -> bool:
@@ -186,6 +195,8 @@ _ALL = (
         "e^z_k / sum_i e^z_i",
         _GLOROT,
         rows=(softmaxes.softmax_row, softmaxes.softmax_pull_back_row),
+        second=softmaxes.softmax_second,
+        second_row=softmaxes.softmax_second_row,
     ),
     Activation(
         "log_softmax",
@@ -194,6 +205,8 @@ _ALL = (
         "z_k - log sum_i e^z_i",
         _GLOROT,
         rows=(softmaxes.log_softmax_row, softmaxes.log_softmax_pull_back_row),
+        second=softmaxes.log_softmax_second,
+        push_forward=softmaxes.log_softmax_push_forward,
     ),
 )
 ACTIVATIONS = {activation.name: activation for activation in _ALL}

@@ -44,6 +44,9 @@ class Cost:
         (z, a, y) -> d2C/da_k^2, or d2C/dz_k^2 where the cost is `fused`, as `terms`. With `rows`:
         (V, Z, A, Y) -> H V, where H is the matrix of second derivatives of a sample's C, and V of
         shape (n_samples, n_L).
+    second_row : kernel, optional
+        `second` for a row: (z, a, y, Rz, Ra, Rdelta, p) fills Rdelta with H (R a), or H (R z).
+        Without it products with the Hessian are loop-free in every engine.
     outputs_per_target : int
         The outputs are so many groups, each with one output for every target; y, (n_samples,
         n_targets), is there once for each group when a formula sees it.
@@ -58,6 +61,7 @@ class Cost:
     p: tuple[float, ...] = ()
     rows: tuple[Any, Any] | None = None
     second: Callable[..., Any] | None = None
+    second_row: Any = None
     outputs_per_target: int = 1
 
     @property
@@ -221,6 +225,7 @@ _ALL = (
         p=(0.0,),
         rows=(softmaxes.softmax_cross_entropy_row, softmaxes.softmax_cross_entropy_delta_row),
         second=softmaxes.softmax_cross_entropy_second,
+        second_row=softmaxes.softmax_cross_entropy_second_row,
     ),
     Cost(
         "cross_entropy",
@@ -243,6 +248,7 @@ _ALL = (
         p=(0.0,),
         rows=(softmaxes.softmax_kl_row, softmaxes.softmax_cross_entropy_delta_row),
         second=softmaxes.softmax_cross_entropy_second,
+        second_row=softmaxes.softmax_cross_entropy_second_row,
     ),
     Cost(
         "kl_divergence",

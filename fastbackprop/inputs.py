@@ -203,6 +203,17 @@ def _own_parts(
             own_functions.check(formula, f"{part} of {what}", arguments, dtype, p)
 
 
+def have_second_derivatives(sigma: Sequence[Activation], cost: Cost) -> None:
+    """Raise ValueError for one that has none."""
+    functions: list[tuple[str, Activation | Cost]] = [("activation", f) for f in sigma]
+    for what, function in [*functions, ("cost", cost)]:
+        if function.second is None:
+            raise ValueError(
+                f"the {what} {function.name!r} has no second derivative, which this product needs: "
+                f"give it one with `second`"
+            )
+
+
 def optimizer(value: Any) -> Optimizer:
     """An optimizer from a name or an object."""
     if isinstance(value, Optimizer):
@@ -376,8 +387,18 @@ def numeric(values: Any, dtype: np.dtype, what: str, numbers: Numbers | None = N
     return read_only(converted)
 
 
+def parameters(values: Any, n: int, dtype: np.dtype, what: str) -> np.ndarray:
+    """A value for every parameter, (n,), as `numeric` makes it."""
+    flat = numeric(values, dtype, what)
+    if flat.shape != (n,):
+        raise ValueError(f"{what} must have shape (n_parameters,) = ({n},); got {flat.shape}")
+    return flat
+
+
 def as_array(values: Any, what: str) -> np.ndarray:
     """A plain array, with an error for humans where NumPy has none."""
+    if type(values) is np.ndarray and values.dtype.kind in "fiub":
+        return values  # the questions below take longer than a small network
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise TypeError(f"{what} is a masked array with masked values: fill or drop them first")
     if hasattr(values, "toarray"):
@@ -461,7 +482,7 @@ def matrix(X: Any, n_columns: int, dtype: np.dtype, what: str = "X") -> Any:
     """X, (n_samples, n_columns), with at least one row; `Rows` where it stays in its file."""
     array: np.ndarray | Rows
     if stays(X):
-        array = Rows(X, partial(numeric, dtype=dtype, what=what), n_columns)
+        array = Rows(X, partial(numeric, dtype=dtype, what=what), X.shape[1])
         numeric(X[:0], dtype, what)
     else:
         array = numeric(X, dtype, what)
@@ -779,6 +800,13 @@ def check_output(out: Any, shape: tuple[int, int], dtype: np.dtype) -> None:
         )
     if not out.flags.writeable:
         raise ValueError("out must be writable; got a read-only array")
+
+
+def check_apart(out: np.ndarray, **others: Any) -> None:
+    """Refuse an array to fill that lies in the memory of what is still to be read."""
+    for what, other in others.items():
+        if np.may_share_memory(out, other.source if isinstance(other, Rows) else other):
+            raise ValueError(f"out must not share memory with {what}")
 
 
 def _listed(names: Iterable[str]) -> str:

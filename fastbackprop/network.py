@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastbackprop import engines, inputs
+from fastbackprop import analysis, engines, inputs
 from fastbackprop.activations import Activation
 from fastbackprop.callbacks import Callbacks, EarlyStopping, History
 from fastbackprop.checkpoint import Checkpoint
 from fastbackprop.costs import Cost
 from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples
+from fastbackprop.engines.analysis import load as load_analysis
 from fastbackprop.formats import saved
 from fastbackprop.initializers import INITIALIZERS
 from fastbackprop.layout import Layout, Views, aligned_zeros, read_only
@@ -134,7 +135,7 @@ class Network:
     def _build(self) -> None:
         """Engine, layout and a parameter vector of zeros, from the description alone."""
         self._engine = engines.load(self._engine_name)
-        self._idle: dict[tuple[int, bool], list[Any]] = {}  # scratch of earlier calls, by its size
+        self._idle: dict[Any, list[Any]] = {}  # scratch of earlier calls, by who made it for what
         self._idle_rows: list[np.ndarray] = []
         self._row_shape = (1, self._sizes[0])
         self._has_rows = hasattr(self._engine, "predict_row")
@@ -148,6 +149,16 @@ class Network:
     def _model(self) -> Any:
         """The network as its engine takes it: on first use, when functions may be compiled."""
         return self._engine.model(self._layout, self._sigma, self._cost, self._dtype)
+
+    @functools.cached_property
+    def _analysis(self) -> Any:
+        """What the engine has for `fastbackprop.analysis`."""
+        return load_analysis(self._engine_name)
+
+    @functools.cached_property
+    def _curvature(self) -> Any:
+        """Second derivatives, compiled if need be."""
+        return self._analysis.curvature(self._sigma, self._cost, self._dtype)
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -200,11 +211,7 @@ class Network:
 
         Raises ValueError for another shape or for values that are not finite.
         """
-        flat = inputs.numeric(vector, self._dtype, "vector")
-        if flat.shape != (self.n_parameters,):
-            raise ValueError(
-                f"vector must have shape (n_parameters,) = ({self.n_parameters},); got {flat.shape}"
-            )
+        flat = inputs.parameters(vector, self.n_parameters, self._dtype, "vector")
         self._layout.unflatten(flat, self._theta)
 
     def __repr__(self) -> str:
@@ -313,16 +320,20 @@ class Network:
         return out if done else None
 
     @contextlib.contextmanager
-    def _workspace(self, n_threads: int = 1, sparse: bool = False) -> Iterator[Any]:
+    def _workspace(
+        self, n_threads: int = 1, sparse: bool = False, module: Any = None
+    ) -> Iterator[Any]:
         """Scratch that no other call uses at the same time, of an earlier call where there is one.
 
-        To zero it anew would take longer than a row takes through a small network.
+        To zero it anew would take longer than a row takes through a small network. It is that of
+        the engine, unless another `module` makes it.
         """
-        idle = self._idle.setdefault((n_threads, sparse), [])
+        module = module or self._engine
+        idle = self._idle.setdefault((module, n_threads, sparse), [])
         try:
             work = idle.pop()  # one step for the interpreter: no other thread gets the same
         except IndexError:
-            work = self._engine.workspace(self._model, self._dtype, n_threads, sparse)
+            work = module.workspace(self._model, self._dtype, n_threads, sparse)
         try:
             yield work
         finally:
@@ -333,7 +344,7 @@ class Network:
 
         Raises as `predict` does.
         """
-        inputs.refuse_sparse(X, "a^0 would be dense")
+        inputs.refuse_sparse(X, "a^0 is to be dense")
         X = inputs.matrix(X, self._sizes[0], self._dtype)
         return self._engine.activations(self._model, self._theta, X[:])
 
@@ -387,14 +398,126 @@ class Network:
 
         X is dense.
         """
-        inputs.refuse_sparse(X, "a^0 would be dense")
-        samples = _all_at_hand(self._samples(X, y, sample_weight))
+        samples = _all_at_hand(self._dense_samples(X, y, sample_weight))
         total = _total_weight(samples)
         sums, vector = np.zeros(N_SUMS), aligned_zeros(self._theta.size, self._dtype)
         z, a, delta = self._engine.trace(self._model, self._theta, samples, total, vector, sums)
         weights, biases = self._layout.weights(vector), self._layout.biases(vector)
         cost = float(sums[COST] / sums[WEIGHT])
         return Trace(z, a, delta, list(weights), list(biases), cost)
+
+    # --- analysis ---------------------------------------------------------------------------------
+
+    def sample_gradients(self, X: Any, y: Any, out: np.ndarray | None = None) -> np.ndarray:
+        """dC_i/dtheta of each sample's own cost, a row for each.
+
+        Parameters
+        ----------
+        X, y
+            As for `evaluate`.
+        out : ndarray, (n_samples, n_parameters), optional
+            Filled and returned; of the network's dtype, C-contiguous. Fresh memory takes longer to
+            come by than the gradients.
+
+        Returns
+        -------
+        ndarray, (n_samples, n_parameters), of the network's dtype
+            In the order of `get_parameters`. Their mean is `gradient`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `evaluate` does; `out` is untouched then.
+        """
+        samples = self._dense_samples(X, y)
+        shape = (len(samples.X), self.n_parameters)
+        if out is None:
+            out = np.empty(shape, self._dtype)
+        else:
+            inputs.check_output(out, shape, self._dtype)
+            inputs.check_apart(out, parameters=self._theta, X=samples.X, y=samples.Y)
+        analysis.sample_gradients(self, samples, out)
+        return out
+
+    def sample_gradient_norms(self, X: Any, y: Any) -> np.ndarray:
+        """||dC_i/dtheta|| of each sample's own cost, (n_samples,), without the gradients.
+
+        The gradient of a layer's weights is an outer product, so the square is the sum over the
+        layers of ||delta^l||^2 (1 + ||a^{l-1}||^2) (Goodfellow, 2015, "Efficient per-example
+        gradient computations"). Arguments and errors as for `evaluate`.
+        """
+        return analysis.sample_gradient_norms(self, self._dense_samples(X, y))
+
+    def error_sizes(self, X: Any, y: Any) -> np.ndarray:
+        """How large the errors are: the root mean square of delta^l = dC_i/dz^l, layer by layer.
+
+        Over the samples and the neurons of a layer; (L,), float64. Arguments and errors as for
+        `evaluate`. `fastbackprop.ErrorFlow` records it during a training.
+        """
+        return analysis.error_sizes(self, self._dense_samples(X, y))
+
+    def input_gradient(self, X: Any, y: Any) -> np.ndarray:
+        """dC_i/da^0 of each sample's own cost, (n_samples, n_0): (2) once more, without sigma'.
+
+        Arguments and errors as for `evaluate`.
+        """
+        return analysis.input_gradient(self, self._dense_samples(X, y))
+
+    def jacobian(self, X: Any) -> np.ndarray:
+        """da^L/da^0 at each row of X, (n_samples, n_L, n_0): (2) from each output by itself.
+
+        Raises as `predict` does.
+        """
+        return analysis.jacobian(self, inputs.matrix(X, self._sizes[0], self._dtype))
+
+    def hessian_vector_product(
+        self, X: Any, y: Any, v: Any, sample_weight: Any = None
+    ) -> np.ndarray:
+        """H v, where H is the matrix of second derivatives of the mean cost. Exact.
+
+        By Pearlmutter's R-operator, at the price of some two or three gradients (Pearlmutter, 1994,
+        "Fast exact multiplication by the Hessian"); `fastbackprop.engines.analysis` has the
+        equations. The second derivative of relu is 0, at its kink too.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `evaluate`.
+        v : array_like, (n_parameters,)
+            In the order of `get_parameters`.
+
+        Returns
+        -------
+        ndarray, (n_parameters,), of the network's dtype
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `evaluate` does; for a v of another shape or with values that are not finite; for an
+            activation or a cost without a second derivative.
+        """
+        return self._product(X, y, v, sample_weight, gauss_newton=False)
+
+    def gauss_newton_vector_product(
+        self, X: Any, y: Any, v: Any, sample_weight: Any = None
+    ) -> np.ndarray:
+        """G v, where G is the Gauss-Newton matrix, the mean of J_i^T H_i J_i.
+
+        J_i is da^L/dtheta and H_i the second derivatives of C_i by a^L; where the cost belongs to
+        the output (cross_entropy), both are of z^L, and G is Fisher's information matrix. It has no
+        negative eigenvalue if the cost is convex (Schraudolph, 2002, "Fast curvature matrix-vector
+        products for second-order gradient descent"). Arguments and errors as for
+        `hessian_vector_product`; activations need no second derivative.
+        """
+        return self._product(X, y, v, sample_weight, gauss_newton=True)
+
+    def _product(
+        self, X: Any, y: Any, v: Any, sample_weight: Any, gauss_newton: bool
+    ) -> np.ndarray:
+        inputs.have_second_derivatives([] if gauss_newton else self._sigma, self._cost)
+        direction = inputs.parameters(v, self.n_parameters, self._dtype, "v")
+        samples = self._dense_samples(X, y, sample_weight)
+        return analysis.product(self, samples, _total_weight(samples), direction, gauss_newton)
 
     def check_gradient(
         self, X: Any, y: Any, sample_weight: Any = None, *, max_parameters: int = 1000
@@ -445,6 +568,10 @@ class Network:
                     self._model, self._theta, block, total, gradient, sums, work, start, stop
                 )
         return sums, gradient
+
+    def _dense_samples(self, X: Any, y: Any, sample_weight: Any = None) -> Samples:
+        inputs.refuse_sparse(X, "only predictions, costs, gradients and training take that")
+        return self._samples(X, y, sample_weight)
 
     def _samples(self, X: Any, y: Any, sample_weight: Any = None) -> Samples:
         n_in, n_out = self._sizes[0], self._sizes[-1]

@@ -98,7 +98,8 @@ def check(function: Any, what: str, words: str, dtype: np.dtype, p: tuple[float,
 
 def _first_lines(error: Exception) -> str:
     """What Numba says, without its advice and its own traceback."""
-    lines = [line.strip() for line in str(error).splitlines()]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # without colours
+    lines = [line.strip() for line in plain.splitlines()]
     lines = [line for line in lines if line and not line.startswith("Failed in nopython mode")]
     said = []
     for line in lines:

@@ -1,4 +1,4 @@
-"""Pictures of trainings, with matplotlib (the extra `plot`): Axes in, Axes out."""
+"""Pictures of networks and trainings, with matplotlib (the extra `plot`): Axes in, Axes out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from fastbackprop.callbacks import History
+    from fastbackprop.callbacks import ErrorFlow, History
+    from fastbackprop.network import Network
 
 TRAINING, VALIDATION = "#1f5fa8", "#d1622b"
 
@@ -60,6 +61,173 @@ def history(history: History, ax: Axes | None = None) -> Axes:
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False)
     return ax
+
+
+# --- layers --------------------------------------------------------------------------------------
+
+BINS = 80
+
+
+def weights(net: Network, ax: Axes | None = None) -> Axes:
+    """Plot a histogram of the weights of each layer, the first layer on top.
+
+    Parameters
+    ----------
+    net : Network
+    ax : matplotlib Axes to draw on; a new figure's where there is none
+
+    Returns
+    -------
+    The Axes. Each histogram has the height of a layer, whatever the number of its weights; beside
+    it are mean and standard deviation.
+    """
+    rows = []
+    for l, W in enumerate(net.weights, 1):
+        note = f"{_short(W.mean())} ± {_short(W.std(), sign=False)}"
+        rows.append((f"$W^{{{l}}}$", f"{W.shape[0]} x {W.shape[1]}", W.ravel(), note))
+    return _ridges(rows, "weight", ax)
+
+
+def activations(net: Network, X: Any, ax: Axes | None = None) -> Axes:
+    """Plot a histogram of the activations a^l of each layer, for all rows of X.
+
+    Parameters
+    ----------
+    net : Network
+    X : array_like, (n_samples, n_0)
+    ax : matplotlib Axes to draw on; a new figure's where there is none
+
+    Returns
+    -------
+    The Axes. Beside each histogram are mean and standard deviation and, where there are any, the
+    share of exact zeros (relu's silent units), which the histogram leaves out: they would dwarf the
+    rest.
+    """
+    rows = []
+    for l, a in enumerate(net.activations(X)[1:], 1):
+        note = f"{_short(a.mean())} ± {_short(a.std(), sign=False)}"
+        zero = np.mean(a == 0)
+        note += f"\n{zero:.0%} are zero" if zero > 0 else ""
+        name = [*net.hidden, net.output][l - 1]
+        rows.append((f"$a^{{{l}}}$", f"{a.shape[1]} {name}", a[a != 0], note))
+    return _ridges(rows, "activation", ax)
+
+
+def _ridges(rows: list[tuple[str, str, np.ndarray, str]], what: str, ax: Axes | None) -> Axes:
+    """A histogram for each (name, description, values, note), one below the other, on one scale."""
+    ax = _new_axes() if ax is None else ax
+    everything = np.concatenate([values for _, _, values, _ in rows])
+    low, high = (everything.min(), everything.max()) if everything.size else (0.0, 1.0)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, BINS + 1)
+    for place, (_, _, values, note) in enumerate(rows):
+        y, color = -place, _depth_color(place, len(rows))
+        ax.axhline(y, color="0.85", linewidth=0.8, zorder=1)
+        if values.size:
+            counts = np.histogram(values, edges)[0]
+            heights = 0.86 * counts / counts.max()
+            ax.stairs(heights + y, edges, baseline=y, fill=True, color=color, alpha=0.35, zorder=2)
+            ax.stairs(heights + y, edges, baseline=y, color=color, linewidth=1.3, zorder=3)
+        ax.annotate(
+            note,
+            (1.01, y + 0.04),
+            xycoords=("axes fraction", "data"),
+            va="bottom",
+            fontsize=9,
+            color="0.35",
+            annotation_clip=False,
+        )
+    if low < 0 < high:
+        ax.axvline(0, color="0.75", linewidth=0.8, linestyle=(0, (3, 3)), zorder=1)
+    ax.set_yticks([-place for place in range(len(rows))])
+    ax.set_yticklabels([f"{name}\n{description}" for name, description, _, _ in rows], va="bottom")
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(-len(rows) + 0.85, 1)
+    ax.set_xlabel(what)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    return ax
+
+
+def _short(x: float, sign: bool = True) -> str:
+    """Two significant digits, with a real minus."""
+    text = f"{x:.2g}"
+    return text.replace("-", "\u2212") if sign else text
+
+
+def _depth_color(place: int, n: int) -> Any:
+    """From light to dark with the depth of a layer."""
+    from matplotlib import colormaps
+
+    return colormaps["viridis_r"](0.18 + 0.72 * place / max(n - 1, 1))
+
+
+def error_flow(flow: ErrorFlow, ax: Axes | None = None) -> Axes:
+    """Plot the size of the errors delta^l over the epochs, a line for each layer.
+
+    Lines far apart are gradients that vanish (the first layer below the last) or explode (above).
+
+    Parameters
+    ----------
+    flow : fastbackprop.callbacks.ErrorFlow
+        What was a callback of `Network.fit`.
+    ax : matplotlib Axes to draw on; a new figure's where there is none
+
+    Returns
+    -------
+    The Axes. Epoch 0 is before the training.
+    """
+    ax = _new_axes() if ax is None else ax
+    sizes = np.array(flow.sizes)
+    if not sizes.size:
+        raise ValueError("the ErrorFlow has seen no training: pass it to fit(callbacks=...)")
+    epochs, n_layers = np.arange(len(sizes)), sizes.shape[1]
+    ends = []
+    for l in range(n_layers):
+        color, size = _depth_color(l, n_layers), np.where(sizes[:, l] > 0, sizes[:, l], np.nan)
+        marker = "o" if len(sizes) == 1 else None
+        ax.plot(epochs, size, color=color, linewidth=1.8, marker=marker)
+        seen = size[np.isfinite(size)]
+        if seen.size:
+            ends.append((seen[-1], f"$\\delta^{{{l + 1}}}$", color))
+    ax.set_yscale("log")
+    ends.sort(key=lambda end: end[0])
+    low, high = np.log(ax.get_ylim())
+    heights = _spread(np.log([size for size, _, _ in ends]), 0.055 * (high - low))
+    for (size, name, color), height in zip(ends, heights, strict=True):
+        ax.annotate(
+            name,
+            (epochs[-1], size),
+            (1.04, (height - low) / (high - low)),
+            textcoords="axes fraction",
+            va="center",
+            color=color,
+            fontsize=12,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.8, "shrinkA": 2},
+        )
+    ax.set_ylim(np.exp(low), np.exp(high))
+    ax.set_xlim(epochs[0] - 0.01 * len(sizes), epochs[-1])
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("root mean square of the errors")
+    ax.grid(color="0.92")
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def _spread(heights: np.ndarray, apart: float) -> np.ndarray:
+    """Increasing heights, moved as little as makes them this far apart: isotonic regression."""
+    n, steps = len(heights), apart * np.arange(len(heights))
+    moved = heights - steps
+    for i in range(n):
+        means = [[(heights - steps)[a:b].mean() for b in range(i + 1, n + 1)] for a in range(i + 1)]
+        moved[i] = max(map(min, means))
+    return moved + steps
+
+
+# --- systems -------------------------------------------------------------------------------------
 
 
 def compare(figures: Mapping[str, Any], ax: Axes | None = None) -> Axes:
@@ -117,13 +285,9 @@ def _label_left_ends(
 ) -> None:
     """Name each line beside its first point, names at least a factor `apart` from each other."""
     ends = sorted(ends, key=lambda end: end[1])
-    heights = np.log([y for _, y, _, _ in ends])
-    # What is pushed up by the names below it, and down by those above, meets in the middle.
-    steps = np.log(apart) * np.arange(len(ends))
-    up = np.maximum.accumulate(heights - steps) + steps
-    down = np.minimum.accumulate((heights - steps)[::-1])[::-1] + steps
+    heights = _spread(np.log([y for _, y, _, _ in ends]), np.log(apart))
     left, right = x[0], x[-1]
-    for (name, y, color, bold), height in zip(ends, np.exp((up + down) / 2), strict=True):
+    for (name, y, color, bold), height in zip(ends, np.exp(heights), strict=True):
         ax.plot([left / 1.9, left / 1.1], [height, y], color=color, linewidth=0.8)
         ax.annotate(
             name,

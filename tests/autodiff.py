@@ -196,8 +196,8 @@ def torch_trajectory(
     return trajectory, costs
 
 
-def jax_gradient(weights, biases, hidden, output, cost, X, Y, s=None):
-    """(cost, weight gradients, bias gradients) of the mean cost."""
+def jax_functions(hidden, output, cost):
+    """(X to z^L and a^L, costs of the samples), of parameters (weights, biases)."""
     jax = pytest.importorskip("jax")
     jnp, nn = jax.numpy, jax.nn
     sigma = {
@@ -226,24 +226,82 @@ def jax_gradient(weights, biases, hidden, output, cost, X, Y, s=None):
         "log_softmax": nn.log_softmax,
     }
 
-    def mean_cost(parameters, X, Y, s):
+    def outputs(parameters, X):
         a = X
         for W, b, name in zip(*parameters, [*hidden, output], strict=True):
             z = a @ W + b
             a = sigma[name](z)
-        if cost == "squared_error":
-            C = 0.5 * ((a - Y) ** 2).sum(axis=1)
-        elif (cost, output) == ("cross_entropy", "softmax"):
-            C = -(Y * nn.log_softmax(z)).sum(axis=1)
-        elif (cost, output) == ("cross_entropy", "sigmoid"):
-            C = -(Y * nn.log_sigmoid(z) + (1.0 - Y) * nn.log_sigmoid(-z)).sum(axis=1)
-        else:
-            pytest.skip(f"{cost} with {output} is left to PyTorch")
-        return (s * C).sum() / s.sum()
+        return z, a
 
+    def costs(z, a, Y):
+        if cost == "squared_error":
+            return 0.5 * ((a - Y) ** 2).sum(axis=-1)
+        if (cost, output) == ("cross_entropy", "softmax"):
+            return -(Y * nn.log_softmax(z)).sum(axis=-1)
+        if (cost, output) == ("cross_entropy", "sigmoid"):
+            return -(Y * nn.log_sigmoid(z) + (1.0 - Y) * nn.log_sigmoid(-z)).sum(axis=-1)
+        pytest.skip(f"{cost} with {output} is left to PyTorch")
+
+    return outputs, costs
+
+
+def jax_data(jax, weights, biases, X, Y, s):
     s = np.ones(len(X)) if s is None else s
+    data = [jax.numpy.asarray(array) for array in doubles((X, Y, s))]
+    return tuple([jax.numpy.asarray(p) for p in doubles(ps)] for ps in (weights, biases)), data
+
+
+def jax_gradient(weights, biases, hidden, output, cost, X, Y, s=None):
+    """(cost, weight gradients, bias gradients) of the mean cost."""
+    jax = pytest.importorskip("jax")
+    outputs, costs = jax_functions(hidden, output, cost)
+
+    def mean_cost(parameters, X, Y, s):
+        return (s * costs(*outputs(parameters, X), Y)).sum() / s.sum()
+
     with jax.enable_x64(True):
-        data = [jnp.asarray(array) for array in doubles((X, Y, s))]
-        parameters = tuple([jnp.asarray(p) for p in doubles(ps)] for ps in (weights, biases))
+        parameters, data = jax_data(jax, weights, biases, X, Y, s)
         C, gradients = jax.value_and_grad(mean_cost)(parameters, *data)
         return (float(C), *([np.asarray(g) for g in gs] for gs in gradients))
+
+
+def jax_analysis(weights, biases, hidden, output, cost, X, Y, s, v):
+    """By name what fastbackprop.analysis computes; parameters are W^1, b^1, W^2, ... in a row."""
+    jax = pytest.importorskip("jax")
+    flatten_util = pytest.importorskip("jax.flatten_util")
+    outputs, costs = jax_functions(hidden, output, cost)
+
+    def analyse(flat, X, Y, s, v):
+        def network(flat, X):
+            return outputs(tuple(zip(*unflatten(flat), strict=True)), X)
+
+        def cost_of_one(flat, x, y):
+            return costs(*network(flat, x), y)
+
+        def mean_cost(flat):
+            return (s * costs(*network(flat, X), Y)).sum() / s.sum()
+
+        last = 0 if cost == "cross_entropy" else 1  # z^L or a^L
+
+        def cost_of_last(values):
+            z, a = (values, None) if last == 0 else (None, values)
+            return (s * costs(z, a, Y)).sum() / s.sum()
+
+        def last_layer(flat):
+            return network(flat, X)[last]
+
+        values, along_v = jax.jvp(last_layer, (flat,), (v,))
+        curved = jax.jvp(jax.grad(cost_of_last), (values,), (along_v,))[1]
+        return {
+            "sample_gradients": jax.vmap(jax.grad(cost_of_one), (None, 0, 0))(flat, X, Y),
+            "input_gradient": jax.vmap(jax.grad(cost_of_one, 1), (None, 0, 0))(flat, X, Y),
+            "jacobian": jax.vmap(jax.jacrev(lambda x: network(flat, x)[1]))(X),
+            "hessian_vector_product": jax.jvp(jax.grad(mean_cost), (flat,), (v,))[1],
+            "gauss_newton_vector_product": jax.vjp(last_layer, flat)[1](curved)[0],
+        }
+
+    with jax.enable_x64(True):
+        parameters, data = jax_data(jax, weights, biases, X, Y, s)
+        flat, unflatten = flatten_util.ravel_pytree(list(zip(*parameters, strict=True)))
+        results = jax.jit(analyse)(flat, *data, v)
+        return {name: np.asarray(result) for name, result in results.items()}

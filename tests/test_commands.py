@@ -278,6 +278,8 @@ def test_what_compare_measures():
     assert len(planned("--quick")) < len(default) / 2
     chosen = planned("--activation", "gelu", "--optimizer", "adam", "--shapes", "4-3:10000")
     assert [work["task"] for work in chosen] == ["train", "predict"]
+    analyses = planned("--analysis", "--shapes", "4-3:10000")
+    assert [item["task"] for item in analyses] == list(work.ANALYSES)
     for item in chosen:
         assert item["sizes"] == (4, 3) and item["batch_size"] == 10_000
         assert item["activation"] == "gelu" and item["optimizer"] == "adam"
@@ -302,6 +304,18 @@ def test_every_function_is_the_same_everywhere(activation, optimizer, task, dtyp
     assert len(exact) >= len(ENGINES)
     for result in exact:
         assert result.difference < (1e-4 if dtype == "float32" else 1e-12), result
+
+
+@pytest.mark.compiled
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("task", work.ANALYSES)
+def test_every_analysis_is_the_same_everywhere(task):
+    some = work.Work((5, 7, 3), 6, "float64", 2, activation="gelu", task=task)
+    makers = systems.systems(task)
+    results = [report.Result(label, some) for label in makers]
+    race.prepare(some, results, makers)
+    assert {result.reason for result in results} <= {"", "not installed"}
+    assert [result.difference < 1e-12 for result in results if not result.reason][:3] == [True] * 3
 
 
 @pytest.mark.compiled
@@ -419,10 +433,12 @@ def test_peak_of_two_threads_is_measured():
 
 @pytest.mark.compiled
 def test_warmup_fills_the_cache_once(tmp_path):
-    first = run("warmup", NUMBA_CACHE_DIR=str(tmp_path))
+    command = "warmup", "--engine", "loops", "--dtype", "float32"
+    first = run(*command, NUMBA_CACHE_DIR=str(tmp_path))
     assert first.returncode == 0, first.stderr
     assert "compiled in" in first.stdout and str(tmp_path) in first.stdout
-    second = run("warmup", NUMBA_CACHE_DIR=str(tmp_path))
+    assert "float64" not in first.stdout and "tiles" not in first.stdout
+    second = run(*command, NUMBA_CACHE_DIR=str(tmp_path))
     assert second.returncode == 0, second.stderr
     assert "compiled in" not in second.stdout
     assert "loaded from the cache in" in second.stdout

@@ -190,6 +190,33 @@ def test_one_compilation_for_each_dtype_and_the_next_process_loads_it(tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == files
 
 
+A_NEURON = """
+    import sys
+    import fastbackprop as fb
+    from fastbackprop.engines import _compile
+
+    results = []
+    for name in sys.argv[1:]:
+        net = fb.Network([1, 1], output=name, engine="loops", dtype="float64")
+        net.set_parameters([1, 0])
+        results.append(float(net.predict([[-0.5]])[0, 0]))
+    versions = [v for kernel in _compile.KERNELS.values() for v in kernel.overloads.values()]
+    places = {v.library.get_pointer_to_function(v.fndesc.llvm_func_name) for v in versions}
+    print((results, len(versions), len(places)))
+"""
+
+
+def test_kernels_of_one_name_from_several_processes_are_told_apart(tmp_path):
+    """Loops over formulas are closures of one name; each process compiled one, a third has both."""
+    expected = {"softsign": -1 / 3, "hard_sigmoid": 2.5 / 6}
+    for names in (["softsign"], ["hard_sigmoid"], ["softsign", "hard_sigmoid"]):
+        results, versions, places = run(
+            A_NEURON, *names, NUMBA_CACHE_DIR=tmp_path, PYTHONHASHSEED=0
+        )
+        assert results == pytest.approx([expected[name] for name in names])
+        assert places == versions
+
+
 # --- the folder ----------------------------------------------------------------------------------
 
 
@@ -376,10 +403,14 @@ def test_an_edit_in_a_helpers_file_is_seen(tmp_path):
     """output_error is in loops.py, the gradient that it calls in formulas/distances.py."""
     script = """
         import numpy as np
+        from fastbackprop.activations import ACTIVATIONS
+        from fastbackprop.costs import COSTS
         from fastbackprop.engines import _compile, loops
+        from fastbackprop.layout import Layout
 
-        one, delta = np.ones(2), np.zeros(2)
-        loops.output_error(0, 0, one, one, np.zeros(2), delta)
+        cost, one, delta = COSTS["squared_error"][0], np.ones(2), np.zeros(2)
+        model = loops.model(Layout([1, 2]), [ACTIVATIONS["identity"]], cost, np.dtype(float))
+        loops.output_error(model.layers[1], model.cost, one, one, np.zeros(2), delta)
         stats = loops.output_error.stats
         counts = [sum(c.values()) for c in (stats.cache_hits, stats.cache_misses)]
         print((delta.tolist(), *counts, str(_compile.cache_directory())))

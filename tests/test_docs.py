@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import runpy
 import tomllib
 from functools import partial
 from pathlib import Path
@@ -146,6 +147,16 @@ def test_sources_are_those_of_compiled_functions():
     tabs = from_sources.sources("engines.loops.bias_gradient engines.loopfree.bias_gradient")
     assert tabs.startswith('=== "engines/loops.py"\n\n    ```python\n    @kernel')
     assert "g[j] += delta[j]" in tabs and "Delta.sum(axis=0)" in tabs
+
+
+def test_the_teaching_example_is_right(capsys):
+    """Its numbers, made with Python's sums, are those of `trace`; every equation is there."""
+    runpy.run_path(str(ROOT / "examples" / "teaching.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert {f"({n})" for n in range(5)} <= set(re.findall(r"^\(\d\)", printed, re.MULTILINE))
+    (difference,) = re.findall(r"the largest difference is (\S+)\.$", printed, re.MULTILINE)
+    assert float(difference) < 1e-14
+    assert len(re.findall(r"^ +dC/d", printed, re.MULTILINE)) == 17
 
 
 def test_every_name_is_documented():

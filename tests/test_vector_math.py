@@ -59,7 +59,7 @@ AT_THE_LIMITS = {  # of -inf, -0, 0, inf
 def loop(word, fastmath):
     function = getattr(_math, word)
 
-    @kernel(fastmath=fastmath)
+    @kernel(entry=True, fastmath=fastmath)
     def of_each(x, result):
         for i in range(x.shape[0]):
             result[i] = function(x[i])
@@ -216,7 +216,7 @@ def test_loops_are_vectorised(word, dtype):
 def test_sums_in_any_order(dtype):
     """`plus` splits a sum over lanes, and leaves alone what is added: (1 + u) - u is 0 or 1."""
 
-    @kernel(fastmath=EXACT)
+    @kernel(entry=True, fastmath=EXACT)
     def total(x, u):
         result = x.dtype.type(0)
         for i in range(x.shape[0]):

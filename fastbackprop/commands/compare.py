@@ -20,7 +20,7 @@ from typing import Any
 import numba
 
 from fastbackprop.commands import UsageError, require
-from fastbackprop.commands.work import ACTIVATIONS, OPTIMIZERS
+from fastbackprop.commands.work import ACTIVATIONS, ANALYSES, OPTIMIZERS
 
 LADDER = (
     "4-16-3:16",
@@ -50,6 +50,7 @@ OTHERS = (
 )
 QUICK_OTHERS = (("64-64-10:32", "gelu", "adam"),)
 PREDICTIONS = ("64-64-10:1", "64-64-10:10000")
+ANALYSED = ("64-64-10:32", "64-64-10:256", "16-64-64-4:32", "784-128-10:32", "784-128-10:256")
 
 # All are read once, when a library is loaded: hence the process of its own. NPROC is XLA's.
 THREAD_VARIABLES = (
@@ -100,6 +101,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--activation", choices=ACTIVATIONS, help="of the hidden layers (default: relu)")
     add("--optimizer", choices=tuple(OPTIMIZERS), help="(default: sgd)")
     add(
+        "--analysis",
+        action="store_true",
+        help="instead of training and predicting: gradients of each sample, Jacobians, products "
+        f"with the Hessian (default: tanh, {' '.join(ANALYSED)})",
+    )
+    add(
         "--dtype",
         nargs="+",
         choices=("float32", "float64"),
@@ -135,6 +142,11 @@ def works(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             "task": task,
         }
 
+    if arguments.analysis:
+        for task in ANALYSES:
+            for shape in arguments.shapes or (QUICK if arguments.quick else ANALYSED):
+                yield work(shape, "tanh", task=task)
+        return
     for shape in arguments.shapes or (QUICK if arguments.quick else LADDER):
         yield work(shape)
     if not (arguments.shapes or arguments.activation or arguments.optimizer):

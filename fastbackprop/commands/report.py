@@ -16,7 +16,7 @@ import numpy as np
 import fastbackprop
 from fastbackprop.commands.peers import THREADED_ENGINES
 from fastbackprop.commands.systems import OURS, PACKAGES
-from fastbackprop.commands.work import Work
+from fastbackprop.commands.work import ANALYSES, Work
 from fastbackprop.engines import ENGINES
 from fastbackprop.engines._tile import widest_vector
 
@@ -165,7 +165,7 @@ def print_header(processor: str, threads: int, peaks: Mapping[str, float]) -> No
 def kind(work: Work) -> str:
     """Works whose ratios are averaged together."""
     if not work.trains:
-        return "Prediction"
+        return "Prediction" if work.task == "predict" else work.task.replace("_", " ").capitalize()
     plain = (work.activation, work.optimizer) == ("relu", "sgd")
     return "Training, relu and SGD" if plain else "Training, other functions"
 
@@ -193,7 +193,8 @@ def print_differences(results: list[Result]) -> None:
     groups = {
         "trained weights differ by {} of their change": lambda r: r.work.trains,
         "scikit-learn's Adam, with epsilon in another place, by {}": lambda r: r.other_formula,
-        "predictions differ by {}": lambda r: not r.work.trains,
+        "predictions differ by {}": lambda r: r.work.task == "predict",
+        "analyses differ by {}": lambda r: r.work.task in ANALYSES,
     }
     parts, left = [], [result for result in results if not result.reason]
     for text, belongs in groups.items():

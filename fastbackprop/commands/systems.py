@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from fastbackprop.commands import peers, predictors
-from fastbackprop.commands.work import System, Work
+from fastbackprop.commands import analyses, peers, predictors
+from fastbackprop.commands.work import ANALYSES, System, Work
 from fastbackprop.engines import ENGINES
 
 OURS = f"fastbackprop {ENGINES[0]}"
@@ -31,12 +31,15 @@ PEERS = (
     Peer("scikit-learn (MLPClassifier)", "predict", predictors.ScikitLearn),
     Peer("JAX (jit)", "predict", predictors.Jax),
     Peer("ONNX Runtime", "predict", predictors.Onnx),
+    *(Peer("JAX (jit)", task, analyses.Jax) for task in ANALYSES),
 )
 
 
 def systems(task: str, quick: bool = False) -> dict[str, Callable[[Work], System]]:
     """Label -> a function that makes the system for a `Work` of this task; ours come first."""
-    engine: Callable[..., System] = peers.Engine if task == "train" else predictors.Engine
+    engines: dict[str, Callable[..., System]]
+    engines = {"train": peers.Engine, "predict": predictors.Engine}
+    engine = engines.get(task, analyses.Engine)
     found: dict[str, Callable[[Work], System]] = {
         f"fastbackprop {name}": partial(engine, engine=name) for name in ENGINES
     }

@@ -21,7 +21,11 @@ DTYPES = ("float32", "float64")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`warmup` has no options."""
+    """Of which networks to compile the code."""
+    parser.add_argument("--dtype", choices=DTYPES, action="append", help="only this; both unasked")
+    parser.add_argument(
+        "--engine", choices=ENGINES, action="append", help="only this; may be given again"
+    )
 
 
 def items(dtype: str, engine: str) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -35,6 +39,7 @@ def items(dtype: str, engine: str) -> Iterator[tuple[str, Callable[[], object]]]
     yield "gradient", lambda: network.gradient(X, y)
     yield "activations", lambda: network.activations(X)
     yield "trace", lambda: network.trace(X, y)
+    yield "analysis", lambda: analyse(network, X, y)
 
     def fit(optimizer):
         finished(network.fit(X, y, epochs=1, optimizer=optimizer))
@@ -43,6 +48,13 @@ def items(dtype: str, engine: str) -> Iterator[tuple[str, Callable[[], object]]]
         if optimizer == "lbfgs":  # has nothing of its own to compile, and needs SciPy
             continue
         yield f"fit with {optimizer}", partial(fit, optimizer)
+
+
+def analyse(network: fb.Network, X: np.ndarray, y: np.ndarray) -> None:
+    network.sample_gradients(X, y)
+    network.sample_gradient_norms(X, y)
+    network.jacobian(X)
+    network.hessian_vector_product(X, y, network.get_parameters())
 
 
 def what_it_did(call: Callable[[], object]) -> str:
@@ -67,8 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     start, outcomes = time.perf_counter(), Counter[str]()
     calls = [
         (f"{dtype}  {engine:6} {name:14}", call)
-        for dtype in DTYPES
-        for engine in ENGINES
+        for dtype in arguments.dtype or DTYPES
+        for engine in arguments.engine or ENGINES
         for name, call in items(dtype, engine)
     ]
     for i, (name, call) in enumerate(calls):

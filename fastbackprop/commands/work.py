@@ -9,6 +9,14 @@ import numpy as np
 
 ACTIVATIONS = ("relu", "tanh", "gelu")
 OPTIMIZERS = {"sgd": "SGD", "adam": "Adam"}
+ANALYSES = (
+    "sample_gradients",
+    "sample_gradient_norms",
+    "input_gradient",
+    "jacobian",
+    "hessian_vector_product",
+    "gauss_newton_vector_product",
+)
 
 SGD_RATE = 0.01
 ADAM_RATE, BETA_1, BETA_2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
@@ -23,7 +31,7 @@ NOT_INSTALLED = Unavailable("not installed")
 
 @dataclass(frozen=True)
 class Work:
-    """`steps` minibatches of training, or `steps` predictions of one batch, on random data.
+    """`steps` minibatches of training, or `steps` calls with one batch, on random data.
 
     A softmax on top; training minimises cross-entropy, without momentum or shuffling.
     """
@@ -46,7 +54,7 @@ class Work:
         sizes, n = "-".join(map(str, self.sizes)), f"{self.batch_size:,}"
         if self.trains:
             return f"{sizes}, batch {n}"
-        return f"predict {sizes}, {n} row" + "s" * (self.batch_size > 1)
+        return f"{self.task} {sizes}, {n} row" + "s" * (self.batch_size > 1)
 
     @property
     def functions(self) -> str:
@@ -57,11 +65,25 @@ class Work:
     def flops(self) -> int:
         """Operations of one step: (0) and (3) in every layer, (2) in all but the first.
 
-        A prediction is (0) alone.
+        A prediction is (0) alone. Of an analysis, those of the sums that it cannot do without.
         """
         products = [2 * m * n for m, n in pairwise(self.sizes)]
-        backward = sum(products) + sum(products[1:]) if self.trains else 0
-        return self.batch_size * (sum(products) + backward)
+        first, all_layers = products[0], sum(products)
+        later, n_parameters = all_layers - first, sum(m * n + n for m, n in pairwise(self.sizes))
+        return (
+            self.batch_size
+            * {
+                "train": 2 * all_layers + later,
+                "predict": all_layers,
+                "sample_gradients": all_layers + later + n_parameters,
+                "sample_gradient_norms": all_layers + later,
+                "input_gradient": 2 * all_layers,
+                "jacobian": (1 + self.sizes[-1]) * all_layers,
+                # (0) twice, and R a W; (2) twice, and delta V; (3) twice, but for R a^0 = 0.
+                "hessian_vector_product": 3 * all_layers + 5 * later,
+                "gauss_newton_vector_product": 3 * all_layers + 2 * later,
+            }[self.task]
+        )
 
     @cached_property
     def data(self) -> tuple[np.ndarray, np.ndarray]:
@@ -77,6 +99,11 @@ class Work:
         rng = np.random.default_rng(1)
         weights = [rng.standard_normal((m, n)) * np.sqrt(2 / m) for m, n in pairwise(self.sizes)]
         return [(W.astype(self.dtype), np.zeros(W.shape[1], self.dtype)) for W in weights]
+
+    @cached_property
+    def direction(self) -> np.ndarray:
+        """A vector like the parameters, for products with a matrix."""
+        return np.random.default_rng(2).standard_normal(flat(self.layers).size).astype(self.dtype)
 
 
 class System(Protocol):

@@ -65,7 +65,7 @@ def kernel(
         return functools.partial(kernel, entry=entry, linked=linked, fastmath=fastmath)
     if numba.config.DISABLE_JIT:  # plain Python, with the arithmetic of compiled code: no warnings
         return np.errstate(all="ignore")(function)
-    return Kernel(function, entry, linked, fastmath)
+    return (Kernel if entry else Inner)(function, entry, linked, fastmath)
 
 
 def inlined(function: Callable) -> Any:
@@ -93,10 +93,14 @@ class Kernel(CPUDispatcher):
     """
 
     def __init__(self, function: Callable, entry: bool, linked: bool, fastmath: frozenset) -> None:
+        self.identity = identity(function)
+        if self.identity is not None:
+            # Numba tells closures of one name apart by a number, and numbers them anew in each
+            # process: machine code from the disk would meet other code of the same name.
+            function = _renamed(function, f"{function.__qualname__}.{_digest(self.identity)}")
         options = OPTIONS | {"nopython": True, "fastmath": set(fastmath), "no_cfunc_wrapper": True}
         super().__init__(function, targetoptions=options | {"no_cpython_wrapper": not entry})
         self.linked = linked
-        self.identity = identity(function)
         self.calls: dict[Any, list[Call]] = {}  # the symbols in each version's code
         if self.identity is not None:
             KERNELS[self.identity] = self
@@ -105,8 +109,8 @@ class Kernel(CPUDispatcher):
 
     def symbol(self, argument_types: Any) -> str:
         """Of the version for these types."""
-        key = repr((self.identity or id(self), argument_types))
-        return f"fastbackprop.{self.__name__}.{hashlib.sha256(key.encode()).hexdigest()[:20]}"
+        digest = _digest((self.identity or id(self), argument_types))
+        return f"fastbackprop.{self.__name__}.{digest}"
 
     def get_call_template(self, args: Any, kws: Any) -> Any:
         """Of a call from another kernel: no version of its own for a literal 0 or False."""
@@ -141,6 +145,13 @@ class Kernel(CPUDispatcher):
         )
 
 
+class Inner(Kernel):
+    """A kernel that Python cannot call: there is no code for that, and to try would be fatal."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        raise TypeError(f"{self.__name__} is for other kernels: Python calls kernel(entry=True)")
+
+
 Call = tuple[Any, Any]  # a kernel's identity, and the types of the arguments
 KERNELS: dict[Any, Kernel] = {}
 _OPEN: list[list[Call]] = []  # of the kernels that are being compiled, the innermost last
@@ -156,10 +167,22 @@ def _noting(calls: list[Call], implementation: Callable) -> Callable:
     return lower
 
 
+def _renamed(function: Any, qualified_name: str) -> FunctionType:
+    code, names, closure = function.__code__, function.__globals__, function.__closure__
+    copy = FunctionType(code, names, function.__name__, function.__defaults__, closure)
+    functools.update_wrapper(copy, function)
+    copy.__qualname__ = qualified_name
+    return copy
+
+
+def _digest(key: Any) -> str:
+    return hashlib.sha256(repr(key).encode()).hexdigest()[:20]
+
+
 def identity(function: Callable) -> Any:
     """What tells a kernel from all others of this version of the package, in any process.
 
-    Its name and what its closure holds; None if that is more than integers and our own functions.
+    Its name and what its closure holds; None if that is more than numbers and our own functions.
     """
     module = function.__module__
     if not module.startswith("fastbackprop.") or module.startswith("fastbackprop.commands"):
@@ -171,7 +194,7 @@ def identity(function: Callable) -> Any:
             value = value.identity
         elif isinstance(value, FunctionType):
             value = identity(value)
-        if not isinstance(value, int | tuple):
+        if not isinstance(value, int | float | tuple):
             return None
         parts.append(value)
     return tuple(parts)
@@ -308,8 +331,7 @@ class DiskCache(_Cache):
 
     def _path(self, signature: Any, codegen: Any) -> Path | None:
         folder = cache_directory()
-        key = repr((self._kernel.identity, signature, codegen.magic_tuple()))
-        digest = hashlib.sha256(key.encode()).hexdigest()[:20]
+        digest = _digest((self._kernel.identity, signature, codegen.magic_tuple()))
         return folder and folder / f"{self._kernel.__name__}-{digest}.bin"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:

@@ -166,13 +166,21 @@ def on_arrays(function: Any, dtype: np.dtype) -> Any:
         def of_arrays(*arrays):
             return function_of_p(*arrays, p)
 
-        by_element = not of_rows and not is_ours(formula)
-        return np.vectorize(of_arrays, otypes=[dtype]) if by_element else of_arrays
+        def of_each(*arrays):
+            elements = zip(*(array.ravel() for array in arrays), strict=True)
+            values = [function_of_p(*element, p) for element in elements]
+            return np.array(values, dtype).reshape(arrays[0].shape)
 
-    second = bound(function.second, (2 if isinstance(function, Activation) else 3) + of_rows)
+        return of_arrays if of_rows or is_ours(formula) else of_each
+
+    of_each = 2 if isinstance(function, Activation) else 3
+    second = bound(function.second, 4 if of_rows else of_each)
     if isinstance(function, Activation):
         sigma, derivative = bound(function.sigma, 1), bound(function.derivative, 2 + of_rows)
-        return replace(function, sigma=sigma, derivative=derivative, second=second)
+        forward = bound(function.push_forward, 3)
+        return replace(
+            function, sigma=sigma, derivative=derivative, second=second, push_forward=forward
+        )
     terms, gradient = bound(function.terms, 3), bound(function.gradient, 3)
     return replace(function, terms=terms, gradient=gradient, second=second)
 

@@ -106,8 +106,8 @@ MIN_STEP, MIN_CALL = 250_000, 50_000_000
 class Work(NamedTuple):
     """Scratch for one row tile: a matrix for each layer, layer after layer."""
 
-    z: np.ndarray  # (ROWS * sum of strides,), without that of layer 0: strips
-    a: np.ndarray  # the same, with layer 0 where X is dense
+    z: np.ndarray  # (ROWS * sum of strides,), without that of layer 0 where X is sparse: strips
+    a: np.ndarray
     delta: np.ndarray
     delta_rows: np.ndarray  # Delta', panel after panel: matrices (ROWS, 2 V)
     y: np.ndarray  # (ROWS * stride of layer L,): strips
@@ -460,18 +460,24 @@ def costs(model, tile, work, own):
 
 
 @inlined
+def factors(tile, total, work, s, lanes):
+    """s_i / total of the samples of strip s, (lanes,); zeros behind the last sample."""
+    factor = lanes_of(work.factor, s, lanes)
+    for i in range(lanes):
+        factor[i] = 0
+        if s * lanes + i < tile.n:
+            factor[i] = weight(tile.samples, sample(tile, s * lanes + i)) / total
+    return factor
+
+
+@inlined
 def output_errors(model, tile, total, work, own):
     """(1) times s_i / total, for the strips whose costs are known; zeros behind the last sample."""
     lanes = own.lanes
     for s in range(own.first, own.last):
-        factor = lanes_of(work.factor, s, lanes)
-        for i in range(lanes):
-            factor[i] = 0
-            if s * lanes + i < tile.n:
-                factor[i] = weight(tile.samples, sample(tile, s * lanes + i)) / total
         z, a, delta, y = outputs(model, work, s, lanes)
         output_error(model.layers[model.layers.shape[0] - 1], model.cost, z, a, y, delta, lanes)
-        scale(delta, lanes, factor)
+        scale(delta, lanes, factors(tile, total, work, s, lanes))
 
 
 @kernel
@@ -652,9 +658,9 @@ def threads(
 def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False) -> Work:
     """Scratch that depends on the network, and a little on the threads; less for a sparse X."""
     strides = model.layers["stride"]
-    per_sample, widest = int(strides[1:].sum()), int(strides[1:].max())
-    z, delta, delta_rows = (aligned_zeros(ROWS * per_sample, dtype) for _ in range(3))
-    a = aligned_zeros(ROWS * (per_sample if sparse else int(strides.sum())), dtype)
+    strides = strides[int(sparse) :]
+    per_sample, widest = int(strides.sum()), int(strides.max())
+    z, a, delta, delta_rows = (aligned_zeros(ROWS * per_sample, dtype) for _ in range(4))
     return Work(
         z,
         a,

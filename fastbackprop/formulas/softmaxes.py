@@ -8,7 +8,8 @@ from fastbackprop.engines._compile import EXACT, kernel
 from fastbackprop.engines._math import exp, expm1, log, plus
 
 # softmax couples a row: a_k = e^(z_k - m) / sum_i e^(z_i - m), m = max_i z_i;
-# da_k/dz_j = a_k (1[k=j] - a_j)
+# da_k/dz_j = a_k (1[k=j] - a_j), symmetric. When a moves along R a, what dC/dz_j = a_j (u_j - sum_k
+# u_k a_k), u = dC/da, moves along is R a_j (u_j - sum_k u_k a_k) - a_j sum_k u_k R a_k.
 
 
 def softmax(Z: np.ndarray) -> np.ndarray:
@@ -18,6 +19,11 @@ def softmax(Z: np.ndarray) -> np.ndarray:
 
 def softmax_pull_back(G: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray:
     return A * (G - (G * A).sum(axis=1, keepdims=True))
+
+
+def softmax_second(U: np.ndarray, RA: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray:
+    inner, R_inner = ((U * X).sum(axis=1, keepdims=True) for X in (A, RA))
+    return RA * (U - inner) - A * R_inner
 
 
 @kernel(fastmath=EXACT)
@@ -42,6 +48,16 @@ def softmax_pull_back_row(z, a, delta, p):
         delta[j] = a[j] * (delta[j] - inner)
 
 
+@kernel
+def softmax_second_row(z, a, u, Ra, Rdelta, p):
+    inner, R_inner = a.dtype.type(0), a.dtype.type(0)
+    for k in range(a.shape[0]):
+        inner += u[k] * a[k]
+        R_inner += u[k] * Ra[k]
+    for j in range(a.shape[0]):
+        Rdelta[j] += Ra[j] * (u[j] - inner) - a[j] * R_inner
+
+
 # log_softmax: a_k = (z_k - m) - log sum_i e^(z_i - m); da_k/dz_j = 1[k=j] - e^a_j
 
 
@@ -52,6 +68,14 @@ def log_softmax(Z: np.ndarray) -> np.ndarray:
 
 def log_softmax_pull_back(G: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray:
     return G - np.exp(A) * G.sum(axis=1, keepdims=True)
+
+
+def log_softmax_push_forward(RZ: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray:
+    return RZ - (np.exp(A) * RZ).sum(axis=1, keepdims=True)
+
+
+def log_softmax_second(U: np.ndarray, RA: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray:
+    return -np.exp(A) * RA * U.sum(axis=1, keepdims=True)
 
 
 @kernel(fastmath=EXACT)
@@ -137,6 +161,17 @@ def softmax_cross_entropy_delta_row(z, a, y, delta, p):
     if p[0] > 0:
         for j in range(n):
             delta[j] = (T(1) - p[0]) * delta[j] + p[0] * (a[j] - T(1) / T(n))
+
+
+@kernel
+def softmax_cross_entropy_second_row(z, a, y, Rz, Ra, Rdelta, p):
+    T = y.dtype.type
+    total = T(0)
+    for k in range(y.shape[0]):
+        total += y[k]
+    total += p[0] * (T(1) - total)
+    for j in range(y.shape[0]):
+        Rdelta[j] = total * Ra[j]
 
 
 # log_softmax, whose a is log softmax: the same with e^a for a.
