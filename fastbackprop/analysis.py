@@ -41,11 +41,8 @@ def sample_gradient_norms(net: Network, samples: Samples) -> np.ndarray:
 def input_gradient(net: Network, samples: Samples) -> np.ndarray:
     """delta^0 of every sample, (n_samples, n_0)."""
     out = np.empty((len(samples.X), net.sizes[0]), net.dtype)
-    with net._workspace(module=net._analysis) as work:
-        for block, start, stop, offset in _pieces(net, samples):
-            rows = out[start + offset : stop + offset]
-            no_layer = np.empty((len(rows), 0), net.dtype)
-            net._analysis.errors(net._model, net._theta, block, no_layer, rows, work, start, stop)
+    for _, delta, rows in _errors(net, samples):
+        out[rows] = _of_layer(net, delta, 0)
     return out
 
 

@@ -22,7 +22,7 @@ from fastbackprop import own_functions
 from fastbackprop.activations import ACTIVATIONS, Activation
 from fastbackprop.callbacks import EarlyStopping, Stopping
 from fastbackprop.costs import COSTS, TARGETS, Cost, pair
-from fastbackprop.engines._samples import NO_LABELS, NO_WEIGHTS, Samples
+from fastbackprop.engines._samples import NO_LABELS, NO_WEIGHTS, Samples, without_targets
 from fastbackprop.initializers import INITIALIZERS
 from fastbackprop.layout import N_P, read_only
 from fastbackprop.metrics import METRICS, Metric, of_function
@@ -381,7 +381,13 @@ def numeric(values: Any, dtype: np.dtype, what: str, numbers: Numbers | None = N
         raise TypeError(f"{what} must hold real numbers; got dtype {array.dtype}")
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(array, dtype).reshape(array.shape)
-    _refuse_non_finite(converted, array, what, numbers, _column_names(values))
+    wrong = _first_non_finite(converted, array)
+    if wrong is not None:
+        place = np.unravel_index(wrong, array.shape)
+        if numbers is not None:
+            place = (np.intp(numbers[int(place[0])]), *place[1:])
+        names = _column_names(values)
+        _refuse(array.flat[wrong], what, place, dtype, names[place[1]] if names else None)
     return read_only(converted)
 
 
@@ -453,28 +459,27 @@ def _from_frame(frame: Any, what: str) -> np.ndarray:
     return np.column_stack(arrays) if arrays else np.empty(frame.shape)
 
 
-def _refuse_non_finite(
-    converted: np.ndarray,
-    original: np.ndarray,
-    what: str,
-    numbers: Numbers | None,
-    names: list[str] | None,
-) -> None:
+def _first_non_finite(converted: np.ndarray, original: np.ndarray) -> int | None:
+    """The place in the flat array of what is not finite, if anything is not."""
     if original.dtype.kind != "f":
-        return
+        return None
     flat = converted.reshape(-1)
     for start in range(0, flat.size, CHUNK):
         finite = np.isfinite(flat[start : start + CHUNK])
         if not finite.all():
-            place = np.unravel_index(start + int(np.argmin(finite)), original.shape)
-            value = original[place]
-            if numbers is not None:
-                place = (np.intp(numbers[int(place[0])]), *place[1:])
-            where = f"{what}[{', '.join(map(str, place))}]" if place else what
-            where += f" (column {names[place[1]]})" if names else ""
-            if np.isfinite(value):
-                raise ValueError(f"{where} is {value}: too large for {converted.dtype}")
-            raise ValueError(f"{what} must be finite; {where} is {value}")
+            return start + int(np.argmin(finite))
+    return None
+
+
+def _refuse(
+    value: Any, what: str, place: tuple[Any, ...], dtype: np.dtype, column: str | None = None
+) -> None:
+    """Raise ValueError for a value that is not finite, or not in this dtype."""
+    where = f"{what}[{', '.join(map(str, place))}]" if place else what
+    where += f" (column {column})" if column else ""
+    if np.isfinite(value):
+        raise ValueError(f"{where} is {value}: too large for {dtype}")
+    raise ValueError(f"{what} must be finite; {where} is {value}")
 
 
 def matrix(X: Any, n_columns: int, dtype: np.dtype, what: str = "X") -> Any:
@@ -485,21 +490,25 @@ def matrix(X: Any, n_columns: int, dtype: np.dtype, what: str = "X") -> Any:
         numeric(X[:0], dtype, what)
     else:
         array = numeric(X, dtype, what)
-    n_dimensions = len(array.shape)
-    if n_dimensions != 2 or array.shape[1] != n_columns:
-        hint = ""
-        if array.shape == (n_columns,):
-            hint = f": for one sample pass {what}.reshape(1, -1)"
-        elif n_dimensions == 1 and n_columns == 1:
-            hint = f": pass {what}.reshape(-1, 1)"
-        elif names := _column_names(X):
-            hint = f", columns {', '.join(names[:20])}{', ...' * (len(names) > 20)}"
-        raise ValueError(
-            f"{what} must have shape (n_samples, {n_columns}); got {array.shape}{hint}"
-        )
-    if not len(array):
-        raise ValueError(f"{what} must have at least one row; got shape {array.shape}")
+    shape = tuple(X.shape) if isinstance(array, Rows) else array.shape
+    _check_shape(shape, n_columns, what, _column_names(X))
     return array
+
+
+def _check_shape(
+    shape: tuple[int, ...], n_columns: int, what: str, names: list[str] | None = None
+) -> None:
+    if len(shape) != 2 or shape[1] != n_columns:
+        hint = ""
+        if shape == (n_columns,):
+            hint = f": for one sample pass {what}.reshape(1, -1)"
+        elif len(shape) == 1 and n_columns == 1:
+            hint = f": pass {what}.reshape(-1, 1)"
+        elif names:
+            hint = f", columns {', '.join(names[:20])}{', ...' * (len(names) > 20)}"
+        raise ValueError(f"{what} must have shape (n_samples, {n_columns}); got {shape}{hint}")
+    if not shape[0]:
+        raise ValueError(f"{what} must have at least one row; got shape {shape}")
 
 
 def stays(values: Any) -> bool:
@@ -516,13 +525,64 @@ def stays(values: Any) -> bool:
     return not any(hasattr(values, name) for name in in_memory)
 
 
+def is_sparse(values: Any) -> bool:
+    """Whether this is a matrix of SciPy's sparse formats, or like one; we do not import SciPy."""
+    return hasattr(values, "tocsr")
+
+
+def inputs_alone(X: Any, n_in: int, n_out: int, dtype: np.dtype) -> Samples:
+    """Checked inputs, sparse or not, without targets."""
+    if not is_sparse(X):
+        return without_targets(matrix(X, n_in, dtype), n_out, dtype)
+    _check_shape(tuple(X.shape), n_in, "X")
+    n = X.shape[0]
+    spans, columns, values = _sparse_rows(X.tocsr(), n_in, dtype)
+    empty = without_targets(read_only(np.zeros((n, 0), dtype)), n_out, dtype)
+    return empty._replace(spans=spans, columns=columns, values=values)
+
+
+def _sparse_rows(X: Any, n_in: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`Samples.spans`, columns and values of a CSR matrix: kernels go where these send them."""
+    starts = np.ascontiguousarray(X.indptr, np.int64)
+    given, columns = np.asarray(X.data), np.asarray(X.indices)
+    if n_in > np.iinfo(np.int32).max:
+        raise ValueError(f"a sparse X has at most {np.iinfo(np.int32).max} columns; got {n_in}")
+    n = starts[-1] if len(starts) == X.shape[0] + 1 else -1
+    if n < 0 or n > min(len(given), len(columns)) or starts[0] < 0 or (np.diff(starts) < 0).any():
+        raise ValueError("X is no CSR matrix: its indptr does not fit its shape, indices and data")
+    given, columns = given[:n], columns[:n]
+    if n and not 0 <= columns.min() <= columns.max() < n_in:
+        raise ValueError(
+            f"X is no CSR matrix of {n_in} columns: its indices span {columns.min()} ... "
+            f"{columns.max()}"
+        )
+    if given.dtype.kind not in "fiub":
+        raise TypeError(f"X must hold real numbers; got dtype {given.dtype}")
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(given, dtype)
+    wrong = _first_non_finite(values, given)
+    if wrong is not None:
+        row = np.searchsorted(starts, wrong, side="right") - 1
+        _refuse(given[wrong], "X", (row, columns[wrong]), dtype)
+    spans = np.column_stack([starts[:-1], starts[1:]])
+    columns = np.ascontiguousarray(columns, np.int32)
+    return read_only(spans), read_only(columns), read_only(values)
+
+
+def refuse_sparse(X: Any, why: str) -> None:
+    """Raise TypeError for a sparse X."""
+    if is_sparse(X):
+        raise TypeError(f"X is a sparse {type(X).__name__}, and {why}: pass X.toarray()")
+
+
 def samples(
     X: Any, y: Any, sample_weight: Any, n_in: int, n_out: int, dtype: np.dtype, cost: Cost
 ) -> Samples:
     """Checked inputs, targets and weights."""
-    inputs = matrix(X, n_in, dtype)
-    Y, labels = _targets(y, len(inputs), n_out, dtype, cost)
-    return Samples(inputs, Y, labels, _weights(sample_weight, len(inputs)))
+    inputs = inputs_alone(X, n_in, n_out, dtype)
+    n = len(inputs.X)
+    Y, labels = _targets(y, n, n_out, dtype, cost)
+    return inputs._replace(Y=Y, labels=labels, s=_weights(sample_weight, n))
 
 
 def _targets(y: Any, n: int, n_out: int, dtype: np.dtype, cost: Cost) -> tuple[Any, np.ndarray]:
@@ -718,7 +778,7 @@ def split(fraction: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def take(samples: Samples, rows: np.ndarray) -> Samples:
     """These samples out of all."""
-    part = Samples(*(_take(field, rows) for field in samples))
+    part = samples.part(lambda field: _take(field, rows))
     if len(part.s) and part.s.sum() == 0:
         raise ValueError(
             "sample_weight is zero for every sample on one side of the validation split"
@@ -729,7 +789,7 @@ def take(samples: Samples, rows: np.ndarray) -> Samples:
 def _take(field: Any, rows: np.ndarray) -> Any:
     if isinstance(field, Rows):
         return field.part(rows)
-    return read_only(field[rows]) if len(field) else field
+    return read_only(field[rows])
 
 
 def check_output(out: Any, shape: tuple[int, int], dtype: np.dtype) -> None:

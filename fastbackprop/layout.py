@@ -24,7 +24,7 @@ def layer_type(dtype: np.dtype) -> np.dtype:
         [
             ("width", np.int64),  # n_l
             ("stride", np.int64),  # length of a row of W^l, padding included
-            ("start", np.int64),  # where it begins in a row of all neurons
+            ("start", np.int64),  # where it begins in a row of all neurons, the inputs last
             ("weight_start", np.int64),  # where W^l begins in the parameter vector
             ("bias_start", np.int64),  # where b^l begins in it
             ("activate", np.int64),  # address of sigma_l
@@ -83,7 +83,7 @@ class Layout:
         """The places, of `layer_type`, (L+1,); layer 0 is the input and has no weights."""
         layers = np.zeros(len(self.sizes), layer_type(np.dtype(dtype)))
         layers["width"], layers["stride"] = self.sizes, self.strides
-        layers["start"][1:] = np.cumsum(self.strides)[:-1]
+        layers["start"] = np.roll(np.cumsum([0, *self.strides[1:]]), 1)
         layers["weight_start"][1:], layers["bias_start"][1:] = self.weight_start, self.bias_start
         return layers
 

@@ -92,7 +92,7 @@ class LBFGSTrainer(Trainer):
 
     def _add(self, samples: Samples, total: float, sums: np.ndarray, start: int, stop: int) -> None:
         arguments = (self.model, self._trial, samples, total, self._gradient, sums)
-        self.engine.gradient_sums(*arguments, self._work(len(samples.X)), start, stop)
+        self.engine.gradient_sums(*arguments, self._work(samples), start, stop)
 
     def _compile(self) -> None:
         self._add(self._no_samples(), 1.0, np.zeros(N_SUMS), 0, 0)

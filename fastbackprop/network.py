@@ -15,7 +15,7 @@ from fastbackprop.activations import Activation
 from fastbackprop.callbacks import Callbacks, EarlyStopping, History
 from fastbackprop.checkpoint import Checkpoint
 from fastbackprop.costs import Cost
-from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples, without_targets
+from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples
 from fastbackprop.engines.analysis import load as load_analysis
 from fastbackprop.formats import saved
 from fastbackprop.initializers import INITIALIZERS
@@ -135,7 +135,7 @@ class Network:
     def _build(self) -> None:
         """Engine, layout and a parameter vector of zeros, from the description alone."""
         self._engine = engines.load(self._engine_name)
-        # Scratch of earlier calls, by the module that made it and the number of threads.
+        # Scratch of earlier calls, by the module that made it, for how many threads and what X.
         self._idle: dict[Any, list[Any]] = {}
         self._idle_rows: list[np.ndarray] = []
         self._row_shape = (1, self._sizes[0])
@@ -246,7 +246,7 @@ class Network:
 
         Parameters
         ----------
-        X : array_like, (n_samples, n_0)
+        X : array_like or sparse matrix of SciPy, (n_samples, n_0)
         out : ndarray, (n_samples, n_L), optional
             Filled and returned; of the network's dtype, C-contiguous.
         n_threads : int or None
@@ -265,23 +265,30 @@ class Network:
         row = self._predict_row(X, out)
         if row is not None:
             return row
-        X = inputs.matrix(X, self._sizes[0], self._dtype)
-        shape = (len(X), self._sizes[-1])
+        n_in, n_out = self._sizes[0], self._sizes[-1]
+        samples = inputs.inputs_alone(X, n_in, n_out, self._dtype)
+        n = len(samples.X)
+        shape = (n, n_out)
         if out is None:
             out = np.empty(shape, self._dtype)
         else:
             inputs.check_output(out, shape, self._dtype)
             if np.may_share_memory(out, self._theta):
                 raise ValueError("out must not be a part of the network's own parameters")
-            if np.may_share_memory(out, X.source if isinstance(X, Rows) else X):
-                X = read_only(X[:].copy())
+            source = samples.X.source if isinstance(samples.X, Rows) else samples.X
+            if np.may_share_memory(out, source):
+                samples = samples._replace(X=read_only(samples.X[:].copy()))
+            if np.may_share_memory(out, samples.values):
+                samples = samples._replace(values=read_only(samples.values.copy()))
+            if np.may_share_memory(out, samples.columns):
+                samples = samples._replace(columns=read_only(samples.columns.copy()))
         if n_threads is None:
-            n_threads = self._engine.threads(self._model, len(X), len(X))
-        filled, samples = np.asarray(out), without_targets(X, self._sizes[-1], self._dtype)
-        with self._workspace(n_threads) as work:
+            n_threads = self._engine.threads(self._model, n, n, samples.inputs_per_sample)
+        filled = np.asarray(out)
+        with self._workspace(n_threads, samples.is_sparse) as work:
             for block, start, stop, offset in self._at_hand(samples):
                 rows = filled[offset : offset + stop]
-                self._engine.predict(self._model, self._theta, block.X, rows, work, start, stop)
+                self._engine.predict(self._model, self._theta, block, rows, work, start, stop)
         return out
 
     def _predict_row(self, X: Any, out: Any) -> np.ndarray | None:
@@ -314,25 +321,31 @@ class Network:
         return out if done else None
 
     @contextlib.contextmanager
-    def _workspace(self, n_threads: int = 1, module: Any = None) -> Iterator[Any]:
+    def _workspace(
+        self, n_threads: int = 1, sparse: bool = False, module: Any = None
+    ) -> Iterator[Any]:
         """Scratch that no other call uses at the same time, of an earlier call where there is one.
 
         To zero it anew would take longer than a row takes through a small network. It is that of
         the engine, unless another `module` makes it.
         """
         module = module or self._engine
-        idle = self._idle.setdefault((module, n_threads), [])
+        idle = self._idle.setdefault((module, n_threads, sparse), [])
         try:
             work = idle.pop()  # one step for the interpreter: no other thread gets the same
         except IndexError:
-            work = module.workspace(self._model, self._dtype, n_threads)
+            work = module.workspace(self._model, self._dtype, n_threads, sparse)
         try:
             yield work
         finally:
             idle.append(work)
 
     def activations(self, X: Any) -> list[np.ndarray]:
-        """a^0 ... a^L, (n_samples, n_l) each; a^0 is a copy of X. Raises as `predict` does."""
+        """a^0 ... a^L, (n_samples, n_l) each; a^0 is a copy of X, which is dense.
+
+        Raises as `predict` does.
+        """
+        inputs.refuse_sparse(X, "a^0 is to be dense")
         X = inputs.matrix(X, self._sizes[0], self._dtype)
         return self._engine.activations(self._model, self._theta, X[:])
 
@@ -341,7 +354,8 @@ class Network:
 
         Parameters
         ----------
-        X : array_like, (n_samples, n_0)
+        X : array_like or sparse matrix of SciPy, (n_samples, n_0)
+            Of a sparse one (CSR is not converted) only the non-zeros are looked at.
         y : array_like, (n_samples, n_L)
             For softmax with cross_entropy also integer labels, (n_samples,); where n_L is 1 also
             (n_samples,). For a cost with several outputs for each target, as many columns as there
@@ -356,7 +370,7 @@ class Network:
         """
         samples = self._samples(X, y, sample_weight)
         sums = np.zeros(N_SUMS)
-        with self._workspace() as work:
+        with self._workspace(1, samples.is_sparse) as work:
             for block, start, stop, _ in self._at_hand(samples):
                 self._engine.cost_sum(self._model, self._theta, block, sums, work, start, stop)
         return float(sums[COST] / sums[WEIGHT])
@@ -381,8 +395,11 @@ class Network:
         return float(sums[COST]), float(sums[WEIGHT]), self._layout.flatten(vector)
 
     def trace(self, X: Any, y: Any, sample_weight: Any = None) -> Trace:
-        """Every quantity of the derivation, by its name; arguments and errors as for `evaluate`."""
-        samples = _all_at_hand(self._samples(X, y, sample_weight))
+        """Every quantity of the derivation, by its name; arguments and errors as for `evaluate`.
+
+        X is dense.
+        """
+        samples = _all_at_hand(self._dense_samples(X, y, sample_weight))
         total = _total_weight(samples)
         sums, vector = np.zeros(N_SUMS), aligned_zeros(self._theta.size, self._dtype)
         z, a, delta = self._engine.trace(self._model, self._theta, samples, total, vector, sums)
@@ -413,7 +430,7 @@ class Network:
         ValueError, TypeError
             As `evaluate` does; `out` is untouched then.
         """
-        samples = self._samples(X, y)
+        samples = self._dense_samples(X, y)
         shape = (len(samples.X), self.n_parameters)
         if out is None:
             out = np.empty(shape, self._dtype)
@@ -430,7 +447,7 @@ class Network:
         layers of ||delta^l||^2 (1 + ||a^{l-1}||^2) (Goodfellow, 2015, "Efficient per-example
         gradient computations"). Arguments and errors as for `evaluate`.
         """
-        return analysis.sample_gradient_norms(self, self._samples(X, y))
+        return analysis.sample_gradient_norms(self, self._dense_samples(X, y))
 
     def error_sizes(self, X: Any, y: Any) -> np.ndarray:
         """How large the errors are: the root mean square of delta^l = dC_i/dz^l, layer by layer.
@@ -438,14 +455,14 @@ class Network:
         Over the samples and the neurons of a layer; (L,), float64. Arguments and errors as for
         `evaluate`. `fastbackprop.ErrorFlow` records it during a training.
         """
-        return analysis.error_sizes(self, self._samples(X, y))
+        return analysis.error_sizes(self, self._dense_samples(X, y))
 
     def input_gradient(self, X: Any, y: Any) -> np.ndarray:
         """dC_i/da^0 of each sample's own cost, (n_samples, n_0): (2) once more, without sigma'.
 
         Arguments and errors as for `evaluate`.
         """
-        return analysis.input_gradient(self, self._samples(X, y))
+        return analysis.input_gradient(self, self._dense_samples(X, y))
 
     def jacobian(self, X: Any) -> np.ndarray:
         """da^L/da^0 at each row of X, (n_samples, n_L, n_0): (2) from each output by itself.
@@ -500,7 +517,7 @@ class Network:
     ) -> np.ndarray:
         inputs.have_second_derivatives([] if gauss_newton else self._sigma, self._cost)
         direction = inputs.parameters(v, self.n_parameters, self._dtype, "v")
-        samples = self._samples(X, y, sample_weight)
+        samples = self._dense_samples(X, y, sample_weight)
         return analysis.product(self, samples, _total_weight(samples), direction, gauss_newton)
 
     def check_gradient(
@@ -530,7 +547,7 @@ class Network:
             twin.set_parameters(moved)
             sums = np.zeros(N_SUMS)
             n = len(samples.X)
-            with twin._workspace() as work:
+            with twin._workspace(1, samples.is_sparse) as work:
                 twin._engine.cost_sum(twin._model, twin._theta, samples, sums, work, 0, n)
             return sums[COST]
 
@@ -546,12 +563,16 @@ class Network:
 
     def _gradient_sums(self, samples: Samples, total: float) -> tuple[np.ndarray, np.ndarray]:
         sums, gradient = np.zeros(N_SUMS), aligned_zeros(self._theta.size, self._dtype)
-        with self._workspace() as work:
+        with self._workspace(1, samples.is_sparse) as work:
             for block, start, stop, _ in self._at_hand(samples):
                 self._engine.gradient_sums(
                     self._model, self._theta, block, total, gradient, sums, work, start, stop
                 )
         return sums, gradient
+
+    def _dense_samples(self, X: Any, y: Any, sample_weight: Any = None) -> Samples:
+        inputs.refuse_sparse(X, "only predictions, costs, gradients and training take that")
+        return self._samples(X, y, sample_weight)
 
     def _samples(self, X: Any, y: Any, sample_weight: Any = None) -> Samples:
         n_in, n_out = self._sizes[0], self._sizes[-1]
@@ -710,7 +731,7 @@ class Network:
         input_dropout : float
             The same for the inputs.
         input_noise : float
-            Standard deviation of normal noise that is added to the inputs in each step.
+            Standard deviation of normal noise that is added to the inputs in each step; X is dense.
 
         Returns
         -------
@@ -745,6 +766,7 @@ class Network:
             batch_size = None
         parts: Iterable[Samples]
         known: Samples | None = None  # all samples, unless they come in batches
+        dense_for = "input_noise would make it dense" if noise else None
         if inputs.are_batches(X, y):
             inputs.refuse_for_batches(
                 schedule=schedule,
@@ -752,8 +774,10 @@ class Network:
                 training_metrics=training_metrics,
                 metrics=metrics if validation is None else None,
             )
-            parts, held_out = self._batches(X, epochs, sample_weight, validation)
+            parts, held_out = self._batches(X, epochs, sample_weight, validation, dense_for)
         else:
+            if dense_for:
+                inputs.refuse_sparse(X, dense_for)
             parts, held_out = self._training_samples(X, y, sample_weight, validation)
             (known,) = parts
         rows = inputs.batch_size(batch_size, 32 if known else None)
@@ -855,7 +879,12 @@ class Network:
         return [inputs.take(samples, train)], inputs.take(samples, held_out)
 
     def _batches(
-        self, batches: Any, epochs: int, sample_weight: Any, validation: Any
+        self,
+        batches: Any,
+        epochs: int,
+        sample_weight: Any,
+        validation: Any,
+        dense_for: str | None,
     ) -> tuple[inputs.Batches, Samples | None]:
         if sample_weight is not None:
             raise ValueError("of batches, each has its own weights: (X, y, sample_weight)")
@@ -865,7 +894,13 @@ class Network:
                 f"got {validation!r}"
             )
         held_out = self._validation_samples(validation)
-        return inputs.Batches(batches, epochs, self._samples), held_out
+
+        def check(X: Any, y: Any, sample_weight: Any = None) -> Samples:
+            if dense_for:
+                inputs.refuse_sparse(X, dense_for)
+            return self._samples(X, y, sample_weight)
+
+        return inputs.Batches(batches, epochs, check), held_out
 
     def _validation_samples(self, validation: Any) -> Samples | None:
         if validation is None:

@@ -7,11 +7,13 @@ block of those rows alone. Sums keep their order, so no bit of a result depends 
 
 import sys
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from fastbackprop.engines._samples import Samples
+from fastbackprop.layout import read_only
 
 BLOCK = 1 << 22  # elements read at once, about: some 32 MB
 
@@ -79,8 +81,7 @@ def at_hand(
             yield samples, start, stop, 0
         else:
             rows = slice(start, stop)
-            block = Samples(*(field[rows] if len(field) else field for field in samples))
-            yield block, 0, stop - start, start
+            yield samples.part(itemgetter(rows)), 0, stop - start, start
 
 
 def minibatches_at_hand(
@@ -89,7 +90,8 @@ def minibatches_at_hand(
     """Samples, order, start and stop for `train`, and the offset of these two.
 
     `order[start:stop]` may begin or end inside a minibatch. The samples of it that are not read
-    have a weight in the block, for the minibatch's sum of weights, but no row.
+    have a weight in the block, for the minibatch's sum of weights, and their part of a sparse X,
+    but no row.
     """
     if in_memory(samples):
         return samples, order, start, stop, 0
@@ -97,11 +99,10 @@ def minibatches_at_hand(
     last = min(-(-stop // batch_size) * batch_size, len(order))
     read, n, before = order[start:stop], stop - start, start - first
     unread = np.concatenate([order[first:start], order[stop:last]])
-    block = Samples(
-        samples.X[read],
-        samples.Y[read] if len(samples.Y) else samples.Y,
-        samples.labels[read] if len(samples.labels) else samples.labels,
-        samples.s[np.concatenate([read, unread])] if len(samples.s) else samples.s,
+    all_of_them = np.concatenate([read, unread])
+    block = samples.part(lambda field: read_only(field[read]))._replace(
+        s=read_only(samples.s[all_of_them]) if len(samples.s) else samples.s,
+        spans=read_only(samples.spans[all_of_them]) if samples.is_sparse else samples.spans,
     )
     places = np.arange(last - first)
     places = np.concatenate([places[n : n + before], places[:n], places[n + before :]])

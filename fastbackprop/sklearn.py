@@ -58,7 +58,7 @@ except ImportError:
         return method
 
 
-SPARSE = False  # what `accept_sparse` of scikit-learn's checks is given
+SPARSE = "csr"  # what `accept_sparse` of scikit-learn's checks is given
 SOLVERS = ("lbfgs", "sgd", "adam")
 LEARNING_RATES = ("constant", "invscaling", "adaptive")
 
@@ -151,7 +151,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array_like, (n_samples, n_features)
+        X : array_like or sparse matrix of SciPy, (n_samples, n_features)
         y : array_like, (n_samples,) or (n_samples, n_outputs)
             Labels, or several of 0 and 1 each; numbers for a regressor.
         sample_weight : array_like, (n_samples,), optional
@@ -437,7 +437,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array_like, (n_samples, n_features)
+        X : array_like or sparse matrix of SciPy, (n_samples, n_features)
 
         Returns
         -------

@@ -117,7 +117,7 @@ class Trainer:
         self.batch_size = batch_size
         self.rng = rng  # None where nothing is random
         self.n_threads = n_threads
-        self._works: dict[int, Any] = {}  # scratch, by number of threads
+        self._works: dict[tuple[int, bool], Any] = {}  # scratch, by threads and whether X is sparse
         self.tile = engine.row_tile(model)
         self.sums = np.zeros(N_SUMS)
         self.control = control
@@ -252,13 +252,14 @@ class Trainer:
         self._train(self._no_samples(), np.arange(1), 0, 0)
 
     def _no_samples(self) -> Samples:
-        """One that is never looked at, for a call that only compiles."""
-        (n_in, n_out), dtype = self.model.layers["width"][[0, -1]], self.theta.dtype
-        return without_targets(read_only(np.zeros((1, n_in), dtype)), n_out, dtype)
+        """For a call that only compiles: of a sparse X, for which no scratch is too large."""
+        n_out, dtype = int(self.model.layers["width"][-1]), self.theta.dtype
+        nothing = without_targets(read_only(np.zeros((1, 0), dtype)), n_out, dtype)
+        return nothing._replace(spans=read_only(np.zeros((1, 2), np.int64)))
 
     def _train(self, samples: Samples, order: np.ndarray, start: int, stop: int) -> int:
         size = self._batch_size(len(samples.X))
-        work = self._work(len(samples.X))
+        work = self._work(samples)
         block, order, start, stop, offset = minibatches_at_hand(samples, order, size, start, stop)
         factors = self._factors
         if factors is not None:
@@ -268,15 +269,16 @@ class Trainer:
         train = self.engine.train
         return offset + self.stepper.train(train, before, after, start, stop, size, factors)
 
-    def _work(self, n: int) -> Any:
-        """Scratch for steps on n samples."""
-        n_threads = self.n_threads
+    def _work(self, samples: Samples) -> Any:
+        """Scratch for steps on these samples."""
+        n_threads, n = self.n_threads, len(samples.X)
         if n_threads is None:
-            n_threads = self.engine.threads(self.model, self._batch_size(n), n)
-        if n_threads not in self._works:
-            dtype = self.theta.dtype
-            self._works[n_threads] = self.engine.workspace(self.model, dtype, n_threads)
-        return self._works[n_threads]
+            size, inputs = self._batch_size(n), samples.inputs_per_sample
+            n_threads = self.engine.threads(self.model, size, n, inputs)
+        key = n_threads, samples.is_sparse
+        if key not in self._works:
+            self._works[key] = self.engine.workspace(self.model, self.theta.dtype, *key)
+        return self._works[key]
 
     def _finite(self) -> bool:
         return bool(np.isfinite(self.theta).all())
@@ -306,8 +308,9 @@ class Trainer:
         sums = np.zeros(N_SUMS)
         n = len(samples.X)
         pieces = slices(n, n, self.tile, self.theta.size, rows_at_once(samples))
+        work = self._work(samples)
         for block, start, stop, _ in at_hand(samples, pieces):
-            self.engine.cost_sum(self.model, self.theta, block, sums, self._work(n), start, stop)
+            self.engine.cost_sum(self.model, self.theta, block, sums, work, start, stop)
             pause()
         return float(sums[COST] / sums[WEIGHT])
 
@@ -318,9 +321,9 @@ class Trainer:
         a = np.empty((n, n_out), self.theta.dtype)
         y = samples.labels if len(samples.labels) else np.empty((n, n_out), self.theta.dtype)
         pieces = slices(n, n, self.tile, self.theta.size, rows_at_once(samples))
+        work = self._work(samples)
         for block, start, stop, offset in at_hand(samples, pieces):
-            out, work = a[offset:], self._work(n)
-            self.engine.predict(self.model, self.theta, block.X, out, work, start, stop)
+            self.engine.predict(self.model, self.theta, block, a[offset:], work, start, stop)
             if not len(samples.labels):
                 y[offset + start : offset + stop] = block.Y[start:stop]
             pause()

@@ -150,7 +150,6 @@ BAD_X = {  # name: a function that makes X, words of the message
     "too large, negative": (lambda: with_value(-1e39), "X[1, 2]", "-1e+39", "float32"),
     "too large an integer": (lambda: [[10**400, 1, 1]], "X"),
     "masked": (lambda: np.ma.masked_equal(X, 1), "X", "masked"),
-    "sparse": (sparse, "X", "sparse", "X.toarray()"),
 }
 
 

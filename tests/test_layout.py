@@ -88,8 +88,8 @@ def test_kernels_are_told_the_same_places(layout):
     layers, places = layout.layers(np.float32), np.arange(layout.length)
     assert layers["width"].tolist() == list(layout.sizes)
     assert layers["stride"].tolist() == list(layout.strides)
-    neurons = np.concatenate([[0], np.cumsum(layout.strides)])
-    assert layers["start"].tolist() == neurons[:-1].tolist()
+    neurons = np.cumsum([0, *layout.strides[1:]]).tolist()  # the inputs behind all others
+    assert layers["start"].tolist() == [neurons[-1], *neurons[:-1]]
     for l in range(1, L + 1):
         stride = layers[l]["stride"]
         W, b = layout.weights(places)[l - 1], layout.biases(places)[l - 1]

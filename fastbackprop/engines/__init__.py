@@ -10,12 +10,14 @@ only at multiples of `row_tile(model)`, which keeps every sum in one order.
                                     `layout.layer_type`, and the functions, compiled if need be
     stride(width, dtype)            length, padding included, of a row of so many elements
     row_tile(model)                 samples that are taken through the layers together
-    threads(model, batch_size, n_samples)
-                                    how many threads such a call is worth
-    workspace(model, dtype, n_threads)
+    threads(model, batch_size, n_samples, inputs_per_sample)
+                                    how many threads such a call is worth; of a sparse X only the
+                                    non-zeros are inputs
+    workspace(model, dtype, n_threads, sparse)
                                     scratch memory for the calls below, which use so many threads;
-                                    no result depends on their number
-    predict(model, theta, X, out, work, start, stop)
+                                    no result depends on their number. For samples with a sparse X,
+                                    of which no row is ever dense, or without
+    predict(model, theta, samples, out, work, start, stop)
                                     out[i] = a^L
     cost_sum(model, theta, samples, sums, work, start, stop)
                                     sums[COST] += sum_i s_i C_i, sums[WEIGHT] += sum_i s_i

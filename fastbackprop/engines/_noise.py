@@ -99,6 +99,21 @@ def add_noise(layer, noise, keys, v):
 
 
 @inlined
+def key_of_input(noise, i):
+    """Of the inputs of sample i of the rows."""
+    return key(noise.seed, noise.step, 0, np.uint32(noise.row + i))
+
+
+@inlined
+def input_after_dropout(layer, key, j, x):
+    """x_j of a sample with this key, as `drop_out` would leave it."""
+    if layer["drop"] > 0:
+        dropped = mixed(np.uint32(key ^ mixed(np.uint32(j)))) < layer["drop"]
+        x *= where(dropped, scalar(x)(0), layer["scale"])
+    return x
+
+
+@inlined
 def perturb_input(layer, noise, keys, v):
     """a^0 with noise and dropout, where they are on."""
     if layer["noise"] > 0:
@@ -110,23 +125,34 @@ def perturb_input(layer, noise, keys, v):
 # --- arrays (n_samples, n_l) ---------------------------------------------------------------------
 
 
+def _keys(noise: Noise, l: int, n: int) -> np.ndarray:
+    rows = np.uint32(noise.row) + np.arange(n, dtype=np.uint32)
+    return key(*np.array([noise.seed, noise.step, l], np.int64).astype(np.uint32)[:, None], rows)
+
+
 def _hashes(noise: Noise, l: int, shape: tuple[int, int]) -> np.ndarray:
-    rows = np.uint32(noise.row) + np.arange(shape[0], dtype=np.uint32)
-    keys = key(*np.array([noise.seed, noise.step, l], np.int64).astype(np.uint32)[:, None], rows)
-    return mixed(keys[:, None] ^ mixed(np.arange(shape[1], dtype=np.uint32)))
+    return mixed(_keys(noise, l, shape[0])[:, None] ^ mixed(np.arange(shape[1], dtype=np.uint32)))
 
 
-def masks(layers: np.ndarray, noise: Noise, n: int) -> dict[int, np.ndarray]:
+def masks(layers: np.ndarray, noise: Noise, n: int, inputs: bool = True) -> dict[int, np.ndarray]:
     """What `drop_out` multiplies n rows of a^l by, for every l where there is dropout."""
     return {
-        l: np.where(
-            _hashes(noise, l, (n, layer["width"])) < layer["drop"],
-            0 * layer["scale"],
-            layer["scale"],
-        )
+        l: _factors(layer, _hashes(noise, l, (n, layer["width"])))
         for l, layer in enumerate(layers)
-        if layer["drop"] > 0
+        if layer["drop"] > 0 and (l > 0 or inputs)
     }
+
+
+def factors_of_inputs(
+    layer: np.void, noise: Noise, lengths: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
+    """The same for the inputs in these columns alone, so many in each row."""
+    keys = np.repeat(_keys(noise, 0, len(lengths)), lengths)
+    return _factors(layer, mixed(keys ^ mixed(columns.astype(np.uint32))))
+
+
+def _factors(layer: np.void, hashes: np.ndarray) -> np.ndarray:
+    return np.where(hashes < layer["drop"], 0 * layer["scale"], layer["scale"])
 
 
 def noisy(layer: np.void, noise: Noise, X: np.ndarray) -> np.ndarray:

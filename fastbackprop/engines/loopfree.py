@@ -5,19 +5,19 @@ samples of a batch as rows: Z^l, A^l, Delta^l are (n_samples, n_l).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastbackprop.activations import Activation
 from fastbackprop.costs import Cost
 from fastbackprop.engines._functions import on_arrays
-from fastbackprop.engines._noise import Noise, masks, noisy
+from fastbackprop.engines._noise import Noise, factors_of_inputs, masks, noisy
 from fastbackprop.engines._samples import COST, MINIBATCH_COST, WEIGHT, Samples
 from fastbackprop.engines._update import Update, step_loop_free
 from fastbackprop.layout import Layout
 
-Arrays = list[np.ndarray]
+Arrays = list[Any]  # a sparse A^0 is SciPy's, the others are NumPy's
 Masks = Mapping[int, np.ndarray]  # l: (n_samples, n_l)
 NO_MASKS: Masks = {}
 
@@ -120,7 +120,9 @@ def row_tile(model: Model) -> int:
     return max(64, min(1024, 2**28 // int(widths[1:] @ widths[:-1])))
 
 
-def threads(model: Model, batch_size: int, n_samples: int) -> int:
+def threads(
+    model: Model, batch_size: int, n_samples: int, inputs_per_sample: float | None = None
+) -> int:
     """One: what BLAS does is its own affair."""
     return 1
 
@@ -130,7 +132,7 @@ def rule(formula: Callable, n_states: int, dtype: np.dtype) -> tuple[Callable, i
     return formula, n_states
 
 
-def workspace(model: Model, dtype: np.dtype, n_threads: int = 1) -> None:
+def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False) -> None:
     """NumPy allocates as it goes; its BLAS has threads of its own."""
 
 
@@ -139,6 +141,7 @@ class _Parts:
 
     def __init__(self, model: Model, theta: np.ndarray) -> None:
         self.layout = Layout(tuple(model.layers["width"]))
+        self.n_in = self.layout.sizes[0]
         self.W, self.b = self.layout.weights(theta), self.layout.biases(theta)
         self.sigma, self.cost = model.sigma, model.cost
 
@@ -169,12 +172,13 @@ class _Parts:
         return Z, A, Delta, cost
 
 
-def _rows(samples: Samples, rows: slice | np.ndarray):
+def _rows(samples: Samples, rows: slice | np.ndarray, n_in: int):
     """X, Y (one-hot where there are labels) and s (1.0 where all are one) of these rows."""
-    X = samples.X[rows]
+    X = _sparse_rows(samples, rows, n_in) if samples.is_sparse else samples.X[rows]
     if len(samples.labels):
-        Y = np.zeros((len(X), samples.Y.shape[1]), X.dtype)
-        Y[np.arange(len(X)), samples.labels[rows]] = 1
+        n = X.shape[0]
+        Y = np.zeros((n, samples.Y.shape[1]), X.dtype)
+        Y[np.arange(n), samples.labels[rows]] = 1
     else:
         Y = samples.Y[rows]
     return X, Y, samples.s[rows] if len(samples.s) else 1.0
@@ -185,25 +189,36 @@ def factors(s, total: float, dtype: np.dtype):
     return (s[:, None] / total).astype(dtype) if np.ndim(s) else dtype.type(1 / total)
 
 
+def _sparse_rows(samples: Samples, rows: slice | np.ndarray, n_in: int):
+    """These rows of a sparse X, in a csr_array."""
+    from scipy.sparse import csr_array  # who has a sparse X has SciPy
+
+    spans = samples.spans[rows]
+    starts = np.concatenate([[0], np.cumsum(np.diff(spans))])
+    p = np.arange(starts[-1]) + np.repeat(spans[:, 0] - starts[:-1], np.diff(starts))
+    return csr_array((samples.values[p], samples.columns[p], starts), shape=(len(spans), n_in))
+
+
 def _tiles(model: Model, start: int, stop: int):
     tile = row_tile(model)
     return (slice(i, min(i + tile, stop)) for i in range(start, stop, tile))
 
 
 @_quiet
-def predict(model: Model, theta: np.ndarray, X, out, work, start: int, stop: int) -> None:
+def predict(model: Model, theta, samples: Samples, out, work, start: int, stop: int) -> None:
     parts = _Parts(model, theta)
     for rows in _tiles(model, start, stop):
-        out[rows] = forward(parts.W, parts.b, parts.sigma, X[rows])[1][-1]
+        X, _, _ = _rows(samples, rows, parts.n_in)
+        out[rows] = forward(parts.W, parts.b, parts.sigma, X)[1][-1]
 
 
 @_quiet
 def cost_sum(model: Model, theta, samples: Samples, sums, work, start: int, stop: int) -> None:
     parts = _Parts(model, theta)
     for rows in _tiles(model, start, stop):
-        X, Y, s = _rows(samples, rows)
+        X, Y, s = _rows(samples, rows, parts.n_in)
         sums[COST] += parts.forward_cost(X, Y, s)[2]
-        sums[WEIGHT] += np.sum(s) if np.ndim(s) else len(X)
+        sums[WEIGHT] += np.sum(s) if np.ndim(s) else X.shape[0]
 
 
 @_quiet
@@ -212,9 +227,9 @@ def gradient_sums(
 ) -> None:
     parts = _Parts(model, theta)
     for rows in _tiles(model, start, stop):
-        X, Y, s = _rows(samples, rows)
+        X, Y, s = _rows(samples, rows, parts.n_in)
         sums[COST] += parts.forward_and_back(X, Y, s, total, gradient)[-1]
-        sums[WEIGHT] += np.sum(s) if np.ndim(s) else len(X)
+        sums[WEIGHT] += np.sum(s) if np.ndim(s) else X.shape[0]
 
 
 @_quiet
@@ -243,9 +258,14 @@ def train(
             update.g[:] = 0
             sums[MINIBATCH_COST] = 0
         for tile in _tiles(model, place, end):
-            X, Y, s = _rows(samples, order[tile])
+            X, Y, s = _rows(samples, order[tile], parts.n_in)
             noise = Noise(seed, int(update.t[0]), tile.start - first)
-            X, dropout = noisy(model.layers[0], noise, X), masks(model.layers, noise, len(X))
+            if samples.is_sparse and model.layers[0]["drop"] > 0:
+                lengths = np.diff(X.indptr)
+                X.data *= factors_of_inputs(model.layers[0], noise, lengths, X.indices)
+            elif not samples.is_sparse:
+                X = noisy(model.layers[0], noise, X)
+            dropout = masks(model.layers, noise, X.shape[0], inputs=not samples.is_sparse)
             cost = parts.forward_and_back(X, Y, s, total, update.g, dropout)[-1]
             sums[MINIBATCH_COST] += cost
         if end == last:
@@ -269,7 +289,7 @@ def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> Arrays:
 def trace(
     model: Model, theta: np.ndarray, samples: Samples, total: float, gradient, sums
 ) -> tuple[Arrays, Arrays, Arrays]:
-    X, Y, s = _rows(samples, slice(None))
+    X, Y, s = _rows(samples, slice(None), 0)
     Z, A, Delta, cost = _Parts(model, theta).forward_and_back(X, Y, s, total, gradient)
     sums[COST] += cost
     sums[WEIGHT] += np.sum(s) if np.ndim(s) else len(X)

@@ -21,16 +21,25 @@ from fastbackprop.engines._functions import (
     cost_of_samples,
     multiply_by_derivative,
 )
-from fastbackprop.engines._noise import SILENCE, Noise, drop_out, perturb_input
+from fastbackprop.engines._noise import (
+    SILENCE,
+    Noise,
+    drop_out,
+    input_after_dropout,
+    key_of_input,
+    perturb_input,
+)
 from fastbackprop.engines._samples import (
     COST,
     MINIBATCH_COST,
     WEIGHT,
     Samples,
     end_minibatch,
+    is_sparse,
     minibatch,
     target,
     weight,
+    without_targets,
 )
 from fastbackprop.engines._update import compiled_rule
 from fastbackprop.layout import Layout
@@ -99,6 +108,28 @@ def bias_gradient(delta, g):
         g[j] += delta[j]
 
 
+@kernel(linked=True)
+def sparse_weighted_input(layer, samples, i, key, w, b, z):
+    """(0) for layer 1, over the j where x_j of sample i is not zero; `key` is of its dropout."""
+    for k in range(z.shape[0]):
+        z[k] = b[k]
+    for p in range(samples.spans[i, 0], samples.spans[i, 1]):
+        j = samples.columns[p]
+        x_j = input_after_dropout(layer, key, j, samples.values[p])
+        for k in range(z.shape[0]):
+            z[k] += x_j * w[j, k]
+
+
+@kernel(linked=True)
+def sparse_weight_gradient(layer, samples, i, key, delta, g):
+    """(3) for layer 1: the other rows of g get nothing."""
+    for p in range(samples.spans[i, 0], samples.spans[i, 1]):
+        k = samples.columns[p]
+        x_k = input_after_dropout(layer, key, k, samples.values[p])
+        for j in range(delta.shape[0]):
+            g[k, j] += x_k * delta[j]
+
+
 # --- where things are ----------------------------------------------------------------------------
 
 
@@ -142,17 +173,23 @@ def biases(model, vector, l):
 
 
 @inlined
-def forward(model, theta, x, z, a, delta, noise, keys):
-    """a^0 = x, then (0) and a^l = sigma_l(z^l) through all layers; in training, dropout of both."""
-    a_0 = layer(model, a, 0)
-    for j in range(x.shape[0]):
-        a_0[j] = x[j]
-    perturb_input(model.layers[0], noise, keys, a_0)
+def forward(model, theta, samples, i, z, a, delta, noise, keys):
+    """a^0 = x, then (0) and a^l = sigma_l(z^l) through all layers; in training, dropout of both.
+
+    A sparse x stays where it is.
+    """
+    sparse, key = is_sparse(samples), key_of_input(noise, 0)
+    if not sparse:
+        a_0 = layer(model, a, 0)
+        for j in range(a_0.shape[0]):
+            a_0[j] = samples.X[i, j]
+        perturb_input(model.layers[0], noise, keys, a_0)
     for l in range(1, model.layers.shape[0]):
-        z_l = layer(model, z, l)
-        weighted_input(
-            layer(model, a, l - 1), weights(model, theta, l), biases(model, theta, l), z_l
-        )
+        z_l, w, b = layer(model, z, l), weights(model, theta, l), biases(model, theta, l)
+        if l == 1 and sparse:
+            sparse_weighted_input(model.layers[0], samples, i, key, w, b, z_l)
+        else:
+            weighted_input(layer(model, a, l - 1), w, b, z_l)
         activate(model.layers[l], z_l, layer(model, a, l), layer(model, delta, l), 1)
         if model.layers[l]["drop"] > 0:
             drop_out(model.layers[l], l, noise, keys, layer(model, a, l))
@@ -179,11 +216,16 @@ def backward(model, theta, z, a, y, factor, delta, noise, keys):
 
 
 @inlined
-def add_gradient(model, a, delta, gradient):
+def add_gradient(model, samples, i, a, delta, noise, gradient):
     """(3) and (4) for all layers."""
     for l in range(1, model.layers.shape[0]):
-        weight_gradient(layer(model, a, l - 1), layer(model, delta, l), weights(model, gradient, l))
-        bias_gradient(layer(model, delta, l), biases(model, gradient, l))
+        delta_l, g = layer(model, delta, l), weights(model, gradient, l)
+        if l == 1 and is_sparse(samples):
+            key = key_of_input(noise, 0)
+            sparse_weight_gradient(model.layers[0], samples, i, key, delta_l, g)
+        else:
+            weight_gradient(layer(model, a, l - 1), delta_l, g)
+        bias_gradient(delta_l, biases(model, gradient, l))
 
 
 @inlined
@@ -192,7 +234,7 @@ def forward_cost(model, theta, samples, i, noise, record):
     L = model.layers.shape[0] - 1
     row = i % record.z.shape[0]
     z, a, delta = record.z[row], record.a[row], record.delta[row]
-    forward(model, theta, samples.X[i], z, a, delta, noise, record.keys)
+    forward(model, theta, samples, i, z, a, delta, noise, record.keys)
     target(samples, i, record.y)
     z_L, a_L, delta_L = layer(model, z, L), layer(model, a, L), layer(model, delta, L)
     cost_of_samples(model.cost, z_L, a_L, record.y, delta_L, record.C, 1)
@@ -207,7 +249,7 @@ def forward_and_back(model, theta, samples, i, total, gradient, noise, record):
     z, a, delta = record.z[row], record.a[row], record.delta[row]
     factor = theta.dtype.type(weight(samples, i) / total)
     backward(model, theta, z, a, record.y, factor, delta, noise, record.keys)
-    add_gradient(model, a, delta, gradient)
+    add_gradient(model, samples, i, a, delta, noise, gradient)
     return cost
 
 
@@ -232,27 +274,31 @@ def row_tile(model: Model) -> int:
     return 1
 
 
-def threads(model: Model, batch_size: int, n_samples: int) -> int:
+def threads(
+    model: Model, batch_size: int, n_samples: int, inputs_per_sample: float | None = None
+) -> int:
     """One: the text, not the tool."""
     return 1
 
 
-def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, rows: int = 1) -> Record:
-    """A record of so many rows. One thread, whatever was asked."""
+def workspace(
+    model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False, rows: int = 1
+) -> Record:
+    """A record of so many rows, without a^0 where X is sparse. One thread, whatever was asked."""
     widths = model.layers["width"]
-    z, a, delta = np.zeros((3, rows, widths.sum()), dtype)
+    z, a, delta = np.zeros((3, rows, widths[sparse:].sum()), dtype)
     y, C, keys = np.zeros(widths[-1], dtype), np.zeros(1, dtype), np.zeros(1, np.uint32)
     return Record(z, a, delta, y, C, keys)
 
 
 @kernel(entry=True)
-def predict(model, theta, X, out, work, start, stop):
-    """out[i] = a^L of X[i]."""
+def predict(model, theta, samples, out, work, start, stop):
+    """out[i] = a^L of sample i."""
     L = model.layers.shape[0] - 1
     for i in range(start, stop):
         row = i % work.z.shape[0]
         z, a, delta = work.z[row], work.a[row], work.delta[row]
-        forward(model, theta, X[i], z, a, delta, SILENCE, work.keys)
+        forward(model, theta, samples, i, z, a, delta, SILENCE, work.keys)
         a_L = layer(model, a, L)
         for k in range(a_L.shape[0]):
             out[i, k] = a_L[k]
@@ -299,7 +345,7 @@ def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> list[np.ndarr
     """a^0 ... a^L, (n_samples, n_l) each."""
     record = workspace(model, theta.dtype, rows=len(X))
     out = np.empty((len(X), model.layers["width"][-1]), theta.dtype)
-    predict(model, theta, X, out, record, 0, len(X))
+    predict(model, theta, without_targets(X, out.shape[1], X.dtype), out, record, 0, len(X))
     return _by_layer(model, record.a)
 
 

@@ -15,6 +15,9 @@ needs it. Rows come in multiples of ROW and strips in whole vectors: no loop has
 
 A row tile of samples goes through all layers and back strip by strip; the threads of a team own
 strips. Then they own rows of G, which they sum over the strips and use for the update at once.
+
+Of a sparse X only the non-zeros x_ij are looked at: a row of Z' in (0) is a sum of rows of W, and
+x_ij adds to a row of G in (3). Both have neurons on the lanes, and every sum the order of X.
 """
 
 from collections.abc import Sequence
@@ -34,7 +37,14 @@ from fastbackprop.engines._functions import (
     cost_of_samples,
     multiply_by_derivative,
 )
-from fastbackprop.engines._noise import SILENCE, Noise, drop_out, perturb_input
+from fastbackprop.engines._noise import (
+    SILENCE,
+    Noise,
+    drop_out,
+    input_after_dropout,
+    key_of_input,
+    perturb_input,
+)
 from fastbackprop.engines._product import (
     ROW,
     TALL,
@@ -56,12 +66,21 @@ from fastbackprop.engines._samples import (
     MINIBATCH_COST,
     WEIGHT,
     Samples,
+    is_sparse,
     minibatch,
     weight,
     without_targets,
 )
 from fastbackprop.engines._team import barrier, begins, share
-from fastbackprop.engines._tile import VECTOR_BYTES, gather_block, transpose_block
+from fastbackprop.engines._tile import (
+    VECTOR_BYTES,
+    gather_block,
+    load,
+    plus,
+    scaled,
+    store,
+    transpose_block,
+)
 from fastbackprop.engines._update import (
     average,
     coefficients,
@@ -87,7 +106,7 @@ MIN_STEP, MIN_CALL = 250_000, 50_000_000
 class Work(NamedTuple):
     """Scratch for one row tile: a matrix for each layer, layer after layer."""
 
-    z: np.ndarray  # (ROWS * sum of strides,): strips
+    z: np.ndarray  # (ROWS * sum of strides,), without that of layer 0 where X is sparse: strips
     a: np.ndarray
     delta: np.ndarray
     delta_rows: np.ndarray  # Delta', panel after panel: matrices (ROWS, 2 V)
@@ -218,6 +237,121 @@ def bias_gradient(Delta_rows, n, g, fresh, V):
             column_sums_2(D, g_k, fresh, up(n, ROW))
 
 
+# --- a sparse X -----------------------------------------------------------------------------------
+
+
+def _sum_of_rows(C):
+    """z_k = b_k + sum_j x_j w_jk for one sample and C vectors of neurons from k on."""
+
+    @kernel(linked=True)
+    def sums(layer, samples, row, key, W, b, Z_rows, z, k):
+        acc = load(b.array, b.offset + k, 0, 1, C)
+        for p in range(samples.spans[row, 0], samples.spans[row, 1]):
+            j = samples.columns[p]
+            x = input_after_dropout(layer, key, j, samples.values[p])
+            acc = plus(acc, scaled(load(W.array, W.offset + j * W.stride + k, 0, 1, C), x))
+        store(acc, Z_rows.array, z + k, 0)
+
+    return sums
+
+
+sum_of_rows_1, sum_of_rows_2, sum_of_rows_4, sum_of_rows_8 = map(_sum_of_rows, (1, 2, 4, 8))
+
+
+@kernel
+def sparse_weighted_input(layer, tile, noise, W, b, Z, Z_rows, n_l, own):
+    """(0) for layer 1: z^1_ik = sum_j x_ij w^1_jk + b^1_k, over the j where x_ij is not zero.
+
+    Z_rows are scratch; lanes behind the last sample repeat it.
+    """
+    samples, V, lanes, width = tile.samples, own.V, own.lanes, up(n_l, own.V)
+    for s in range(own.first, own.last):
+        for i in range(s * lanes, (s + 1) * lanes):
+            z, k = Z_rows.offset + i * Z_rows.stride, 0
+            if i >= tile.n:
+                for k in range(0, n_l, V):
+                    store(
+                        load(Z_rows.array, z - Z_rows.stride + k, 0, 1, 1), Z_rows.array, z + k, 0
+                    )
+                continue
+            row, key = sample(tile, i), key_of_input(noise, i)
+            while k + 8 * V <= width:
+                sum_of_rows_8(layer, samples, row, key, W, b, Z_rows, z, k)
+                k += 8 * V
+            if k + 4 * V <= width:
+                sum_of_rows_4(layer, samples, row, key, W, b, Z_rows, z, k)
+                k += 4 * V
+            if k + 2 * V <= width:
+                sum_of_rows_2(layer, samples, row, key, W, b, Z_rows, z, k)
+                k += 2 * V
+            if k < width:
+                sum_of_rows_1(layer, samples, row, key, W, b, Z_rows, z, k)
+        for k in range(0, n_l, V):
+            for i in range(0, lanes, V):
+                source = Z_rows.offset + (s * lanes + i) * Z_rows.stride + k
+                target = strip(Z, s) + k * lanes + i
+                transpose_block(Z_rows.array, source, Z_rows.stride, Z.array, target, lanes)
+
+
+@kernel
+def errors_as_rows(Delta, Delta_rows, n_l, own):
+    """Delta' in rows as long as those of W, for the samples of the strips of this thread."""
+    V = own.V
+    for s in range(own.first, own.last):
+        for k in range(0, n_l, V):
+            for i in range(0, Delta.lanes, V):
+                source = strip(Delta, s) + k * Delta.lanes + i
+                target = Delta_rows.offset + (s * Delta.lanes + i) * Delta_rows.stride + k
+                transpose_block(
+                    Delta.array, source, Delta.lanes, Delta_rows.array, target, Delta_rows.stride
+                )
+
+
+def _add_row(C):
+    """g_k += x delta_k for C vectors."""
+
+    @inlined
+    def add(G, g, D, d, x):
+        total = plus(load(G, g, 0, 1, C), scaled(load(D, d, 0, 1, C), x))
+        store(total, G, g, 0)
+
+    return add
+
+
+add_row_1, add_row_2, add_row_4 = map(_add_row, (1, 2, 4))
+
+
+@kernel
+def sparse_weight_gradient(layer, tile, noise, Delta_rows, G, factor, n_l, first, last, V):
+    """(3) for layer 1: factor sum_i x_ij delta^1_ik added to rows j of first ... last.
+
+    The tile may be longer than ROWS: whatever Delta_rows are of.
+    """
+    samples, width = tile.samples, up(n_l, V)
+    for i in range(tile.n):
+        row, key = sample(tile, i), key_of_input(noise, i)
+        for p in range(samples.spans[row, 0], samples.spans[row, 1]):
+            j = samples.columns[p]
+            if first <= j < last:
+                x = factor * input_after_dropout(layer, key, j, samples.values[p])
+                g, d = G.offset + j * G.stride, Delta_rows.offset + i * Delta_rows.stride
+                k = 0
+                while k + 4 * V <= width:
+                    add_row_4(G.array, g + k, Delta_rows.array, d + k, x)
+                    k += 4 * V
+                if k + 2 * V <= width:
+                    add_row_2(G.array, g + k, Delta_rows.array, d + k, x)
+                    k += 2 * V
+                if k < width:
+                    add_row_1(G.array, g + k, Delta_rows.array, d + k, x)
+
+
+@inlined
+def errors_of_layer_1(model, work):
+    """Where `errors_as_rows` may leave those of a row tile: in place of Z, which is done with."""
+    return Matrix(work.z, ROWS * model.layers[1]["start"], model.layers[1]["stride"])
+
+
 # --- a row tile ----------------------------------------------------------------------------------
 
 
@@ -267,18 +401,24 @@ def of_strip(noise, s, lanes):
 
 
 @inlined
-def forward(model, theta, noise, work, own):
-    """(0) and a^l = sigma_l(z^l) through all layers; in training, dropout of both."""
-    lanes = own.lanes
-    for s in range(own.first, own.last):
-        a, keys = neurons(model, work.a, 0, lanes), lanes_of(work.keys, s, lanes)
-        a_0 = flat(a, s, model.layers[0]["width"])
-        perturb_input(model.layers[0], of_strip(noise, s, lanes), keys, a_0)
+def forward(model, theta, tile, noise, work, own):
+    """a^0, (0) and a^l = sigma_l(z^l) through all layers; in training, dropout of both."""
+    lanes, sparse = own.lanes, is_sparse(tile.samples)
+    if not sparse:
+        gather(model, tile, work, own)
+        for s in range(own.first, own.last):
+            a, keys = neurons(model, work.a, 0, lanes), lanes_of(work.keys, s, lanes)
+            a_0 = flat(a, s, model.layers[0]["width"])
+            perturb_input(model.layers[0], of_strip(noise, s, lanes), keys, a_0)
     for l in range(1, model.layers.shape[0]):
         A, Z = neurons(model, work.a, l - 1, lanes), neurons(model, work.z, l, lanes)
         W, b = weights(model, theta, l), biases(model, theta, l)
         n_l, sigma = model.layers[l]["width"], model.layers[l]
-        weighted_input(W, b, A, Z, model.layers[l - 1]["width"], n_l, own)
+        if l == 1 and sparse:
+            Z_rows = Matrix(work.delta, Z.offset, Z.height)
+            sparse_weighted_input(model.layers[0], tile, noise, W, b, Z, Z_rows, n_l, own)
+        else:
+            weighted_input(W, b, A, Z, model.layers[l - 1]["width"], n_l, own)
         A_l, Delta = neurons(model, work.a, l, lanes), neurons(model, work.delta, l, lanes)
         for s in range(own.first, own.last):
             a = flat(A_l, s, n_l)
@@ -386,35 +526,62 @@ def hidden_errors(model, theta, noise, work, own):
 
 
 @inlined
-def add_gradient(team, model, n, gradient, fresh, work, own):
-    """(3) and (4), the rows this thread owns, added to the gradient unless it is `fresh`."""
-    one, lanes, V = gradient.dtype.type(1), own.lanes, own.V
+def add_gradient(team, model, tile, noise, gradient, fresh, direct, work, own):
+    """(3) and (4), the rows this thread owns, added to the gradient unless it is `fresh`.
+
+    Without (3) of a sparse X where the step takes that `direct`ly to W.
+    """
+    one, lanes, V, n = gradient.dtype.type(1), own.lanes, own.V, tile.n
     for l in range(model.layers.shape[0] - 1, 0, -1):
         A, G = neurons(model, work.a, l - 1, lanes), weights(model, gradient, l)
         Delta_rows = Matrix(work.delta_rows, ROWS * model.layers[l]["start"], G.stride)
         n_in, n_l = model.layers[l - 1]["width"], model.layers[l]["width"]
         first, last = share(up(n_in, ROW), ROW, team)
-        weight_gradient(A, Delta_rows, G, fresh, one, n, n_l, first, last, V)
+        if l > 1 or not is_sparse(tile.samples):
+            weight_gradient(A, Delta_rows, G, fresh, one, n, n_l, first, last, V)
+        elif not direct:
+            if fresh:
+                gradient[G.offset + first * G.stride : G.offset + last * G.stride] = 0
+            D = errors_of_layer_1(model, work)
+            sparse_weight_gradient(model.layers[0], tile, noise, D, G, one, n_l, first, last, V)
         if team.t == team.T - 1:
             start = model.layers[l]["bias_start"]
             bias_gradient(Delta_rows, n, gradient[start : start + G.stride], fresh, V)
 
 
 @inlined
-def step_with_gradient(team, model, theta, n, update, whole, work, own):
+def step_with_gradient(team, model, theta, tile, noise, update, batch, direct, work, own):
     """(3), (4) and the update, for the rows this thread owns, some rows at a time.
 
-    The gradient of a `whole` minibatch needs no memory but for these rows, which stay in the cache,
-    or none. Otherwise it is added to that of the row tiles before.
+    The gradient of a minibatch that is one row tile needs no memory but for these rows, which stay
+    in the cache, or none. Otherwise it is added to that of the row tiles before. The minibatch
+    begins at place `batch`.
     """
-    one, lanes, V = theta.dtype.type(1), own.lanes, own.V
+    one, lanes, V, n = theta.dtype.type(1), own.lanes, own.V, tile.n
+    whole = tile.start == batch
     for l in range(model.layers.shape[0] - 1, 0, -1):
         A, stride = neurons(model, work.a, l - 1, lanes), model.layers[l]["stride"]
         Delta_rows = Matrix(work.delta_rows, ROWS * model.layers[l]["start"], stride)
         n_in, n_l = model.layers[l - 1]["width"], model.layers[l]["width"]
         first, last = share(up(n_in, ROW), ROW, team)
         height, some = max(PANEL // stride // TALL[0], 1) * TALL[0], work.panels[team.t]
-        if whole and update.plain:
+        if l == 1 and is_sparse(tile.samples):
+            W, G = weights(model, theta, 1), weights(model, update.g, 1)
+            start, stop = G.offset + first * stride, G.offset + last * stride
+            if direct:
+                minus_rate = -coefficients(update, 1)[0]
+                every = RowTile(tile.samples, tile.order, batch, tile.start + n - batch)
+                of_all = Noise(noise.seed, noise.step, 0)
+                sparse_weight_gradient(
+                    model.layers[0], every, of_all, G, W, minus_rate, n_l, first, last, V
+                )
+            else:
+                if whole:
+                    update.g[start:stop] = 0
+                D = errors_of_layer_1(model, work)
+                sparse_weight_gradient(model.layers[0], tile, noise, D, G, one, n_l, first, last, V)
+                step_slice(theta, update.g[start:stop], update, 1, start, stop)
+        elif whole and update.plain:
             W, minus_rate = weights(model, theta, l), -coefficients(update, l)[0]
             weight_gradient(A, Delta_rows, W, False, minus_rate, n, n_l, first, last, V)
         else:
@@ -481,17 +648,22 @@ def row_tile(model: Model) -> int:
     return ROWS
 
 
-def threads(model: Model, batch_size: int, n_samples: int) -> int:
+def threads(
+    model: Model, batch_size: int, n_samples: int, inputs_per_sample: float | None = None
+) -> int:
     """So many threads as a step and the whole call give work to, by MIN_STEP and MIN_CALL."""
-    widths = model.layers["width"]
-    products = int(widths[1:] @ widths[:-1])
-    by_step = batch_size * products // MIN_STEP
-    return max(1, min(by_step, n_samples * products // MIN_CALL, _team.available_processors()))
+    widths = model.layers["width"].astype(float)
+    if inputs_per_sample is not None:
+        widths[0] = inputs_per_sample
+    products = widths[1:] @ widths[:-1]
+    by_step, by_call = batch_size * products // MIN_STEP, n_samples * products // MIN_CALL
+    return max(1, int(min(by_step, by_call, _team.available_processors())))
 
 
-def workspace(model: Model, dtype: np.dtype, n_threads: int = 1) -> Work:
-    """Scratch that depends on the network, and a little on the threads."""
+def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False) -> Work:
+    """Scratch that depends on the network, and a little on the threads; less for a sparse X."""
     strides = model.layers["stride"]
+    strides = strides[int(sparse) :]
     per_sample, widest = int(strides.sum()), int(strides.max())
     z, a, delta, delta_rows = (aligned_zeros(ROWS * per_sample, dtype) for _ in range(4))
     return Work(
@@ -535,16 +707,18 @@ def owned(team, n, V):
 @inlined
 def forward_tile(model, theta, tile, noise, work, own):
     """A row tile to a^L, and its costs."""
-    gather(model, tile, work, own)
-    forward(model, theta, noise, work, own)
+    forward(model, theta, tile, noise, work, own)
     costs(model, tile, work, own)
 
 
 @inlined
-def backward_tile(model, theta, tile, total, noise, work, own):
-    """The errors of a row tile."""
+def backward_tile(model, theta, tile, total, noise, Delta_rows, work, own):
+    """The errors of a row tile; where X is sparse, also those of layer 1 as rows."""
     output_errors(model, tile, total, work, own)
     hidden_errors(model, theta, noise, work, own)
+    if is_sparse(tile.samples):
+        Delta = neurons(model, work.delta, 1, own.lanes)
+        errors_as_rows(Delta, Delta_rows, model.layers[1]["width"], own)
 
 
 @inlined
@@ -572,8 +746,7 @@ def _predict(team, model, theta, samples, out, work, start, stop):
     for first in range(start, stop, ROWS):
         tile = RowTile(samples, work.no_order, first, min(ROWS, stop - first))
         own = owned(team, tile.n, V)
-        gather(model, tile, work, own)
-        forward(model, theta, SILENCE, work, own)
+        forward(model, theta, tile, SILENCE, work, own)
         for s in range(own.first, own.last):
             a = outputs(model, work, s, own.lanes).a
             for i in range(min(own.lanes, tile.n - s * own.lanes)):
@@ -636,9 +809,11 @@ def _gradient_sums(team, model, theta, samples, total, gradient, sums, work, sta
         tile = RowTile(samples, work.no_order, first, min(ROWS, stop - first))
         own = owned(team, tile.n, V)
         forward_tile(model, theta, tile, SILENCE, work, own)
-        backward_tile(model, theta, tile, total, SILENCE, work, own)
+        D = errors_of_layer_1(model, work)
+        backward_tile(model, theta, tile, total, SILENCE, D, work, own)
         barrier(team)
-        add_gradient(team, model, tile.n, gradient, stop < start, work, own)
+        never = stop < start
+        add_gradient(team, model, tile, SILENCE, gradient, never, never, work, own)
         if team.t == 0:
             add_sums(sums, tile, work, V)
         barrier(team)
@@ -654,21 +829,32 @@ def _train(team, model, theta, samples, order, batch_size, update, seed, sums, w
         batch, batch_end, sum_of_weights = minibatch(samples, order, batch_size, place)
         end, total = min(batch_end, stop), sum_of_weights if sum_of_weights > 0 else 1.0
         cost = 0.0 if place == batch else sums[MINIBATCH_COST]
+        # Plain SGD on a sparse X needs no gradient of W^1: the errors of the whole minibatch lie in
+        # its place.
+        G = weights(model, update.g, 1)
+        direct = is_sparse(samples) and update.plain and not update.completes
+        direct = direct and up(batch_end - batch, ROWS) <= model.layers[0]["width"]
         for first in range(place, end, ROWS):
             tile = RowTile(samples, order, first, min(ROWS, end - first))
             own, ends = owned(team, tile.n, V), first + tile.n == batch_end
             noise = Noise(seed, steps_taken, first - batch)
             forward_tile(model, theta, tile, noise, work, own)
-            backward_tile(model, theta, tile, total, noise, work, own)
+            D = errors_of_layer_1(model, work)
+            if direct:
+                D = Matrix(update.g, G.offset + (first - batch) * G.stride, G.stride)
+            backward_tile(model, theta, tile, total, noise, D, work, own)
             steps = ends and sum_of_weights > 0
             barrier(team)
             cost += cost_of_tile(work, tile.n, V)
             if ends and not abs(cost) < np.inf:  # np.isfinite takes x - x: reassociated that is 0
                 return batch
             if steps and not update.completes:
-                step_with_gradient(team, model, theta, tile.n, update, first == batch, work, own)
+                step_with_gradient(
+                    team, model, theta, tile, noise, update, batch, direct, work, own
+                )
             else:
-                add_gradient(team, model, tile.n, update.g, first == batch, work, own)
+                fresh = first == batch
+                add_gradient(team, model, tile, noise, update.g, fresh, direct, work, own)
             barrier(team)
             if steps:
                 if update.completes:
@@ -686,9 +872,8 @@ def _train(team, model, theta, samples, order, batch_size, update, seed, sums, w
     return stop
 
 
-def predict(model, theta, X, out, work, start, stop):
-    """out[i] = a^L of X[i]."""
-    samples = without_targets(X, out.shape[1], X.dtype)
+def predict(model, theta, samples, out, work, start, stop):
+    """out[i] = a^L of sample i."""
     _team.run(_predict, work.n_threads, model, theta, samples, out, work, start, stop)
 
 
@@ -713,10 +898,11 @@ def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> list[np.ndarr
     """a^0 ... a^L, (n_samples, n_l) each."""
     work, arrays = workspace(model, theta.dtype), _by_layer(model, len(X), theta.dtype)
     out = np.empty((len(X), model.layers["width"][-1]), theta.dtype)
+    samples = without_targets(X, out.shape[1], theta.dtype)
     for start in range(0, len(X), ROWS):
         stop = min(start + ROWS, len(X))
-        predict(model, theta, X, out, work, start, stop)
-        _keep(model, work.a, arrays, start, stop)
+        predict(model, theta, samples, out, work, start, stop)
+        _keep(model.layers, work.a, arrays, start, stop)
     return arrays
 
 
@@ -734,8 +920,9 @@ def trace(
     for start in range(0, n, ROWS):
         stop = min(start + ROWS, n)
         gradient_sums(model, theta, samples, total, gradient, sums, work, start, stop)
-        for array, kept in ((work.z, z), (work.a, a), (work.delta, delta)):
-            _keep(model, array, kept, start, stop)
+        _keep(model.layers, work.a, a, start, stop)
+        _keep(model.layers[1:], work.z, z[1:], start, stop)
+        _keep(model.layers[1:], work.delta, delta[1:], start, stop)
     return z[1:], a, delta[1:]
 
 
@@ -743,10 +930,12 @@ def _by_layer(model: Model, n: int, dtype: np.dtype) -> list[np.ndarray]:
     return [np.empty((n, width), dtype) for width in model.layers["width"]]
 
 
-def _keep(model: Model, array: np.ndarray, kept: list[np.ndarray], start: int, stop: int) -> None:
+def _keep(
+    layers: np.ndarray, array: np.ndarray, kept: list[np.ndarray], start: int, stop: int
+) -> None:
     """Copy a row tile, as one thread leaves it, out of the scratch memory."""
     lanes, strips = strips_of.py_func(stop - start, VECTOR_BYTES // array.itemsize, 1)
-    for layer, of_layer in zip(model.layers, kept, strict=True):
+    for layer, of_layer in zip(layers, kept, strict=True):
         offset, height = ROWS * layer["start"], layer["stride"]
         rows = array[offset : offset + strips * height * lanes].reshape(strips, height, lanes)
         of_samples = rows.transpose(0, 2, 1).reshape(strips * lanes, height)

@@ -65,7 +65,7 @@ def curvature(sigma: Sequence[Activation], cost: Cost, dtype: np.dtype) -> Curva
     return Curvature([on_arrays(f, dtype) for f in sigma], on_arrays(cost, dtype))
 
 
-def workspace(model: Model, dtype: np.dtype, n_threads: int = 1) -> None:
+def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False) -> None:
     """NumPy allocates as it goes."""
 
 
@@ -74,7 +74,7 @@ def errors(model: Model, theta, samples: Samples, a, delta, work, start: int, st
     """a^l and delta^l of each sample, as far as the arrays go."""
     parts = _Parts(model, theta)
     for rows in _tiles(model, start, stop):
-        X, Y, _ = _rows(samples, rows)
+        X, Y, _ = _rows(samples, rows, parts.n_in)
         Z, A = loopfree.forward(parts.W, parts.b, parts.sigma, X)
         Delta = loopfree.backward(parts.W, parts.sigma, parts.cost, Z, A, Y, X.dtype.type(1))
         Delta.insert(0, Delta[0] @ parts.W[0].T)
@@ -144,7 +144,7 @@ def products(
     G, g = parts.layout.weights(product), parts.layout.biases(product)
     sigma, cost = curvature
     for rows in _tiles(model, start, stop):
-        X, Y, s = _rows(samples, rows)
+        X, Y, s = _rows(samples, rows, parts.n_in)
         factor = factors(s, total, X.dtype)
         Z, A = loopfree.forward(parts.W, parts.b, parts.sigma, X)
         RZ: Arrays = []

@@ -11,7 +11,7 @@ from fastbackprop.engines import loops
 from fastbackprop.engines._compile import inlined, kernel
 from fastbackprop.engines._functions import Model, cost_gradient, multiply_by_derivative
 from fastbackprop.engines._noise import SILENCE
-from fastbackprop.engines._samples import target, weight
+from fastbackprop.engines._samples import target, weight, without_targets
 from fastbackprop.engines.analysis import _functions
 from fastbackprop.engines.analysis._functions import (
     Curvature,
@@ -71,7 +71,7 @@ class Work(NamedTuple):
     R: Record
 
 
-def workspace(model: Model, dtype: np.dtype, n_threads: int = 1) -> Work:
+def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False) -> Work:
     """For one sample."""
     return Work(loops.workspace(model, dtype), loops.workspace(model, dtype))
 
@@ -113,10 +113,10 @@ def errors(model, theta, samples, a, delta, work, start, stop):
 
 
 @kernel(entry=True)
-def _jacobian(model, theta, X, out, record, start, stop):
+def _jacobian(model, theta, samples, out, record, start, stop):
     z, a, delta, L = record.z[0], record.a[0], record.delta[0], model.layers.shape[0] - 1
     for i in range(start, stop):
-        forward(model, theta, X[i], z, a, delta, SILENCE, record.keys)
+        forward(model, theta, samples, i, z, a, delta, SILENCE, record.keys)
         for k in range(out.shape[1]):
             delta[:] = 0
             layer(model, delta, L)[k] = 1
@@ -126,12 +126,15 @@ def _jacobian(model, theta, X, out, record, start, stop):
                     model.layers[l], layer(model, z, l), layer(model, a, l), delta_l, 1
                 )
                 back(weights(model, theta, l), delta_l, layer(model, delta, l - 1))
-            keep(model, delta, out[i - start, k])
+            delta_0 = layer(model, delta, 0)
+            for j in range(delta_0.shape[0]):
+                out[i - start, k, j] = delta_0[j]
 
 
 def jacobian(model, theta, X, out, work, start, stop):
     """For each output k, (2) from dC/da^L = e_k down to layer 0."""
-    _jacobian(model, theta, X, out, work.own, start, stop)
+    samples = without_targets(X, out.shape[1], X.dtype)
+    _jacobian(model, theta, samples, out, work.own, start, stop)
 
 
 @inlined
@@ -190,7 +193,7 @@ def products(model, curvature, theta, v, samples, total, gauss_newton, product, 
     own = work.own
     for i in range(start, stop):
         z, a, delta = own.z[0], own.a[0], own.delta[0]
-        forward(model, theta, samples.X[i], z, a, delta, SILENCE, own.keys)
+        forward(model, theta, samples, i, z, a, delta, SILENCE, own.keys)
         target(samples, i, own.y)
         factor = theta.dtype.type(weight(samples, i) / total)
         r_forward(model, curvature, theta, v, work)

@@ -47,7 +47,6 @@ from fastbackprop.engines.tiles import (
     flat,
     forward,
     forward_tile,
-    gather,
     hidden_error,
     neurons,
     on_lanes,
@@ -72,7 +71,7 @@ class Work(NamedTuple):
     product: np.ndarray
 
 
-def workspace(model: Model, dtype: np.dtype, n_threads: int = 1) -> Work:
+def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False) -> Work:
     """For one thread."""
     last = model.layers[-1]
     own, R = tiles.workspace(model, dtype), tiles.workspace(model, dtype)
@@ -184,8 +183,7 @@ def _jacobian(model, theta, samples, out, work, start, stop):
         tile = RowTile(samples, work.no_order, first, min(ROWS, stop - first))
         own = owned(ALONE, tile.n, V)
         lanes = own.lanes
-        gather(model, tile, work, own)
-        forward(model, theta, SILENCE, work, own)
+        forward(model, theta, tile, SILENCE, work, own)
         for k in range(n_L):
             one_hot(neurons(model, work.delta, L, lanes), n_L, k, own)
             for s in range(own.first, own.last):
