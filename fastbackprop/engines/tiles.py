@@ -61,6 +61,7 @@ from fastbackprop.engines._product import (
     sums_over_samples_2,
     up,
 )
+from fastbackprop.engines._reference import reference
 from fastbackprop.engines._samples import (
     COST,
     MINIBATCH_COST,
@@ -71,7 +72,7 @@ from fastbackprop.engines._samples import (
     weight,
     without_targets,
 )
-from fastbackprop.engines._team import barrier, begins, share
+from fastbackprop.engines._team import Team, barrier, begins, share
 from fastbackprop.engines._tile import (
     VECTOR_BYTES,
     gather_block,
@@ -122,20 +123,29 @@ class Work(NamedTuple):
     n_threads: int
 
 
-class RowTile(NamedTuple):
-    """Samples order[start:start + n]; an empty order leaves them as they stand."""
+class Task(NamedTuple):
+    """What a call is about; its parts have a reference to it."""
 
+    team: Team
+    model: Model
+    theta: np.ndarray
     samples: Samples
-    order: np.ndarray
+    order: np.ndarray  # of the samples; (0,) leaves them as they stand
+    work: Work
+
+
+class RowTile(NamedTuple):
+    """Samples order[start:start + n]."""
+
     start: int
     n: int
 
 
 @inlined
-def sample(tile, i):
+def sample(task, tile, i):
     """Which sample is number i of the tile; behind the last it is that again."""
     place = tile.start + min(i, tile.n - 1)
-    return tile.order[place] if tile.order.shape[0] > 0 else place
+    return task.order[place] if task.order.shape[0] > 0 else place
 
 
 @inlined
@@ -259,12 +269,13 @@ sum_of_rows_1, sum_of_rows_2, sum_of_rows_4, sum_of_rows_8 = map(_sum_of_rows, (
 
 
 @kernel
-def sparse_weighted_input(layer, tile, noise, W, b, Z, Z_rows, n_l, own):
+def sparse_weighted_input(task, tile, noise, W, b, Z, Z_rows, n_l, own):
     """(0) for layer 1: z^1_ik = sum_j x_ij w^1_jk + b^1_k, over the j where x_ij is not zero.
 
     Z_rows are scratch; lanes behind the last sample repeat it.
     """
-    samples, V, lanes, width = tile.samples, own.V, own.lanes, up(n_l, own.V)
+    layer, samples = task.model.layers[0], task.samples
+    V, lanes, width = own.V, own.lanes, up(n_l, own.V)
     for s in range(own.first, own.last):
         for i in range(s * lanes, (s + 1) * lanes):
             z, k = Z_rows.offset + i * Z_rows.stride, 0
@@ -274,7 +285,7 @@ def sparse_weighted_input(layer, tile, noise, W, b, Z, Z_rows, n_l, own):
                         load(Z_rows.array, z - Z_rows.stride + k, 0, 1, 1), Z_rows.array, z + k, 0
                     )
                 continue
-            row, key = sample(tile, i), key_of_input(noise, i)
+            row, key = sample(task, tile, i), key_of_input(noise, i)
             while k + 8 * V <= width:
                 sum_of_rows_8(layer, samples, row, key, W, b, Z_rows, z, k)
                 k += 8 * V
@@ -322,14 +333,14 @@ add_row_1, add_row_2, add_row_4 = map(_add_row, (1, 2, 4))
 
 
 @kernel
-def sparse_weight_gradient(layer, tile, noise, Delta_rows, G, factor, n_l, first, last, V):
+def sparse_weight_gradient(task, tile, noise, Delta_rows, G, factor, n_l, first, last, V):
     """(3) for layer 1: factor sum_i x_ij delta^1_ik added to rows j of first ... last.
 
     The tile may be longer than ROWS: whatever Delta_rows are of.
     """
-    samples, width = tile.samples, up(n_l, V)
+    layer, samples, width = task.model.layers[0], task.samples, up(n_l, V)
     for i in range(tile.n):
-        row, key = sample(tile, i), key_of_input(noise, i)
+        row, key = sample(task, tile, i), key_of_input(noise, i)
         for p in range(samples.spans[row, 0], samples.spans[row, 1]):
             j = samples.columns[p]
             if first <= j < last:
@@ -347,22 +358,24 @@ def sparse_weight_gradient(layer, tile, noise, Delta_rows, G, factor, n_l, first
 
 
 @inlined
-def errors_of_layer_1(model, work):
+def errors_of_layer_1(task):
     """Where `errors_as_rows` may leave those of a row tile: in place of Z, which is done with."""
-    return Matrix(work.z, ROWS * model.layers[1]["start"], model.layers[1]["stride"])
+    layer = task.model.layers[1]
+    return Matrix(task.work.z, ROWS * layer["start"], layer["stride"])
 
 
 # --- a row tile ----------------------------------------------------------------------------------
 
 
 @kernel
-def gather(model, tile, work, own):
+def gather(task, tile, own):
     """a^0 of the samples; lanes behind the last repeat it, so they are as finite as the rest."""
+    model, work, X = task.model, task.work, task.samples.X
     n_0, lanes, V = model.layers[0]["width"], own.lanes, own.V
-    A, X = neurons(model, work.a, 0, lanes), tile.samples.X
+    A = neurons(model, work.a, 0, lanes)
     values = X.reshape(X.size)
     for i in range(own.first * lanes, own.last * lanes):
-        work.places[i] = n_0 * sample(tile, i)
+        work.places[i] = n_0 * sample(task, tile, i)
     for s in range(own.first, own.last):
         for i in range(0, lanes, V):
             for j in range(0, n_0, V):
@@ -400,12 +413,13 @@ def of_strip(noise, s, lanes):
     return Noise(noise.seed, noise.step, noise.row + s * lanes)
 
 
-@inlined
-def forward(model, theta, tile, noise, work, own):
+@kernel
+def forward(task, tile, noise, own):
     """a^0, (0) and a^l = sigma_l(z^l) through all layers; in training, dropout of both."""
-    lanes, sparse = own.lanes, is_sparse(tile.samples)
+    model, theta, work = task.model, task.theta, task.work
+    lanes, sparse = own.lanes, is_sparse(task.samples)
     if not sparse:
-        gather(model, tile, work, own)
+        gather(task, tile, own)
         for s in range(own.first, own.last):
             a, keys = neurons(model, work.a, 0, lanes), lanes_of(work.keys, s, lanes)
             a_0 = flat(a, s, model.layers[0]["width"])
@@ -416,7 +430,7 @@ def forward(model, theta, tile, noise, work, own):
         n_l, sigma = model.layers[l]["width"], model.layers[l]
         if l == 1 and sparse:
             Z_rows = Matrix(work.delta, Z.offset, Z.height)
-            sparse_weighted_input(model.layers[0], tile, noise, W, b, Z, Z_rows, n_l, own)
+            sparse_weighted_input(task, tile, noise, W, b, Z, Z_rows, n_l, own)
         else:
             weighted_input(W, b, A, Z, model.layers[l - 1]["width"], n_l, own)
         A_l, Delta = neurons(model, work.a, l, lanes), neurons(model, work.delta, l, lanes)
@@ -430,13 +444,13 @@ def forward(model, theta, tile, noise, work, own):
 
 
 @kernel
-def targets(tile, y, s, lanes):
+def targets(task, tile, y, s, lanes):
     """y of the samples of strip s, one-hot where there are labels."""
-    samples = tile.samples
+    samples = task.samples
     if samples.labels.shape[0] > 0:
         y[:] = 0
     for i in range(lanes):
-        k = sample(tile, s * lanes + i)
+        k = sample(task, tile, s * lanes + i)
         if samples.labels.shape[0] > 0:
             y[samples.labels[k] * lanes + i] = 1
         else:
@@ -444,40 +458,40 @@ def targets(tile, y, s, lanes):
                 y[j * lanes + i] = samples.Y[k, j]
 
 
-@inlined
-def costs(model, tile, work, own):
+@kernel
+def costs(task, tile, own):
     """sum_i s_i C_i of each vector of samples, in work.costs."""
-    lanes, V = own.lanes, own.V
+    model, work, lanes, V = task.model, task.work, own.lanes, own.V
     for s in range(own.first, own.last):
         z, a, delta, y = outputs(model, work, s, lanes)
-        targets(tile, y, s, lanes)
+        targets(task, tile, y, s, lanes)
         cost_of_samples(model.cost, z, a, y, delta, lanes_of(work.C, s, lanes), lanes)
         for v in range(0, lanes, V):  # by vectors: strips may differ with the number of threads
             cost = 0.0
             for i in range(s * lanes + v, min(s * lanes + v + V, tile.n)):
-                cost += weight(tile.samples, sample(tile, i)) * work.C[i]
+                cost += weight(task.samples, sample(task, tile, i)) * work.C[i]
             work.costs[(s * lanes + v) // V] = cost
 
 
 @inlined
-def factors(tile, total, work, s, lanes):
+def factors(task, tile, total, s, lanes):
     """s_i / total of the samples of strip s, (lanes,); zeros behind the last sample."""
-    factor = lanes_of(work.factor, s, lanes)
+    factor = lanes_of(task.work.factor, s, lanes)
     for i in range(lanes):
         factor[i] = 0
         if s * lanes + i < tile.n:
-            factor[i] = weight(tile.samples, sample(tile, s * lanes + i)) / total
+            factor[i] = weight(task.samples, sample(task, tile, s * lanes + i)) / total
     return factor
 
 
-@inlined
-def output_errors(model, tile, total, work, own):
+@kernel
+def output_errors(task, tile, total, own):
     """(1) times s_i / total, for the strips whose costs are known; zeros behind the last sample."""
-    lanes = own.lanes
+    model, lanes = task.model, own.lanes
     for s in range(own.first, own.last):
-        z, a, delta, y = outputs(model, work, s, lanes)
+        z, a, delta, y = outputs(model, task.work, s, lanes)
         output_error(model.layers[model.layers.shape[0] - 1], model.cost, z, a, y, delta, lanes)
-        scale(delta, lanes, factors(tile, total, work, s, lanes))
+        scale(delta, lanes, factors(task, tile, total, s, lanes))
 
 
 @kernel
@@ -502,10 +516,10 @@ def on_lanes(model, l, work, own):
     neurons_on_lanes(Delta, Matrix(work.delta_rows, Delta.offset, Delta.height), n_l, own)
 
 
-@inlined
-def hidden_errors(model, theta, noise, work, own):
+@kernel
+def hidden_errors(task, noise, own):
     """(2) down to layer 1, and Delta' of every layer."""
-    lanes = own.lanes
+    model, theta, work, lanes = task.model, task.theta, task.work, own.lanes
     for l in range(model.layers.shape[0] - 1, 0, -1):
         on_lanes(model, l, work, own)
         if l > 1:
@@ -525,38 +539,40 @@ def hidden_errors(model, theta, noise, work, own):
                     drop_out(sigma, l - 1, of_rows, keys, flat(Delta_l, s, n))
 
 
-@inlined
-def add_gradient(team, model, tile, noise, gradient, fresh, direct, work, own):
+@kernel
+def add_gradient(task, tile, noise, gradient, fresh, direct, own):
     """(3) and (4), the rows this thread owns, added to the gradient unless it is `fresh`.
 
     Without (3) of a sparse X where the step takes that `direct`ly to W.
     """
+    team, model, work = task.team, task.model, task.work
     one, lanes, V, n = gradient.dtype.type(1), own.lanes, own.V, tile.n
     for l in range(model.layers.shape[0] - 1, 0, -1):
         A, G = neurons(model, work.a, l - 1, lanes), weights(model, gradient, l)
         Delta_rows = Matrix(work.delta_rows, ROWS * model.layers[l]["start"], G.stride)
         n_in, n_l = model.layers[l - 1]["width"], model.layers[l]["width"]
         first, last = share(up(n_in, ROW), ROW, team)
-        if l > 1 or not is_sparse(tile.samples):
+        if l > 1 or not is_sparse(task.samples):
             weight_gradient(A, Delta_rows, G, fresh, one, n, n_l, first, last, V)
         elif not direct:
             if fresh:
                 gradient[G.offset + first * G.stride : G.offset + last * G.stride] = 0
-            D = errors_of_layer_1(model, work)
-            sparse_weight_gradient(model.layers[0], tile, noise, D, G, one, n_l, first, last, V)
+            D = errors_of_layer_1(task)
+            sparse_weight_gradient(task, tile, noise, D, G, one, n_l, first, last, V)
         if team.t == team.T - 1:
             start = model.layers[l]["bias_start"]
             bias_gradient(Delta_rows, n, gradient[start : start + G.stride], fresh, V)
 
 
-@inlined
-def step_with_gradient(team, model, theta, tile, noise, update, batch, direct, work, own):
+@kernel
+def step_with_gradient(task, tile, noise, update, batch, direct, own):
     """(3), (4) and the update, for the rows this thread owns, some rows at a time.
 
     The gradient of a minibatch that is one row tile needs no memory but for these rows, which stay
     in the cache, or none. Otherwise it is added to that of the row tiles before. The minibatch
     begins at place `batch`.
     """
+    team, model, theta, work = task.team, task.model, task.theta, task.work
     one, lanes, V, n = theta.dtype.type(1), own.lanes, own.V, tile.n
     whole = tile.start == batch
     for l in range(model.layers.shape[0] - 1, 0, -1):
@@ -565,21 +581,19 @@ def step_with_gradient(team, model, theta, tile, noise, update, batch, direct, w
         n_in, n_l = model.layers[l - 1]["width"], model.layers[l]["width"]
         first, last = share(up(n_in, ROW), ROW, team)
         height, some = max(PANEL // stride // TALL[0], 1) * TALL[0], work.panels[team.t]
-        if l == 1 and is_sparse(tile.samples):
+        if l == 1 and is_sparse(task.samples):
             W, G = weights(model, theta, 1), weights(model, update.g, 1)
             start, stop = G.offset + first * stride, G.offset + last * stride
             if direct:
                 minus_rate = -coefficients(update, 1)[0]
-                every = RowTile(tile.samples, tile.order, batch, tile.start + n - batch)
+                every = RowTile(batch, tile.start + n - batch)
                 of_all = Noise(noise.seed, noise.step, 0)
-                sparse_weight_gradient(
-                    model.layers[0], every, of_all, G, W, minus_rate, n_l, first, last, V
-                )
+                sparse_weight_gradient(task, every, of_all, G, W, minus_rate, n_l, first, last, V)
             else:
                 if whole:
                     update.g[start:stop] = 0
-                D = errors_of_layer_1(model, work)
-                sparse_weight_gradient(model.layers[0], tile, noise, D, G, one, n_l, first, last, V)
+                D = errors_of_layer_1(task)
+                sparse_weight_gradient(task, tile, noise, D, G, one, n_l, first, last, V)
                 step_slice(theta, update.g[start:stop], update, 1, start, stop)
         elif whole and update.plain:
             W, minus_rate = weights(model, theta, l), -coefficients(update, l)[0]
@@ -608,15 +622,16 @@ def step_with_gradient(team, model, theta, tile, noise, update, batch, direct, w
                 step_slice(theta, g, update, l, start, start + stride)
 
 
-@inlined
-def complete_step(team, model, theta, update):
+@kernel
+def complete_step(task, update):
     """The step with a gradient that is complete but for what the optimizer does to it."""
+    team, theta = task.team, task.theta
     first, last = share(update.pieces.shape[0], 1, team)
     squares(update, first, last)
     barrier(team)
     complete(theta, update, first, last)
     barrier(team)
-    limit_columns(model.layers, theta, update, team.t, team.T)
+    limit_columns(task.model.layers, theta, update, team.t, team.T)
     barrier(team)
     average(theta, update, first, last)
 
@@ -705,20 +720,20 @@ def owned(team, n, V):
 
 
 @inlined
-def forward_tile(model, theta, tile, noise, work, own):
+def forward_tile(task, tile, noise, own):
     """A row tile to a^L, and its costs."""
-    forward(model, theta, tile, noise, work, own)
-    costs(model, tile, work, own)
+    forward(task, tile, noise, own)
+    costs(task, tile, own)
 
 
 @inlined
-def backward_tile(model, theta, tile, total, noise, Delta_rows, work, own):
+def backward_tile(task, tile, total, noise, Delta_rows, own):
     """The errors of a row tile; where X is sparse, also those of layer 1 as rows."""
-    output_errors(model, tile, total, work, own)
-    hidden_errors(model, theta, noise, work, own)
-    if is_sparse(tile.samples):
-        Delta = neurons(model, work.delta, 1, own.lanes)
-        errors_as_rows(Delta, Delta_rows, model.layers[1]["width"], own)
+    output_errors(task, tile, total, own)
+    hidden_errors(task, noise, own)
+    if is_sparse(task.samples):
+        Delta = neurons(task.model, task.work.delta, 1, own.lanes)
+        errors_as_rows(Delta, Delta_rows, task.model.layers[1]["width"], own)
 
 
 @inlined
@@ -731,11 +746,11 @@ def cost_of_tile(work, n, V):
 
 
 @inlined
-def add_sums(sums, tile, work, V):
+def add_sums(sums, task, tile, V):
     """sum_i s_i C_i and sum_i s_i of a row tile."""
-    sums[COST] += cost_of_tile(work, tile.n, V)
+    sums[COST] += cost_of_tile(task.work, tile.n, V)
     for i in range(tile.n):
-        sums[WEIGHT] += weight(tile.samples, sample(tile, i))
+        sums[WEIGHT] += weight(task.samples, sample(task, tile, i))
 
 
 @kernel(entry=True)
@@ -743,10 +758,11 @@ def _predict(team, model, theta, samples, out, work, start, stop):
     if not begins(team):
         return
     V, n_L = vector_lanes(theta), out.shape[1]
+    task = reference(Task(team, model, theta, samples, work.no_order, work))
     for first in range(start, stop, ROWS):
-        tile = RowTile(samples, work.no_order, first, min(ROWS, stop - first))
+        tile = RowTile(first, min(ROWS, stop - first))
         own = owned(team, tile.n, V)
-        forward(model, theta, tile, SILENCE, work, own)
+        forward(task, tile, SILENCE, own)
         for s in range(own.first, own.last):
             a = outputs(model, work, s, own.lanes).a
             for i in range(min(own.lanes, tile.n - s * own.lanes)):
@@ -791,12 +807,13 @@ def _cost_sum(team, model, theta, samples, sums, work, start, stop):
     if not begins(team):
         return
     V = vector_lanes(theta)
+    task = reference(Task(team, model, theta, samples, work.no_order, work))
     for first in range(start, stop, ROWS):
-        tile = RowTile(samples, work.no_order, first, min(ROWS, stop - first))
-        forward_tile(model, theta, tile, SILENCE, work, owned(team, tile.n, V))
+        tile = RowTile(first, min(ROWS, stop - first))
+        forward_tile(task, tile, SILENCE, owned(team, tile.n, V))
         barrier(team)
         if team.t == 0:
-            add_sums(sums, tile, work, V)
+            add_sums(sums, task, tile, V)
         barrier(team)
 
 
@@ -805,17 +822,18 @@ def _gradient_sums(team, model, theta, samples, total, gradient, sums, work, sta
     if not begins(team):
         return
     V = vector_lanes(theta)
+    task = reference(Task(team, model, theta, samples, work.no_order, work))
     for first in range(start, stop, ROWS):
-        tile = RowTile(samples, work.no_order, first, min(ROWS, stop - first))
+        tile = RowTile(first, min(ROWS, stop - first))
         own = owned(team, tile.n, V)
-        forward_tile(model, theta, tile, SILENCE, work, own)
-        D = errors_of_layer_1(model, work)
-        backward_tile(model, theta, tile, total, SILENCE, D, work, own)
+        forward_tile(task, tile, SILENCE, own)
+        D = errors_of_layer_1(task)
+        backward_tile(task, tile, total, SILENCE, D, own)
         barrier(team)
         never = stop < start
-        add_gradient(team, model, tile, SILENCE, gradient, never, never, work, own)
+        add_gradient(task, tile, SILENCE, gradient, never, never, own)
         if team.t == 0:
-            add_sums(sums, tile, work, V)
+            add_sums(sums, task, tile, V)
         barrier(team)
 
 
@@ -825,6 +843,7 @@ def _train(team, model, theta, samples, order, batch_size, update, seed, sums, w
     if not begins(team):
         return stop
     V, place, steps_taken = vector_lanes(theta), start, update.t[0]
+    task, to_do = reference(Task(team, model, theta, samples, order, work)), reference(update)
     while place < stop:
         batch, batch_end, sum_of_weights = minibatch(samples, order, batch_size, place)
         end, total = min(batch_end, stop), sum_of_weights if sum_of_weights > 0 else 1.0
@@ -835,30 +854,28 @@ def _train(team, model, theta, samples, order, batch_size, update, seed, sums, w
         direct = is_sparse(samples) and update.plain and not update.completes
         direct = direct and up(batch_end - batch, ROWS) <= model.layers[0]["width"]
         for first in range(place, end, ROWS):
-            tile = RowTile(samples, order, first, min(ROWS, end - first))
+            tile = RowTile(first, min(ROWS, end - first))
             own, ends = owned(team, tile.n, V), first + tile.n == batch_end
             noise = Noise(seed, steps_taken, first - batch)
-            forward_tile(model, theta, tile, noise, work, own)
-            D = errors_of_layer_1(model, work)
+            forward_tile(task, tile, noise, own)
+            D = errors_of_layer_1(task)
             if direct:
                 D = Matrix(update.g, G.offset + (first - batch) * G.stride, G.stride)
-            backward_tile(model, theta, tile, total, noise, D, work, own)
+            backward_tile(task, tile, total, noise, D, own)
             steps = ends and sum_of_weights > 0
             barrier(team)
             cost += cost_of_tile(work, tile.n, V)
             if ends and not abs(cost) < np.inf:  # np.isfinite takes x - x: reassociated that is 0
                 return batch
             if steps and not update.completes:
-                step_with_gradient(
-                    team, model, theta, tile, noise, update, batch, direct, work, own
-                )
+                step_with_gradient(task, tile, noise, to_do, batch, direct, own)
             else:
                 fresh = first == batch
-                add_gradient(team, model, tile, noise, update.g, fresh, direct, work, own)
+                add_gradient(task, tile, noise, update.g, fresh, direct, own)
             barrier(team)
             if steps:
                 if update.completes:
-                    complete_step(team, model, theta, update)
+                    complete_step(task, to_do)
                     barrier(team)
                 steps_taken += 1  # of each thread: thread 0 may be ahead
                 if team.t == 0:

@@ -26,6 +26,7 @@ from fastbackprop.engines._product import (
     strip,
     up,
 )
+from fastbackprop.engines._reference import reference
 from fastbackprop.engines._samples import without_targets
 from fastbackprop.engines._team import ALONE
 from fastbackprop.engines._tile import transpose_block
@@ -40,6 +41,7 @@ from fastbackprop.engines.analysis._rows import norms, outer_products
 from fastbackprop.engines.tiles import (
     ROWS,
     RowTile,
+    Task,
     bias_gradient,
     biases,
     clear,
@@ -140,12 +142,13 @@ def down(model, theta, work, own):
 @kernel(entry=True)
 def _errors(model, theta, samples, a, delta, work, start, stop):
     V, one = vector_lanes(theta), 1.0
+    task = reference(Task(ALONE, model, theta, samples, work.no_order, work))
     a_flat, delta_flat = a.reshape(a.size), delta.reshape(delta.size)
     for first in range(start, stop, ROWS):
-        tile = RowTile(samples, work.no_order, first, min(ROWS, stop - first))
+        tile = RowTile(first, min(ROWS, stop - first))
         own = owned(ALONE, tile.n, V)
-        forward_tile(model, theta, tile, SILENCE, work, own)
-        output_errors(model, tile, one, work, own)
+        forward_tile(task, tile, SILENCE, own)
+        output_errors(task, tile, one, own)
         down(model, theta, work, own)
         for l in range(model.layers.shape[0]):
             column, width, i = model.layers[l]["start"], model.layers[l]["width"], first - start
@@ -179,11 +182,12 @@ def _jacobian(model, theta, samples, out, work, start, stop):
     V, L = vector_lanes(theta), model.layers.shape[0] - 1
     n_0, n_L = model.layers[0]["width"], model.layers[L]["width"]
     out_flat = out.reshape(out.size)
+    task = reference(Task(ALONE, model, theta, samples, work.no_order, work))
     for first in range(start, stop, ROWS):
-        tile = RowTile(samples, work.no_order, first, min(ROWS, stop - first))
+        tile = RowTile(first, min(ROWS, stop - first))
         own = owned(ALONE, tile.n, V)
         lanes = own.lanes
-        forward(model, theta, tile, SILENCE, work, own)
+        forward(task, tile, SILENCE, own)
         for k in range(n_L):
             one_hot(neurons(model, work.delta, L, lanes), n_L, k, own)
             for s in range(own.first, own.last):
@@ -226,13 +230,14 @@ def r_forward(model, curvature, theta, v, work, own):
 
 
 @inlined
-def r_output_errors(model, curvature, tile, total, gauss_newton, work, own):
+def r_output_errors(task, curvature, tile, total, gauss_newton, R, own):
     """(1) and (1')."""
-    lanes, L = own.lanes, model.layers.shape[0] - 1
-    layer, cost = model.layers[L], model.cost
+    model, lanes = task.model, own.lanes
+    L, cost = model.layers.shape[0] - 1, model.cost
+    layer = model.layers[L]
     for s in range(own.first, own.last):
-        z, a, delta, y = outputs(model, work.own, s, lanes)
-        Rz, Ra, Rdelta, _ = outputs(model, work.R, s, lanes)
+        z, a, delta, y = outputs(model, task.work, s, lanes)
+        Rz, Ra, Rdelta, _ = outputs(model, R, s, lanes)
         cost_gradient(cost, z, a, y, delta, lanes)
         cost_second(curvature.cost, cost, z, a, y, Rz, Ra, Rdelta, lanes)
         if not cost.fused:
@@ -240,7 +245,7 @@ def r_output_errors(model, curvature, tile, total, gauss_newton, work, own):
             if not gauss_newton:
                 add_second(curvature.second[L], layer, z, a, delta, Rz, Ra, Rdelta, lanes)
             multiply_by_derivative(layer, z, a, delta, lanes)
-        factor = factors(tile, total, work.own, s, lanes)
+        factor = factors(task, tile, total, s, lanes)
         scale(delta, lanes, factor)
         scale(Rdelta, lanes, factor)
 
@@ -330,14 +335,15 @@ def add_without_padding(model, vector, flat):
 @kernel(entry=True)
 def products(model, curvature, theta, v, samples, total, gauss_newton, product, work, start, stop):
     """(0) to (4) and (0') to (4'), a row tile after the other."""
-    V = vector_lanes(theta)
+    V, own_work = vector_lanes(theta), work.own
+    task = reference(Task(ALONE, model, theta, samples, own_work.no_order, own_work))
     pad(model, v, work.v)
     for first in range(start, stop, ROWS):
-        tile = RowTile(samples, work.own.no_order, first, min(ROWS, stop - first))
+        tile = RowTile(first, min(ROWS, stop - first))
         own = owned(ALONE, tile.n, V)
-        forward_tile(model, theta, tile, SILENCE, work.own, own)
+        forward_tile(task, tile, SILENCE, own)
         r_forward(model, curvature, theta, work.v, work, own)
-        r_output_errors(model, curvature, tile, total, gauss_newton, work, own)
+        r_output_errors(task, curvature, tile, total, gauss_newton, work.R, own)
         r_hidden_errors(model, curvature, theta, work.v, gauss_newton, work, own)
         add_products(model, tile.n, gauss_newton, work.product, first == start, work, own)
     add_without_padding(model, work.product, product)
