@@ -34,6 +34,8 @@ def layer_type(dtype: np.dtype) -> np.dtype:
             ("drop", np.uint32),  # dropout of a^l: the part of 2^32 that is dropped
             ("scale", dtype),  # and the factor of the rest
             ("noise", dtype),  # standard deviation of what is added to a^0
+            ("drop_out", np.int64),  # addresses of the kernels for both, where there is any
+            ("add_noise", np.int64),
         ],
         align=True,
     )

@@ -184,7 +184,7 @@ class Optimizer:
         update = Update(
             rule=network._engine.rule(rule.rule, 0 if function else rule.n_states, theta.dtype),
             plain=rule is PLAIN,
-            completes=completes,
+            completion=network._engine.completion(theta.dtype) if completes else 0,
             first=0,
             c=self._updates._c,
             t=self._t,

@@ -20,7 +20,6 @@ import numpy as np
 
 from fastbackprop.callbacks import Callbacks, History, Stopping
 from fastbackprop.checkpoint import Checkpoint
-from fastbackprop.engines._noise import perturbed
 from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples, without_targets
 from fastbackprop.layout import read_only
 from fastbackprop.metrics import Metric
@@ -111,7 +110,7 @@ class Trainer:
         n_threads: int | None,
         control: Control,
     ) -> None:
-        self.perturbed = perturbed(model, control.dropout, control.noise)
+        self.perturbed = engine.perturbed(model, control.dropout, control.noise)
         self.engine, self.model, self.theta = engine, model, theta
         self.parts, self.validation, self.stepper = parts, validation, stepper
         self.batch_size = batch_size
@@ -252,10 +251,15 @@ class Trainer:
         self._train(self._no_samples(), np.arange(1), 0, 0)
 
     def _no_samples(self) -> Samples:
-        """For a call that only compiles: of a sparse X, for which no scratch is too large."""
-        n_out, dtype = int(self.model.layers["width"][-1]), self.theta.dtype
-        nothing = without_targets(read_only(np.zeros((1, 0), dtype)), n_out, dtype)
-        return nothing._replace(spans=read_only(np.zeros((1, 2), np.int64)))
+        """For a call that only compiles what these samples need.
+
+        Nobody knows batches yet: a sparse X, for which no scratch is too large.
+        """
+        sparse = self.parts[0].is_sparse if isinstance(self.parts, list) else True
+        (n_in, n_out), dtype = self.model.layers["width"][[0, -1]], self.theta.dtype
+        X = read_only(np.zeros((1, 0 if sparse else n_in), dtype))
+        nothing, spans = without_targets(X, n_out, dtype), read_only(np.zeros((1, 2), np.int64))
+        return nothing._replace(spans=spans) if sparse else nothing
 
     def _train(self, samples: Samples, order: np.ndarray, start: int, stop: int) -> int:
         size = self._batch_size(len(samples.X))

@@ -8,6 +8,11 @@ only at multiples of `row_tile(model)`, which keeps every sum in one order.
     model(layout, sigma, cost, dtype)
                                     a network as the calls below take it: `layers`, of
                                     `layout.layer_type`, and the functions, compiled if need be
+    perturbed(model, dropout, noise)
+                                    the model with these rates for a^0 ... a^{L-1} and this
+                                    deviation of noise on a^0; the same model where all are zero
+    rule(formula, n_states, dtype)  `Update.rule`, compiled if need be
+    completion(dtype)               `Update.completion`, likewise
     stride(width, dtype)            length, padding included, of a row of so many elements
     row_tile(model)                 samples that are taken through the layers together
     threads(model, batch_size, n_samples, inputs_per_sample)

@@ -38,7 +38,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.imputils import user_function
 from numba.core.registry import CPUDispatcher
 from numba.core.serialize import dumps
-from numba.extending import intrinsic, overload, register_jitable
+from numba.extending import intrinsic, register_jitable
 from numba.misc.appdirs import AppDirs
 
 # `reassoc` lets a sum be split over vector lanes. Never `nnan` or `ninf`: with them a test for NaN
@@ -221,18 +221,17 @@ def address(function: Any, *argument_types: Any) -> int:
 _PYTHON_FUNCTIONS: list[Callable] = []
 
 
-def call(address: int, arguments: tuple) -> None:
-    """Call the kernel with this address."""
-    _PYTHON_FUNCTIONS[address](*arguments)
+def in_python(function: Callable) -> Callable:
+    """A decorator for an intrinsic: what it means where nothing is compiled."""
+    return lambda intrinsic: function if numba.config.DISABLE_JIT else intrinsic
 
 
-@overload(call, inline="always")
-def _(address, arguments):
-    return lambda address, arguments: _call(address, arguments)
-
-
+# Not an overload that is inlined: with one Numba looks for dead code, and takes an array that it
+# does not know for an argument's, such as a field of a tuple out of a tuple, for nobody's.
+@in_python(lambda address, arguments: _PYTHON_FUNCTIONS[address](*arguments))
 @intrinsic
-def _call(typing_context, address, arguments):
+def call(typing_context, address, arguments):
+    """Call the kernel with this address."""
     argument_types = [types.unliteral(type_) for type_ in arguments.types]
 
     def generate(context, builder, signature, args):

@@ -10,9 +10,11 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
+from numba.core import types
 
-from fastbackprop.engines._compile import EXACT, formula, inlined, kernel
+from fastbackprop.engines._compile import EXACT, address, call, formula, inlined, kernel
 from fastbackprop.engines._math import log, near_sin, scalar, where
 
 NO_LAYER = 0x7FFFFFFF  # so that noise has other keys than the masks of a layer
@@ -76,7 +78,7 @@ def _set_keys(noise, l, keys):
 
 
 @kernel(fastmath=EXACT)
-def drop_out(layer, l, noise, keys, v):
+def _drop_out(layer, l, noise, keys, v):
     """v_ki becomes 0, or is divided by the probability of that not to happen; keys is scratch."""
     zero, lanes = v.dtype.type(0), keys.shape[0]
     drop, scale = layer["drop"], layer["scale"]
@@ -88,7 +90,7 @@ def drop_out(layer, l, noise, keys, v):
 
 
 @kernel(fastmath=EXACT)
-def add_noise(layer, noise, keys, v):
+def _add_noise(layer, noise, keys, v):
     """v_ki plus normal numbers, with the layer's deviation; keys is scratch."""
     lanes, deviation = keys.shape[0], layer["noise"]
     _set_keys(noise, NO_LAYER, keys)
@@ -117,9 +119,35 @@ def input_after_dropout(layer, key, j, x):
 def perturb_input(layer, noise, keys, v):
     """a^0 with noise and dropout, where they are on."""
     if layer["noise"] > 0:
-        add_noise(layer, noise, keys, v)
+        call(layer["add_noise"], (layer, noise, keys, v))
+    drop_out(layer, 0, noise, keys, v)
+
+
+@inlined
+def drop_out(layer, l, noise, keys, v):
+    """v after dropout, where there is any; keys is scratch."""
     if layer["drop"] > 0:
-        drop_out(layer, 0, noise, keys, v)
+        call(layer["drop_out"], (layer, l, noise, keys, v))
+
+
+def perturbed_for_kernels(model: Any, dropout: Sequence[float], noise: float) -> Any:
+    """What `perturbed` returns, with the addresses of the kernels that do it.
+
+    Most networks have none of it: then nothing is compiled.
+    """
+    model_with = perturbed(model, dropout, noise)
+    if model_with is not model:
+        layers = model_with.layers
+        layer, where_from = numba.from_dtype(layers.dtype), numba.typeof(SILENCE)
+        keys, v = (
+            types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
+            for dtype in (np.uint32, layers["scale"].dtype)
+        )
+        if any(dropout):
+            layers["drop_out"] = address(_drop_out, layer, types.intp, where_from, keys, v)
+        if noise:
+            layers["add_noise"] = address(_add_noise, layer, where_from, keys, v)
+    return model_with
 
 
 # --- arrays (n_samples, n_l) ---------------------------------------------------------------------

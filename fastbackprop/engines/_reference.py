@@ -18,6 +18,8 @@ from numba.extending import (
     register_model,
 )
 
+from fastbackprop.engines._compile import in_python
+
 
 class ReferenceType(types.Type):
     """To a named tuple."""
@@ -78,8 +80,14 @@ def _store(builder, value, pointer):
         _store(builder, builder.extract_value(value, i), at)
 
 
+@in_python(lambda value: value)
 @intrinsic
-def _reference(typing_context, value):
+def reference(typing_context, value):
+    """A reference to a copy of a named tuple, which lives as long as the call that made it.
+
+    It has the tuple's fields, and those that are named tuples are references too.
+    """
+
     def generate(context, builder, signature, args):
         data = context.data_model_manager[value].as_data(builder, args[0])
         pointer = cgutils.alloca_once(builder, data.type)
@@ -89,14 +97,6 @@ def _reference(typing_context, value):
     return ReferenceType(value)(value), generate
 
 
-def reference(value: Any) -> Any:
-    """A reference to a copy of a named tuple, which lives as long as the call that made it.
-
-    It has the tuple's fields, and those that are named tuples are references too.
-    """
-    return value
-
-
-@numba.extending.overload(reference, inline="always")
-def _(value):
-    return lambda value: _reference(value)
+def reference_type(value: Any) -> ReferenceType:
+    """Of a reference to such a tuple."""
+    return ReferenceType(numba.typeof(value))

@@ -25,6 +25,7 @@ import numpy as np
 from numba.core import types
 
 from fastbackprop.engines._compile import EXACT, address, call, inlined, kernel
+from fastbackprop.layout import layer_type
 
 N_COEFFICIENTS = 8
 AVERAGING = N_COEFFICIENTS - 1  # the place of a in c: it is not the rule's
@@ -44,7 +45,7 @@ class Update(NamedTuple):
 
     rule: Any  # the address of its loop; without loops the formula, and how many states it has
     plain: bool  # the rule is theta - c_0 g: no need for g in memory
-    completes: bool  # whether there is more than the rule: then `complete_step` takes the step
+    completion: int  # the address of what takes the step where there is more than the rule, or 0
     first: int  # steps that had been taken before the first of c
     c: np.ndarray  # coefficients of some steps, (n_steps or 1, L or 1, N_COEFFICIENTS)
     t: np.ndarray  # steps taken, (1,) int64
@@ -52,7 +53,7 @@ class Update(NamedTuple):
     mean: np.ndarray  # running mean of theta, (length,); (0,) where there is none
     g: np.ndarray  # gradient of the minibatch, (length,)
     more: np.ndarray  # float64, by CLIP_NORM ... SCRATCH
-    pieces: np.ndarray  # all of the vector, (n, 4); (0, 4) unless `completes`
+    pieces: np.ndarray  # all of the vector, (n, 4); (0, 4) without a completion
 
 
 # --- rules ---------------------------------------------------------------------------------------
@@ -124,6 +125,22 @@ def compiled_rule(rule: Callable, n_states: int, dtype: np.dtype) -> int:
     return address(loop(rule, n_states), *loop_types)
 
 
+def update_type(dtype: np.dtype) -> Any:
+    """Numba's, of an `Update`."""
+    c, vector = np.zeros((1, 1, N_COEFFICIENTS), dtype), np.zeros(1, dtype)
+    t, more, cut = np.zeros(1, np.int64), np.zeros(1), np.zeros((1, 4), np.int64)
+    states = np.zeros((1, 1), dtype)
+    return numba.typeof(Update(0, False, 0, 0, c, t, states, vector, vector, more, cut))
+
+
+@functools.cache
+def compiled_completion(dtype: np.dtype) -> int:
+    """`Update.completion` for a kernel of one thread; compiled, or read from the disk, here."""
+    layers = types.Array(numba.from_dtype(layer_type(dtype)), 1, "C")
+    theta = types.Array(numba.from_dtype(dtype), 1, "C")
+    return address(complete_step, layers, theta, update_type(dtype))
+
+
 # --- what kernels call ---------------------------------------------------------------------------
 
 
@@ -144,8 +161,8 @@ def step_slice(theta, g, update, l, start, stop):
 @inlined
 def step(layers, theta, update):
     """A whole step of one thread."""
-    if update.completes:
-        complete_step(layers, theta, update)
+    if update.completion != 0:
+        call(update.completion, (layers, theta, update))
     elif update.c.shape[1] == 1:
         step_slice(theta, update.g, update, 1, 0, theta.shape[0])
     else:
@@ -266,7 +283,7 @@ def pieces(layers: np.ndarray) -> np.ndarray:
 
 def step_loop_free(layers: np.ndarray, theta: np.ndarray, update: Update) -> None:
     """What `step` does."""
-    if update.completes:
+    if update.completion:
         complete_gradient(layers, theta, update)
     row = update.c[min(int(update.t[0]) - update.first, len(update.c) - 1)]
     if len(row) == 1:

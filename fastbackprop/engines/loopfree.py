@@ -11,6 +11,7 @@ import numpy as np
 
 from fastbackprop.activations import Activation
 from fastbackprop.costs import Cost
+from fastbackprop.engines import _noise
 from fastbackprop.engines._functions import on_arrays
 from fastbackprop.engines._noise import Noise, factors_of_inputs, masks, noisy
 from fastbackprop.engines._samples import COST, MINIBATCH_COST, WEIGHT, Samples
@@ -130,6 +131,14 @@ def threads(
 def rule(formula: Callable, n_states: int, dtype: np.dtype) -> tuple[Callable, int]:
     """`Update.rule`: the formula takes whole arrays."""
     return formula, n_states
+
+
+def completion(dtype: np.dtype) -> int:
+    """`Update.completion`: nothing to compile."""
+    return 1
+
+
+perturbed = _noise.perturbed
 
 
 def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False) -> None:

@@ -28,6 +28,7 @@ from fastbackprop.engines._noise import (
     input_after_dropout,
     key_of_input,
     perturb_input,
+    perturbed_for_kernels,
 )
 from fastbackprop.engines._samples import (
     COST,
@@ -41,7 +42,7 @@ from fastbackprop.engines._samples import (
     weight,
     without_targets,
 )
-from fastbackprop.engines._update import compiled_rule
+from fastbackprop.engines._update import compiled_completion, compiled_rule
 from fastbackprop.layout import Layout
 
 # --- the equations -------------------------------------------------------------------------------
@@ -191,8 +192,7 @@ def forward(model, theta, samples, i, z, a, delta, noise, keys):
         else:
             weighted_input(layer(model, a, l - 1), w, b, z_l)
         activate(model.layers[l], z_l, layer(model, a, l), layer(model, delta, l), 1)
-        if model.layers[l]["drop"] > 0:
-            drop_out(model.layers[l], l, noise, keys, layer(model, a, l))
+        drop_out(model.layers[l], l, noise, keys, layer(model, a, l))
 
 
 @inlined
@@ -204,15 +204,14 @@ def backward(model, theta, z, a, y, factor, delta, noise, keys):
     for j in range(delta_L.shape[0]):
         delta_L[j] *= factor
     for l in range(L - 1, 0, -1):
-        sigma, drops = model.layers[l], model.layers[l]["drop"] > 0
+        sigma = model.layers[l]
         z_l, a_l, delta_l = layer(model, z, l), layer(model, a, l), layer(model, delta, l)
-        if drops:
+        if sigma["drop"] > 0:
             activate(sigma, z_l, a_l, delta_l, 1)  # as it was
         w_next, delta_next = weights(model, theta, l + 1), layer(model, delta, l + 1)
         hidden_error(sigma, w_next, delta_next, z_l, a_l, delta_l)
-        if drops:
-            drop_out(sigma, l, noise, keys, a_l)
-            drop_out(sigma, l, noise, keys, delta_l)
+        drop_out(sigma, l, noise, keys, a_l)
+        drop_out(sigma, l, noise, keys, delta_l)
 
 
 @inlined
@@ -266,7 +265,8 @@ def stride(width: int, dtype: np.dtype) -> int:
     return width
 
 
-rule = compiled_rule
+rule, completion = compiled_rule, compiled_completion
+perturbed = perturbed_for_kernels
 
 
 def row_tile(model: Model) -> int:

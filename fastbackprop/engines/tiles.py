@@ -20,16 +20,18 @@ Of a sparse X only the non-zeros x_ij are looked at: a row of Z' in (0) is a sum
 x_ij adds to a row of G in (3). Both have neurons on the lanes, and every sum the order of X.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numba
 import numpy as np
 
 from fastbackprop.activations import Activation
 from fastbackprop.costs import Cost
 from fastbackprop.engines import _functions, _team
 from fastbackprop.engines._columns import scale, vector_lanes
-from fastbackprop.engines._compile import inlined, kernel
+from fastbackprop.engines._compile import address, call, inlined, kernel
 from fastbackprop.engines._functions import (
     Model,
     activate,
@@ -44,6 +46,7 @@ from fastbackprop.engines._noise import (
     input_after_dropout,
     key_of_input,
     perturb_input,
+    perturbed_for_kernels,
 )
 from fastbackprop.engines._product import (
     ROW,
@@ -61,7 +64,7 @@ from fastbackprop.engines._product import (
     sums_over_samples_2,
     up,
 )
-from fastbackprop.engines._reference import reference
+from fastbackprop.engines._reference import ReferenceType, reference, reference_type
 from fastbackprop.engines._samples import (
     COST,
     MINIBATCH_COST,
@@ -90,8 +93,9 @@ from fastbackprop.engines._update import (
     limit_columns,
     squares,
     step_slice,
+    update_type,
 )
-from fastbackprop.layout import Layout, aligned_zeros
+from fastbackprop.layout import Layout, aligned_zeros, layer_type, read_only
 
 ROWS = 128  # samples of a row tile
 PANEL = 2048  # elements of the gradient that the update takes at once: they stay in the cache
@@ -121,6 +125,15 @@ class Work(NamedTuple):
     keys: np.ndarray  # (ROWS,) uint32: of the noise
     places: np.ndarray  # (ROWS,) int64: where the samples begin in X
     n_threads: int
+    of_sparse: "OfSparse"
+
+
+class OfSparse(NamedTuple):
+    """Addresses of the kernels that only a sparse X needs; 0 in scratch for a dense one."""
+
+    weighted_input: int = 0
+    errors_as_rows: int = 0
+    weight_gradient: int = 0
 
 
 class Task(NamedTuple):
@@ -269,7 +282,7 @@ sum_of_rows_1, sum_of_rows_2, sum_of_rows_4, sum_of_rows_8 = map(_sum_of_rows, (
 
 
 @kernel
-def sparse_weighted_input(task, tile, noise, W, b, Z, Z_rows, n_l, own):
+def _sparse_weighted_input(task, tile, noise, W, b, Z, Z_rows, n_l, own):
     """(0) for layer 1: z^1_ik = sum_j x_ij w^1_jk + b^1_k, over the j where x_ij is not zero.
 
     Z_rows are scratch; lanes behind the last sample repeat it.
@@ -305,7 +318,7 @@ def sparse_weighted_input(task, tile, noise, W, b, Z, Z_rows, n_l, own):
 
 
 @kernel
-def errors_as_rows(Delta, Delta_rows, n_l, own):
+def _errors_as_rows(Delta, Delta_rows, n_l, own):
     """Delta' in rows as long as those of W, for the samples of the strips of this thread."""
     V = own.V
     for s in range(own.first, own.last):
@@ -333,7 +346,7 @@ add_row_1, add_row_2, add_row_4 = map(_add_row, (1, 2, 4))
 
 
 @kernel
-def sparse_weight_gradient(task, tile, noise, Delta_rows, G, factor, n_l, first, last, V):
+def _sparse_weight_gradient(task, tile, noise, Delta_rows, G, factor, n_l, first, last, V):
     """(3) for layer 1: factor sum_i x_ij delta^1_ik added to rows j of first ... last.
 
     The tile may be longer than ROWS: whatever Delta_rows are of.
@@ -359,7 +372,7 @@ def sparse_weight_gradient(task, tile, noise, Delta_rows, G, factor, n_l, first,
 
 @inlined
 def errors_of_layer_1(task):
-    """Where `errors_as_rows` may leave those of a row tile: in place of Z, which is done with."""
+    """Where `_errors_as_rows` may leave those of a row tile: in place of Z, which is done with."""
     layer = task.model.layers[1]
     return Matrix(task.work.z, ROWS * layer["start"], layer["stride"])
 
@@ -430,16 +443,15 @@ def forward(task, tile, noise, own):
         n_l, sigma = model.layers[l]["width"], model.layers[l]
         if l == 1 and sparse:
             Z_rows = Matrix(work.delta, Z.offset, Z.height)
-            sparse_weighted_input(task, tile, noise, W, b, Z, Z_rows, n_l, own)
+            arguments = (task, tile, noise, W, b, Z, Z_rows, n_l, own)
+            call(work.of_sparse.weighted_input, arguments)
         else:
             weighted_input(W, b, A, Z, model.layers[l - 1]["width"], n_l, own)
         A_l, Delta = neurons(model, work.a, l, lanes), neurons(model, work.delta, l, lanes)
         for s in range(own.first, own.last):
             a = flat(A_l, s, n_l)
             activate(sigma, flat(Z, s, n_l), a, flat(Delta, s, n_l), lanes)
-            if sigma["drop"] > 0:
-                keys = lanes_of(work.keys, s, lanes)
-                drop_out(sigma, l, of_strip(noise, s, lanes), keys, a)
+            drop_out(sigma, l, of_strip(noise, s, lanes), lanes_of(work.keys, s, lanes), a)
             clear(A_l, s, n_l, up(n_l, ROW))
 
 
@@ -558,7 +570,8 @@ def add_gradient(task, tile, noise, gradient, fresh, direct, own):
             if fresh:
                 gradient[G.offset + first * G.stride : G.offset + last * G.stride] = 0
             D = errors_of_layer_1(task)
-            sparse_weight_gradient(task, tile, noise, D, G, one, n_l, first, last, V)
+            arguments = (task, tile, noise, D, G, one, n_l, first, last, V)
+            call(work.of_sparse.weight_gradient, arguments)
         if team.t == team.T - 1:
             start = model.layers[l]["bias_start"]
             bias_gradient(Delta_rows, n, gradient[start : start + G.stride], fresh, V)
@@ -588,12 +601,14 @@ def step_with_gradient(task, tile, noise, update, batch, direct, own):
                 minus_rate = -coefficients(update, 1)[0]
                 every = RowTile(batch, tile.start + n - batch)
                 of_all = Noise(noise.seed, noise.step, 0)
-                sparse_weight_gradient(task, every, of_all, G, W, minus_rate, n_l, first, last, V)
+                arguments = (task, every, of_all, G, W, minus_rate, n_l, first, last, V)
+                call(work.of_sparse.weight_gradient, arguments)
             else:
                 if whole:
                     update.g[start:stop] = 0
                 D = errors_of_layer_1(task)
-                sparse_weight_gradient(task, tile, noise, D, G, one, n_l, first, last, V)
+                arguments = (task, tile, noise, D, G, one, n_l, first, last, V)
+                call(work.of_sparse.weight_gradient, arguments)
                 step_slice(theta, update.g[start:stop], update, 1, start, stop)
         elif whole and update.plain:
             W, minus_rate = weights(model, theta, l), -coefficients(update, l)[0]
@@ -623,7 +638,7 @@ def step_with_gradient(task, tile, noise, update, batch, direct, own):
 
 
 @kernel
-def complete_step(task, update):
+def _complete_step(task, update):
     """The step with a gradient that is complete but for what the optimizer does to it."""
     team, theta = task.team, task.theta
     first, last = share(update.pieces.shape[0], 1, team)
@@ -655,7 +670,40 @@ def stride(width: int, dtype: np.dtype) -> int:
     return padded + unit if padded * itemsize % 2048 == 0 else padded
 
 
-rule = compiled_rule
+rule, perturbed = compiled_rule, perturbed_for_kernels
+
+
+@functools.cache
+def completion(dtype: np.dtype) -> int:
+    """`Update.completion`; compiled, or read from the disk, here."""
+    return address(_complete_step, _task_type(dtype), ReferenceType(update_type(dtype)))
+
+
+@functools.cache
+def _task_type(dtype: np.dtype) -> ReferenceType:
+    """Numba's, of a reference to a `Task`."""
+    a_model = Model(np.zeros(2, layer_type(dtype)), _functions.C(0, 0, False, np.zeros(1, dtype)))
+    samples = without_targets(read_only(np.zeros((1, 1), dtype)), 1, dtype)
+    work = workspace(a_model, dtype)
+    return reference_type(Task(_team.ALONE, a_model, work.z, samples, work.no_order, work))
+
+
+@functools.cache
+def _of_sparse(dtype: np.dtype) -> OfSparse:
+    """Compiled, or read from the disk, here."""
+    vector, task = np.zeros(1, dtype), _task_type(dtype)
+    a_tile, a_matrix = RowTile(0, 0), Matrix(vector, 0, 0)
+    some_strips, some_owned = Strips(vector, 0, 0, 0), Owned(0, 0, 0, 0)
+    values = a_tile, SILENCE, a_matrix, some_strips, some_owned
+    tile, noise, matrix, strips, own = map(numba.typeof, values)
+    number, integer = numba.from_dtype(dtype), numba.intp
+    to_rows = tile, noise, matrix, matrix, strips, matrix, integer, own
+    to_gradient = tile, noise, matrix, matrix, number, integer, integer, integer, integer
+    return OfSparse(
+        address(_sparse_weighted_input, task, *to_rows),
+        address(_errors_as_rows, strips, matrix, integer, own),
+        address(_sparse_weight_gradient, task, *to_gradient),
+    )
 
 
 def row_tile(model: Model) -> int:
@@ -696,6 +744,7 @@ def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = 
         keys=np.zeros(ROWS, np.uint32),
         places=np.zeros(ROWS, np.int64),
         n_threads=n_threads,
+        of_sparse=_of_sparse(dtype) if sparse else OfSparse(),
     )
 
 
@@ -733,7 +782,8 @@ def backward_tile(task, tile, total, noise, Delta_rows, own):
     hidden_errors(task, noise, own)
     if is_sparse(task.samples):
         Delta = neurons(task.model, task.work.delta, 1, own.lanes)
-        errors_as_rows(Delta, Delta_rows, task.model.layers[1]["width"], own)
+        arguments = (Delta, Delta_rows, task.model.layers[1]["width"], own)
+        call(task.work.of_sparse.errors_as_rows, arguments)
 
 
 @inlined
@@ -851,7 +901,7 @@ def _train(team, model, theta, samples, order, batch_size, update, seed, sums, w
         # Plain SGD on a sparse X needs no gradient of W^1: the errors of the whole minibatch lie in
         # its place.
         G = weights(model, update.g, 1)
-        direct = is_sparse(samples) and update.plain and not update.completes
+        direct = is_sparse(samples) and update.plain and update.completion == 0
         direct = direct and up(batch_end - batch, ROWS) <= model.layers[0]["width"]
         for first in range(place, end, ROWS):
             tile = RowTile(first, min(ROWS, end - first))
@@ -867,15 +917,15 @@ def _train(team, model, theta, samples, order, batch_size, update, seed, sums, w
             cost += cost_of_tile(work, tile.n, V)
             if ends and not abs(cost) < np.inf:  # np.isfinite takes x - x: reassociated that is 0
                 return batch
-            if steps and not update.completes:
+            if steps and update.completion == 0:
                 step_with_gradient(task, tile, noise, to_do, batch, direct, own)
             else:
                 fresh = first == batch
                 add_gradient(task, tile, noise, update.g, fresh, direct, own)
             barrier(team)
             if steps:
-                if update.completes:
-                    complete_step(task, to_do)
+                if update.completion != 0:
+                    call(update.completion, (task, to_do))
                     barrier(team)
                 steps_taken += 1  # of each thread: thread 0 may be ahead
                 if team.t == 0:
