@@ -76,8 +76,9 @@ def inlined(function: Callable) -> Any:
 
 
 # LLVM by itself leaves the longer ones as calls, and a loop around a call scalar: gelu's took 14 ns
-# an element where it takes 2.
-formula = register_jitable(inline="always", forceinline=True)
+# an element where it takes 2. Not inlined by Numba, which then looks for dead code, and takes an
+# array that it does not know for an argument's (a field of a tuple out of a tuple) for nobody's.
+formula = register_jitable(forceinline=True)
 
 
 # --- kernels -------------------------------------------------------------------------------------
@@ -226,8 +227,6 @@ def in_python(function: Callable) -> Callable:
     return lambda intrinsic: function if numba.config.DISABLE_JIT else intrinsic
 
 
-# Not an overload that is inlined: with one Numba looks for dead code, and takes an array that it
-# does not know for an argument's, such as a field of a tuple out of a tuple, for nobody's.
 @in_python(lambda address, arguments: _PYTHON_FUNCTIONS[address](*arguments))
 @intrinsic
 def call(typing_context, address, arguments):
