@@ -13,6 +13,7 @@ Inside a kernel a tile is made, updated and stored; it has no address. The vocab
     acc = folded(x)                             one row: the sum of all rows
     prefetch(array, offset, stride, R, C)       have so many vectors ready when they are loaded
     store(acc, array, offset, stride)
+    view(array, start, n)                       so many elements from there on, an array
     transpose_block(source, ...)                one V x V block, in registers
     gather_block(source, rows, ...)             the same from rows anywhere, of any length
 
@@ -119,6 +120,27 @@ def _add_outer(builder, tile, acc, scalars, w):
             value = multiply_add(factor, vectors[c], builder.extract_value(acc, i))
             acc = builder.insert_value(acc, value, i)
     return acc
+
+
+@intrinsic
+def view(typingctx, array, start, n):
+    """array[start : start + n], of a flat array: Numba's slices look at every sign and bound."""
+
+    def generate(context, builder, signature, args):
+        whole = context.make_array(array)(context, builder, args[0])
+        part = context.make_array(array)(context, builder)
+        context.populate_array(
+            part,
+            data=builder.gep(whole.data, [args[1]]),
+            shape=[args[2]],
+            strides=[whole.itemsize],
+            itemsize=whole.itemsize,
+            meminfo=whole.meminfo,
+            parent=whole.parent,
+        )
+        return part._getvalue()
+
+    return array(array, types.intp, types.intp), generate
 
 
 @intrinsic(prefer_literal=True)

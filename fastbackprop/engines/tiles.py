@@ -84,6 +84,7 @@ from fastbackprop.engines._tile import (
     scaled,
     store,
     transpose_block,
+    view,
 )
 from fastbackprop.engines._update import (
     average,
@@ -183,8 +184,7 @@ def biases(model, vector, l):
 @inlined
 def flat(M, s, rows):
     """The first rows of strip s, all lanes: a view."""
-    start = strip(M, s)
-    return M.array[start : start + rows * M.lanes]
+    return view(M.array, strip(M, s), rows * M.lanes)
 
 
 @kernel(linked=True)
@@ -197,7 +197,7 @@ def clear(M, s, first, last):
 @inlined
 def lanes_of(array, s, lanes):
     """The part of an array of samples that belongs to strip s: a view."""
-    return array[s * lanes : (s + 1) * lanes]
+    return view(array, s * lanes, lanes)
 
 
 # --- the equations -------------------------------------------------------------------------------
@@ -574,7 +574,7 @@ def add_gradient(task, tile, noise, gradient, fresh, direct, own):
             call(work.of_sparse.weight_gradient, arguments)
         if team.t == team.T - 1:
             start = model.layers[l]["bias_start"]
-            bias_gradient(Delta_rows, n, gradient[start : start + G.stride], fresh, V)
+            bias_gradient(Delta_rows, n, view(gradient, start, G.stride), fresh, V)
 
 
 @kernel
@@ -609,7 +609,7 @@ def step_with_gradient(task, tile, noise, update, batch, direct, own):
                 D = errors_of_layer_1(task)
                 arguments = (task, tile, noise, D, G, one, n_l, first, last, V)
                 call(work.of_sparse.weight_gradient, arguments)
-                step_slice(theta, update.g[start:stop], update, 1, start, stop)
+                step_slice(theta, view(update.g, start, stop - start), update, 1, start, stop)
         elif whole and update.plain:
             W, minus_rate = weights(model, theta, l), -coefficients(update, l)[0]
             weight_gradient(A, Delta_rows, W, False, minus_rate, n, n_l, first, last, V)
@@ -621,13 +621,13 @@ def step_with_gradient(task, tile, noise, update, batch, direct, own):
                 end = min(j + height, last)
                 start = model.layers[l]["weight_start"] + j * stride
                 stop = start + (end - j) * stride
-                g = some[: stop - start] if whole else update.g[start:stop]
+                g = view(some, 0, stop - start) if whole else view(update.g, start, stop - start)
                 G = Matrix(g, -j * stride, stride)
                 weight_gradient(A, Delta_rows, G, whole, one, n, n_l, j, end, V)
                 step_slice(theta, g, update, l, start, stop)
         if team.t == team.T - 1:
             start = model.layers[l]["bias_start"]
-            g = some[:stride] if whole else update.g[start : start + stride]
+            g = view(some, 0, stride) if whole else view(update.g, start, stride)
             bias_gradient(Delta_rows, n, g, whole, V)
             if update.plain:  # too few for a call by address
                 minus_rate = -coefficients(update, l)[0]
