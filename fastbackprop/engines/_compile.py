@@ -333,7 +333,8 @@ class DiskCache(_Cache):
         return folder and folder / f"{self._kernel.__name__}-{digest}.bin"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        target_context.refresh()
+        # Numba's own cache first refreshes the context: that imports all it can compile, and SciPy.
+        # Machine code needs none of it.
         path = self._path(sig, target_context.codegen())
         if path is None or not path.exists():
             return None
