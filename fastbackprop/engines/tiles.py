@@ -16,15 +16,13 @@ needs it. Rows come in multiples of ROW and strips in whole vectors: no loop has
 A row tile of samples goes through all layers and back strip by strip; the threads of a team own
 strips. Then they own rows of G, which they sum over the strips and use for the update at once.
 
-Of a sparse X only the non-zeros x_ij are looked at: a row of Z' in (0) is a sum of rows of W, and
-x_ij adds to a row of G in (3). Both have neurons on the lanes, and every sum the order of X.
+A sparse X has products of its own for layer 1, in `_sparse`.
 """
 
 import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from fastbackprop.activations import Activation
@@ -43,8 +41,6 @@ from fastbackprop.engines._noise import (
     SILENCE,
     Noise,
     drop_out,
-    input_after_dropout,
-    key_of_input,
     perturb_input,
     perturbed_for_kernels,
 )
@@ -64,7 +60,7 @@ from fastbackprop.engines._product import (
     sums_over_samples_2,
     up,
 )
-from fastbackprop.engines._reference import ReferenceType, reference, reference_type
+from fastbackprop.engines._reference import ReferenceType, reference
 from fastbackprop.engines._samples import (
     COST,
     MINIBATCH_COST,
@@ -75,14 +71,27 @@ from fastbackprop.engines._samples import (
     weight,
     without_targets,
 )
-from fastbackprop.engines._team import Team, barrier, begins, share
+from fastbackprop.engines._sparse import errors_of_layer_1, of_sparse
+from fastbackprop.engines._task import (
+    PANEL,
+    ROWS,
+    RowTile,
+    Task,
+    Work,
+    biases,
+    clear,
+    flat,
+    lanes_of,
+    neurons,
+    sample,
+    scratch,
+    task_type,
+    weights,
+)
+from fastbackprop.engines._team import barrier, begins, share
 from fastbackprop.engines._tile import (
     VECTOR_BYTES,
     gather_block,
-    load,
-    plus,
-    scaled,
-    store,
     transpose_block,
     view,
 )
@@ -96,108 +105,11 @@ from fastbackprop.engines._update import (
     step_slice,
     update_type,
 )
-from fastbackprop.layout import Layout, aligned_zeros, layer_type, read_only
-
-ROWS = 128  # samples of a row tile
-PANEL = 2048  # elements of the gradient that the update takes at once: they stay in the cache
+from fastbackprop.layout import Layout
 
 # Multiply-adds of (0) that a thread must have to do in a step, to be worth the barriers, and in a
 # call, to be worth starting.
 MIN_STEP, MIN_CALL = 250_000, 50_000_000
-
-
-# --- where things are ----------------------------------------------------------------------------
-
-
-class Work(NamedTuple):
-    """Scratch for one row tile: a matrix for each layer, layer after layer."""
-
-    z: np.ndarray  # (ROWS * sum of strides,), without that of layer 0 where X is sparse: strips
-    a: np.ndarray
-    delta: np.ndarray
-    delta_rows: np.ndarray  # Delta', panel after panel: matrices (ROWS, 2 V)
-    y: np.ndarray  # (ROWS * stride of layer L,): strips
-    factor: np.ndarray  # (ROWS,): s_i / sum of s_i
-    C: np.ndarray  # (ROWS,)
-    costs: np.ndarray  # (vectors of ROWS,) float64: sum_i s_i C_i of each
-    panels: np.ndarray  # (threads, elements): rows of the gradient, for each thread
-    zeros: np.ndarray  # a row of them
-    no_order: np.ndarray  # (0,) int64: samples as they stand
-    keys: np.ndarray  # (ROWS,) uint32: of the noise
-    places: np.ndarray  # (ROWS,) int64: where the samples begin in X
-    n_threads: int
-    of_sparse: "OfSparse"
-
-
-class OfSparse(NamedTuple):
-    """Addresses of the kernels that only a sparse X needs; 0 in scratch for a dense one."""
-
-    weighted_input: int = 0
-    errors_as_rows: int = 0
-    weight_gradient: int = 0
-
-
-class Task(NamedTuple):
-    """What a call is about; its parts have a reference to it."""
-
-    team: Team
-    model: Model
-    theta: np.ndarray
-    samples: Samples
-    order: np.ndarray  # of the samples; (0,) leaves them as they stand
-    work: Work
-
-
-class RowTile(NamedTuple):
-    """Samples order[start:start + n]."""
-
-    start: int
-    n: int
-
-
-@inlined
-def sample(task, tile, i):
-    """Which sample is number i of the tile; behind the last it is that again."""
-    place = tile.start + min(i, tile.n - 1)
-    return task.order[place] if task.order.shape[0] > 0 else place
-
-
-@inlined
-def neurons(model, array, l, lanes):
-    """z, a or delta of layer l."""
-    layer = model.layers[l]
-    return Strips(array, ROWS * layer["start"], layer["stride"], lanes)
-
-
-@inlined
-def weights(model, vector, l):
-    """W^l, or its gradient, with padding."""
-    return Matrix(vector, model.layers[l]["weight_start"], model.layers[l]["stride"])
-
-
-@inlined
-def biases(model, vector, l):
-    """b^l."""
-    return Matrix(vector, model.layers[l]["bias_start"], 1)
-
-
-@inlined
-def flat(M, s, rows):
-    """The first rows of strip s, all lanes: a view."""
-    return view(M.array, strip(M, s), rows * M.lanes)
-
-
-@kernel(linked=True)
-def clear(M, s, first, last):
-    """Zero these rows of strip s."""
-    start = strip(M, s)
-    M.array[start + first * M.lanes : start + last * M.lanes] = 0
-
-
-@inlined
-def lanes_of(array, s, lanes):
-    """The part of an array of samples that belongs to strip s: a view."""
-    return view(array, s * lanes, lanes)
 
 
 # --- the equations -------------------------------------------------------------------------------
@@ -258,123 +170,6 @@ def bias_gradient(Delta_rows, n, g, fresh, V):
             column_sums_1(D, g_k, fresh, up(n, ROW))
         else:
             column_sums_2(D, g_k, fresh, up(n, ROW))
-
-
-# --- a sparse X -----------------------------------------------------------------------------------
-
-
-def _sum_of_rows(C):
-    """z_k = b_k + sum_j x_j w_jk for one sample and C vectors of neurons from k on."""
-
-    @kernel(linked=True)
-    def sums(layer, samples, row, key, W, b, Z_rows, z, k):
-        acc = load(b.array, b.offset + k, 0, 1, C)
-        for p in range(samples.spans[row, 0], samples.spans[row, 1]):
-            j = samples.columns[p]
-            x = input_after_dropout(layer, key, j, samples.values[p])
-            acc = plus(acc, scaled(load(W.array, W.offset + j * W.stride + k, 0, 1, C), x))
-        store(acc, Z_rows.array, z + k, 0)
-
-    return sums
-
-
-sum_of_rows_1, sum_of_rows_2, sum_of_rows_4, sum_of_rows_8 = map(_sum_of_rows, (1, 2, 4, 8))
-
-
-@kernel
-def _sparse_weighted_input(task, tile, noise, W, b, Z, Z_rows, n_l, own):
-    """(0) for layer 1: z^1_ik = sum_j x_ij w^1_jk + b^1_k, over the j where x_ij is not zero.
-
-    Z_rows are scratch; lanes behind the last sample repeat it.
-    """
-    layer, samples = task.model.layers[0], task.samples
-    V, lanes, width = own.V, own.lanes, up(n_l, own.V)
-    for s in range(own.first, own.last):
-        for i in range(s * lanes, (s + 1) * lanes):
-            z, k = Z_rows.offset + i * Z_rows.stride, 0
-            if i >= tile.n:
-                for k in range(0, n_l, V):
-                    store(
-                        load(Z_rows.array, z - Z_rows.stride + k, 0, 1, 1), Z_rows.array, z + k, 0
-                    )
-                continue
-            row, key = sample(task, tile, i), key_of_input(noise, i)
-            while k + 8 * V <= width:
-                sum_of_rows_8(layer, samples, row, key, W, b, Z_rows, z, k)
-                k += 8 * V
-            if k + 4 * V <= width:
-                sum_of_rows_4(layer, samples, row, key, W, b, Z_rows, z, k)
-                k += 4 * V
-            if k + 2 * V <= width:
-                sum_of_rows_2(layer, samples, row, key, W, b, Z_rows, z, k)
-                k += 2 * V
-            if k < width:
-                sum_of_rows_1(layer, samples, row, key, W, b, Z_rows, z, k)
-        for k in range(0, n_l, V):
-            for i in range(0, lanes, V):
-                source = Z_rows.offset + (s * lanes + i) * Z_rows.stride + k
-                target = strip(Z, s) + k * lanes + i
-                transpose_block(Z_rows.array, source, Z_rows.stride, Z.array, target, lanes)
-
-
-@kernel
-def _errors_as_rows(Delta, Delta_rows, n_l, own):
-    """Delta' in rows as long as those of W, for the samples of the strips of this thread."""
-    V = own.V
-    for s in range(own.first, own.last):
-        for k in range(0, n_l, V):
-            for i in range(0, Delta.lanes, V):
-                source = strip(Delta, s) + k * Delta.lanes + i
-                target = Delta_rows.offset + (s * Delta.lanes + i) * Delta_rows.stride + k
-                transpose_block(
-                    Delta.array, source, Delta.lanes, Delta_rows.array, target, Delta_rows.stride
-                )
-
-
-def _add_row(C):
-    """g_k += x delta_k for C vectors."""
-
-    @inlined
-    def add(G, g, D, d, x):
-        total = plus(load(G, g, 0, 1, C), scaled(load(D, d, 0, 1, C), x))
-        store(total, G, g, 0)
-
-    return add
-
-
-add_row_1, add_row_2, add_row_4 = map(_add_row, (1, 2, 4))
-
-
-@kernel
-def _sparse_weight_gradient(task, tile, noise, Delta_rows, G, factor, n_l, first, last, V):
-    """(3) for layer 1: factor sum_i x_ij delta^1_ik added to rows j of first ... last.
-
-    The tile may be longer than ROWS: whatever Delta_rows are of.
-    """
-    layer, samples, width = task.model.layers[0], task.samples, up(n_l, V)
-    for i in range(tile.n):
-        row, key = sample(task, tile, i), key_of_input(noise, i)
-        for p in range(samples.spans[row, 0], samples.spans[row, 1]):
-            j = samples.columns[p]
-            if first <= j < last:
-                x = factor * input_after_dropout(layer, key, j, samples.values[p])
-                g, d = G.offset + j * G.stride, Delta_rows.offset + i * Delta_rows.stride
-                k = 0
-                while k + 4 * V <= width:
-                    add_row_4(G.array, g + k, Delta_rows.array, d + k, x)
-                    k += 4 * V
-                if k + 2 * V <= width:
-                    add_row_2(G.array, g + k, Delta_rows.array, d + k, x)
-                    k += 2 * V
-                if k < width:
-                    add_row_1(G.array, g + k, Delta_rows.array, d + k, x)
-
-
-@inlined
-def errors_of_layer_1(task):
-    """Where `_errors_as_rows` may leave those of a row tile: in place of Z, which is done with."""
-    layer = task.model.layers[1]
-    return Matrix(task.work.z, ROWS * layer["start"], layer["stride"])
 
 
 # --- a row tile ----------------------------------------------------------------------------------
@@ -676,34 +471,7 @@ rule, perturbed = compiled_rule, perturbed_for_kernels
 @functools.cache
 def completion(dtype: np.dtype) -> int:
     """`Update.completion`; compiled, or read from the disk, here."""
-    return address(_complete_step, _task_type(dtype), ReferenceType(update_type(dtype)))
-
-
-@functools.cache
-def _task_type(dtype: np.dtype) -> ReferenceType:
-    """Numba's, of a reference to a `Task`."""
-    a_model = Model(np.zeros(2, layer_type(dtype)), _functions.C(0, 0, False, np.zeros(1, dtype)))
-    samples = without_targets(read_only(np.zeros((1, 1), dtype)), 1, dtype)
-    work = workspace(a_model, dtype)
-    return reference_type(Task(_team.ALONE, a_model, work.z, samples, work.no_order, work))
-
-
-@functools.cache
-def _of_sparse(dtype: np.dtype) -> OfSparse:
-    """Compiled, or read from the disk, here."""
-    vector, task = np.zeros(1, dtype), _task_type(dtype)
-    a_tile, a_matrix = RowTile(0, 0), Matrix(vector, 0, 0)
-    some_strips, some_owned = Strips(vector, 0, 0, 0), Owned(0, 0, 0, 0)
-    values = a_tile, SILENCE, a_matrix, some_strips, some_owned
-    tile, noise, matrix, strips, own = map(numba.typeof, values)
-    number, integer = numba.from_dtype(dtype), numba.intp
-    to_rows = tile, noise, matrix, matrix, strips, matrix, integer, own
-    to_gradient = tile, noise, matrix, matrix, number, integer, integer, integer, integer
-    return OfSparse(
-        address(_sparse_weighted_input, task, *to_rows),
-        address(_errors_as_rows, strips, matrix, integer, own),
-        address(_sparse_weight_gradient, task, *to_gradient),
-    )
+    return address(_complete_step, task_type(dtype), ReferenceType(update_type(dtype)))
 
 
 def row_tile(model: Model) -> int:
@@ -725,27 +493,7 @@ def threads(
 
 def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False) -> Work:
     """Scratch that depends on the network, and a little on the threads; less for a sparse X."""
-    strides = model.layers["stride"]
-    strides = strides[int(sparse) :]
-    per_sample, widest = int(strides.sum()), int(strides.max())
-    z, a, delta, delta_rows = (aligned_zeros(ROWS * per_sample, dtype) for _ in range(4))
-    return Work(
-        z,
-        a,
-        delta,
-        delta_rows,
-        y=aligned_zeros(ROWS * int(strides[-1]), dtype),
-        factor=aligned_zeros(ROWS, dtype),
-        C=aligned_zeros(ROWS, dtype),
-        costs=np.zeros(ROWS),
-        panels=np.zeros((n_threads, max(PANEL, TALL[0] * widest)), dtype),
-        zeros=aligned_zeros(max(widest, 2 * VECTOR_BYTES), dtype),
-        no_order=np.zeros(0, np.int64),
-        keys=np.zeros(ROWS, np.uint32),
-        places=np.zeros(ROWS, np.int64),
-        n_threads=n_threads,
-        of_sparse=_of_sparse(dtype) if sparse else OfSparse(),
-    )
+    return scratch(model, dtype, n_threads, of_sparse(dtype) if sparse else None)
 
 
 @inlined

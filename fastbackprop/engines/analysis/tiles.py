@@ -11,7 +11,7 @@ import numpy as np
 
 from fastbackprop.activations import Activation
 from fastbackprop.costs import Cost
-from fastbackprop.engines import tiles
+from fastbackprop.engines import _task
 from fastbackprop.engines._columns import scale, vector_lanes
 from fastbackprop.engines._compile import inlined, kernel
 from fastbackprop.engines._functions import Model, cost_gradient, multiply_by_derivative
@@ -28,6 +28,17 @@ from fastbackprop.engines._product import (
 )
 from fastbackprop.engines._reference import reference
 from fastbackprop.engines._samples import without_targets
+from fastbackprop.engines._task import (
+    ROWS,
+    RowTile,
+    Task,
+    biases,
+    clear,
+    flat,
+    neurons,
+    scratch,
+    weights,
+)
 from fastbackprop.engines._team import ALONE
 from fastbackprop.engines._tile import transpose_block
 from fastbackprop.engines.analysis import _functions
@@ -39,24 +50,16 @@ from fastbackprop.engines.analysis._functions import (
 )
 from fastbackprop.engines.analysis._rows import norms, outer_products
 from fastbackprop.engines.tiles import (
-    ROWS,
-    RowTile,
-    Task,
     bias_gradient,
-    biases,
-    clear,
     factors,
-    flat,
     forward,
     forward_tile,
     hidden_error,
-    neurons,
     on_lanes,
     output_errors,
     outputs,
     owned,
     weight_gradient,
-    weights,
 )
 from fastbackprop.layout import aligned_zeros
 
@@ -66,8 +69,8 @@ __all__ = ["curvature", "errors", "jacobian", "norms", "outer_products", "produc
 class Work(NamedTuple):
     """Scratch for one row tile: of the network, of R, and what else the products need."""
 
-    own: tiles.Work
-    R: tiles.Work
+    own: _task.Work
+    R: _task.Work
     other: np.ndarray  # (ROWS * widest stride,): strips
     v: np.ndarray  # with the padding of theta
     product: np.ndarray
@@ -76,7 +79,7 @@ class Work(NamedTuple):
 def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False) -> Work:
     """For one thread."""
     last = model.layers[-1]
-    own, R = tiles.workspace(model, dtype), tiles.workspace(model, dtype)
+    own, R = scratch(model, dtype), scratch(model, dtype)
     other = aligned_zeros(ROWS * int(model.layers["stride"].max()), dtype)
     v, product = (aligned_zeros(int(last["bias_start"] + last["stride"]), dtype) for _ in range(2))
     return Work(own, R, other, v, product)
