@@ -31,16 +31,18 @@ COMPUTE = """
     import fastbackprop as fb
 
     rng, worst = np.random.default_rng(0), 0.0
+    placed = globals().get("placed", np.array)
     for n, (sizes, n_samples) in enumerate(CASES):
         for dtype in ("float32", "float64"):
-            X = rng.normal(size=(n_samples, sizes[0]))
-            Y = rng.normal(size=(n_samples, sizes[-1]))
+            X = placed(rng.normal(size=(n_samples, sizes[0])).astype(dtype))
+            Y = placed(rng.normal(size=(n_samples, sizes[-1])).astype(dtype))
+            out = placed(np.empty(Y.shape, dtype))
             options = {"hidden": "softplus", "dtype": dtype, "rng": n}
             nets = [fb.Network(sizes, engine=engine, **options) for engine in ("tiles", "numpy")]
             results = []  # of few kernels: each is compiled anew
             for net in nets:
                 before = net.get_parameters()
-                predicted = [net.predict(X).ravel()] if dtype == "float32" else []
+                predicted = [net.predict(X, out=out).ravel().copy()] if dtype == "float32" else []
                 net.fit(X, Y, epochs=1, batch_size=None, optimizer=fb.SGD(1.0))
                 results.append([*predicted, net.get_parameters() - before])
             for comp, ref in zip(*results):
@@ -91,8 +93,8 @@ def test_vectors_of_every_width_agree_with_the_loop_free_engine(vector_bytes):
 GUARDED = """
     import ctypes, mmap
     import numpy as np
-    from fastbackprop import layout, network, optimizers
-    from fastbackprop.engines import tiles
+    from fastbackprop import network, optimizers
+    from fastbackprop.engines import _task
 
     libc, kept = ctypes.CDLL(None, use_errno=True), []
 
@@ -108,7 +110,12 @@ GUARDED = """
         start = (pages - 1) * mmap.PAGESIZE - size
         return np.frombuffer(memory, dtype, n, start)
 
-    for module in (network, optimizers, tiles):
+    def placed(array):
+        moved = at_the_end(array.size, array.dtype).reshape(array.shape)
+        moved[...] = array
+        return moved
+
+    for module in (network, optimizers, _task):
         module.aligned_zeros = at_the_end
 """
 
@@ -122,6 +129,22 @@ def test_nothing_is_read_or_written_behind_an_array(vector_bytes):
     script = GUARDED + PADDING + COMPUTE
     worst = run(script, cases, vector_bytes)
     assert float(worst) < 100
+
+
+@every_dtype
+def test_what_is_compiled_on_demand_is_for_what_a_training_passes(dtype):
+    from fastbackprop.engines import tiles
+    from fastbackprop.engines._task import task_type
+    from fastbackprop.engines._update import update_type
+
+    p = problem([3, 4, 2], 5, dtype=dtype)
+    p.net.fit(p.X, p.Y, epochs=1)
+    team, model, theta, samples, order, _, update, _, _, work, *_ = zip(
+        *tiles._train.overloads, strict=True
+    )
+    passed = zip(team, model, theta, samples, order, work, strict=True)
+    assert tuple(task_type(p.net.dtype).to) in passed
+    assert update_type(p.net.dtype) in update
 
 
 @every_dtype
