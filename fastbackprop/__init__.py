@@ -1,7 +1,7 @@
 """Feed-forward neural networks on CPUs: the sums of backpropagation as compiled explicit loops."""
 
 from fastbackprop import math
-from fastbackprop.activations import CELU, ELU, Activation, LeakyReLU
+from fastbackprop.activations import CELU, ELU, Activation, LayerNorm, LeakyReLU
 from fastbackprop.callbacks import EarlyStopping, ErrorFlow, History
 from fastbackprop.costs import Cost, CrossEntropy, Focal, Huber, Quantile, Tweedie
 from fastbackprop.network import Gradient, Network, Trace
@@ -62,6 +62,7 @@ __all__ = [
     "Gradient",
     "History",
     "Huber",
+    "LayerNorm",
     "LeakyReLU",
     "Lion",
     "NAdam",

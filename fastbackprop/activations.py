@@ -37,13 +37,18 @@ class Activation:
         `derivative` is (dC/dA, Z, A) -> dC/dZ.
     second : callable, optional
         (z, a) -> sigma''(z), as `derivative`; 0 where sigma is a straight line, and at its kinks.
-        With `rows`: (U, RA, Z, A) -> the derivative of `derivative`(U, Z, A) when Z moves so that A
-        moves along RA.
+        With `rows`: (U, RZ, RA, Z, A) -> the derivative of `derivative`(U, Z, A) when Z moves along
+        RZ, and so A along RA.
     push_forward : callable, optional
         With `rows`, where the matrix da/dz is not symmetric: (RZ, Z, A) -> RA, its product with RZ.
     second_row : kernel, optional
-        `second` for a row: (z, a, u, Ra, Rdelta, p) adds it to Rdelta. Without it products with the
-        Hessian are loop-free in every engine.
+        `second` for a row: (z, a, u, Rz, Ra, Rdelta, p) adds it to Rdelta. Without it products with
+        the Hessian are loop-free in every engine.
+    of : Activation, optional
+        Of a layer that is normalised first, the activation after that: `sigma`, `derivative`,
+        `second` and p are its own. `LayerNorm` makes such a one.
+    epsilon : float
+        What is added to the variance there.
     """
 
     name: str
@@ -56,20 +61,30 @@ class Activation:
     second: Callable[..., Any] | None = None
     push_forward: Callable[..., Any] | None = None
     second_row: Any = None
+    of: "Activation | None" = None
+    epsilon: float = 0.0
 
     @property
     def coupled(self) -> bool:
         """Whether a^l_j depends on the whole row z^l."""
-        return self.rows is not None
+        return self.rows is not None or self.of is not None
 
     @property
     def is_registered(self) -> bool:
-        """Whether it is one of `ACTIVATIONS`, with whatever parameters; else it is a user's own."""
+        """Whether it is one of `ACTIVATIONS`, with whatever parameters; else it is a user's own.
+
+        Of a `LayerNorm`, whether the activation in it is one.
+        """
+        if self.of is not None:
+            return self.of.is_registered
         ours = ACTIVATIONS.get(self.name)
         return ours is not None and (ours.sigma, ours.derivative) == (self.sigma, self.derivative)
 
     def __str__(self) -> str:
         """Its name, with its parameters where they are not the usual ones."""
+        if self.of is not None:
+            epsilon = "" if self.epsilon == EPSILON else f", {self.epsilon!r}"
+            return f"layer_norm({self.of}{epsilon})"
         ours = ACTIVATIONS.get(self.name)
         usual = not self.p or (ours is not None and ours.p == self.p)
         return self.name if usual else f"{self.name}({', '.join(map(repr, self.p))})"
@@ -80,6 +95,7 @@ class Activation:
 
 
 _GLOROT = "glorot_uniform"
+EPSILON = 1e-5  # of `LayerNorm`, PyTorch's
 _ALL = (
     Activation("identity", of.identity, of.identity_derivative, "z", _GLOROT, second=of.zero),
     Activation(
@@ -230,6 +246,46 @@ def CELU(alpha: float = 1.0) -> Activation:
     if not parameter("CELU", "alpha", alpha) > 0:
         raise ValueError(f"CELU(alpha) must have alpha > 0; got {alpha!r}")
     return _with(ACTIVATIONS["celu"], alpha=alpha)
+
+
+def LayerNorm(activation: str | Activation = "relu", epsilon: float = EPSILON) -> Activation:
+    """Layer normalisation, and an activation after it: for any layer of two or more neurons.
+
+    a_k = sigma((z_k - mean z) / sqrt(var z + epsilon)): mean and variance (divided by n, not by
+    n - 1) are over the neurons of the layer, of each sample by itself, in training and prediction
+    alike. It is torch.nn.LayerNorm(n, eps=epsilon, elementwise_affine=False) between Linear and
+    activation. Ba, Kiros and Hinton (2016).
+
+    It has no gain and no shift of its own. Xu et al. (2019), "Understanding and Improving Layer
+    Normalization", found that these raise the risk of overfitting and in most cases do not help.
+    After the identity, and in part after others, W and b of the next layer do what they would.
+
+    Parameters
+    ----------
+    activation : str or Activation
+        sigma: any that does not couple the neurons of a layer itself; also one of your own.
+    epsilon : float
+        Positive. It bounds the slope where the neurons of a layer hardly differ.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For another activation or epsilon.
+    """
+    of = ACTIVATIONS.get(activation) if isinstance(activation, str) else activation
+    if of is None:
+        known = ", ".join(repr(a.name) for a in _ALL if not a.coupled)
+        raise ValueError(f"LayerNorm knows no activation {activation!r}; known are {known}")
+    if not isinstance(of, Activation):
+        raise TypeError(f"LayerNorm takes the name of an activation, or an Activation; got {of!r}")
+    if of.coupled:
+        raise ValueError(
+            f"LayerNorm(activation) must have one that takes each neuron by itself; got {str(of)!r}"
+        )
+    if not parameter("LayerNorm", "epsilon", epsilon) > 0:
+        raise ValueError(f"LayerNorm(epsilon) must have epsilon > 0; got {epsilon!r}")
+    name, formula = f"layer_norm({of.name})", of.formula and f"{of.formula} of layer-normalised z"
+    return replace(of, name=name, formula=formula, of=of, epsilon=float(epsilon))
 
 
 PARAMETRIC: dict[str, Callable[..., Activation]] = {

@@ -18,10 +18,11 @@ from numba.np.arrayobj import make_array, populate_array
 from fastbackprop import inputs
 from fastbackprop.activations import Activation
 from fastbackprop.engines._compile import EXACT, FASTMATH, OPTIONS
-from fastbackprop.engines._functions import with_p
+from fastbackprop.engines._functions import layer_norm_formula, with_p
 from fastbackprop.engines._math import exp
 from fastbackprop.engines._tile import VECTOR_BYTES, load, outer_along, plus, store, zeros
 from fastbackprop.formats._dense import entry, sigmas
+from fastbackprop.formulas import layer_norms
 from fastbackprop.formulas.softmaxes import log_sum, softmax_pull_back_row, softmax_row
 from fastbackprop.network import Network
 
@@ -201,12 +202,15 @@ def _copy_both(x, v, out, out_v):
 
 def _rows(activation: Activation, dtype: np.dtype) -> tuple[Any, Any]:
     """(z, out): out = sigma(z), and (z, a, v): v = (d sigma / d z) v."""
-    if activation.coupled:
+    if activation.coupled and activation.of is None:
         return entry(COUPLED, activation, "compiled code")
+    of_z = with_p if activation.of is None else layer_norm_formula
     sigma, derivative = (
-        with_p(f, n, dtype) for f, n in ((activation.sigma, 1), (activation.derivative, 2))
+        of_z(f, n, dtype) for f, n in ((activation.sigma, 1), (activation.derivative, 2))
     )
     p = tuple(dtype.type(value) for value in activation.p)
+    if activation.of is not None:
+        return _layer_norm(sigma, derivative, activation.epsilon, p)
 
     @_compile_exactly
     def activate(z, out):
@@ -221,12 +225,33 @@ def _rows(activation: Activation, dtype: np.dtype) -> tuple[Any, Any]:
     return activate, push_forward
 
 
-# Their text, compiled here: a user's function may be kept on the disk by Numba, which knows nothing
-# of the kernels that the package keeps there.
-_softmax_row, _softmax_pull_back_row, _log_sum = (
-    _compile_exactly(getattr(kernel, "py_func", kernel))
-    for kernel in (softmax_row, softmax_pull_back_row, log_sum)
+def _own_text(kernel: Any) -> Any:
+    """The text of a kernel, compiled here.
+
+    A user's function may be kept on the disk by Numba, which knows nothing of the kernels that the
+    package keeps there.
+    """
+    return _compile_exactly(getattr(kernel, "py_func", kernel))
+
+
+_softmax_row, _softmax_pull_back_row, _log_sum = map(
+    _own_text, (softmax_row, softmax_pull_back_row, log_sum)
 )
+
+
+def _layer_norm(sigma: Callable, derivative: Callable, epsilon: float, p: Any) -> tuple[Any, Any]:
+    row = _own_text(layer_norms.activate_row(sigma, epsilon))
+    push_forward_row = _own_text(layer_norms.push_forward_row(derivative, epsilon))
+
+    @_compile_exactly
+    def activate(z, out):
+        row(z, out, p)
+
+    @_compile_exactly
+    def push_forward(z, a, v):
+        push_forward_row(z, a, v, p)
+
+    return activate, push_forward
 
 
 @_compile_exactly

@@ -131,11 +131,17 @@ def activations(
         )
     sigma = [_activation(name, "hidden activation", dtype) for name in hidden]
     for activation in sigma:
-        if activation.coupled:
+        if activation.coupled and activation.of is None:
             raise ValueError(
                 f"{activation.name!r} is an output activation: pass it as output=, not hidden="
             )
     sigma.append(_activation(output, "output activation", dtype))
+    for n, activation in zip(sizes[1:], sigma, strict=True):
+        if activation.of is not None and n == 1:
+            raise ValueError(
+                f"{activation.name!r} of a single neuron is the same whatever the input: "
+                f"give it more, or {str(activation.of)!r}; got sizes={list(sizes)}"
+            )
     if sigma[-1].coupled and sizes[-1] == 1:
         raise ValueError(
             f"output={sigma[-1].name!r} of a single neuron is 1 whatever the input: "
@@ -147,7 +153,14 @@ def activations(
 def _activation(value: Any, what: str, dtype: np.dtype) -> Activation:
     if not isinstance(value, Activation):
         return ACTIVATIONS[choice(value, ACTIVATIONS, what)]
-    if not value.is_registered:
+    if value.of is not None:
+        if not value.epsilon >= np.finfo(dtype).tiny:
+            raise ValueError(
+                f"epsilon of LayerNorm must be at least {np.finfo(dtype).tiny} for {dtype}; "
+                f"got {value.epsilon!r}"
+            )
+        _activation(value.of, what, dtype)
+    elif not value.is_registered:
         name = _own_name(value, ACTIVATIONS, "activation")
         parts = {"sigma": (value.sigma, "z"), "derivative": (value.derivative, "z, a")}
         _own_parts(f"the activation {name!r}", parts, value, "z, a", dtype)

@@ -60,7 +60,8 @@ class Network:
     hidden : str, Activation or sequence of these
         Activation of the hidden layers, one or one per layer: a name of
         `fastbackprop.activations.ACTIVATIONS`, one with parameters such as `LeakyReLU(0.2)`, or
-        `Activation(name, sigma, derivative)` of your own.
+        `Activation(name, sigma, derivative)` of your own; any of them after layer normalisation,
+        `LayerNorm("relu")`.
     output : str or Activation
         Activation of the last layer.
     cost : str or Cost

@@ -86,6 +86,13 @@ FUNCTIONS: dict[str, list[Any]] = {
     "identity": [Z],
 }
 
+# Before an activation. Its scale is a row of ones, and P is epsilon, in float32.
+LAYER_NORM = [
+    Op("LayerNormalization", Z, 1.0, *shift, axis=axis, epsilon=P)
+    for shift in ([], [0.0])
+    for axis in (-1, 1)
+]
+
 COMMUTATIVE = {"Add", "Mul", "Max"}
 
 # Of those written, what ONNX Runtime's CPU provider (1.32) has for float32 alone.
@@ -140,9 +147,12 @@ def model(network: Network) -> Any:
     graph = _Writer(onnx, network.dtype)
     a, layers = "X", zip(network.weights, network.biases, _dense.sigmas(network), strict=True)
     for l, (W, b, sigma) in enumerate(layers, 1):
-        way = _dense.entry(FUNCTIONS, sigma, "ONNX")[0]
+        way = _dense.entry(FUNCTIONS, sigma.of or sigma, "ONNX")[0]
         weights = [graph.constant(W, f"W{l}"), graph.constant(b, f"b{l}")]
         z = graph.node("Gemm", [a, *weights])
+        if sigma.of is not None:
+            ones = graph.constant(np.ones(len(b)), f"ones{l}")
+            z = graph.node("LayerNormalization", [z, ones], axis=-1, epsilon=sigma.epsilon)
         a = graph.write(way, z, sigma.p)
     graph.nodes.append(onnx.helper.make_node("Identity", [a], ["Y"]))
     lacking = SINGLE & {node.op_type for node in graph.nodes}
@@ -222,7 +232,8 @@ def load(path: str | os.PathLike, **options: Any) -> Network:
 
     That is one input, one output, and between them a chain of linear layers (Gemm, MatMul, or
     MatMul and Add), each followed by one of our activations, in any way of writing it that
-    `FUNCTIONS` has, or by none. Identity, Dropout and Flatten in between are passed over.
+    `FUNCTIONS` has, or by none, and before that by a LayerNormalization that does not scale and
+    shift, or by none. Identity, Dropout and Flatten in between are passed over.
 
     Parameters
     ----------
@@ -293,9 +304,14 @@ class _Reader:
         a = self.source(self.output)
         while a != self.input:
             name, p, z = self.activation(a)
+            activation: Any = _dense.activation(name, p)
+            for way in LAYER_NORM:
+                if (found := self.match(way, z, {})) is not None:
+                    activation, z = _dense.layer_norm(activation, found[P]), found[Z]
+                    break
             a, W, b = self.linear(z)
             layers.append((W, b))
-            sigma.append(_dense.activation(name, p))
+            sigma.append(activation)
             a = self.source(a)
         return layers[::-1], sigma[::-1]
 
@@ -326,9 +342,11 @@ class _Reader:
             return {Z: name, **found} if found.get(Z, name) == name else None
         if not isinstance(way, Op):
             constant = self.constants.get(name)
-            if constant is None or constant.size != 1:
+            if constant is None or not constant.size:
                 return None
-            return _bind(way, constant.item(), found)
+            if constant.size > 1 and (constant.ndim > 1 or np.ptp(constant) != 0):
+                return None  # no row of equal numbers either
+            return _bind(way, constant.flat[0].item(), found)
         node = self.nodes.get(name)
         if node is None or node.op_type != way.type or node.domain not in ("", "ai.onnx"):
             return None
@@ -390,7 +408,8 @@ class _Reader:
         what = f"the value {name!r}" if node is None else f"the node {node.name!r} ({node.op_type})"
         raise ValueError(
             f"{what} is not part of a dense network: expected was Gemm, MatMul, or MatMul and Add, "
-            f"with constant weights, and after it one of the activations {known}, or none"
+            f"with constant weights, and after it one of the activations {known}, or none; before "
+            f"that, LayerNormalization with a scale of ones and no shift"
         )
 
 

@@ -133,7 +133,7 @@ HOSTILE = {
         "fast",
     ),
     "metadata numbers": (in_metadata(format=1), "dict of strings"),
-    "newer": (in_metadata(format_version="2.0", library_version="9.1"), "newer than 1.1.*9.1"),
+    "newer": (in_metadata(format_version="2.0", library_version="9.1"), "newer than 1.2.*9.1"),
     "no version": (in_metadata(format_version="one"), "is none"),
     "other format": (in_metadata(format="pt"), "do not say"),
     "network no JSON": (in_metadata(network="{"), "not JSON"),

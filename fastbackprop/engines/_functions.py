@@ -28,6 +28,7 @@ from fastbackprop.engines import _columns
 from fastbackprop.engines._compile import EXACT, address, call, formula, inlined, kernel
 from fastbackprop.engines._math import plus
 from fastbackprop.engines._vector_math import SIN_LIMIT
+from fastbackprop.formulas import layer_norms
 from fastbackprop.formulas.elementwise import (
     near_sine,
     near_sine_derivative,
@@ -85,7 +86,9 @@ def _addresses(function: Activation | Cost, dtype: np.dtype, columns: bool) -> t
         value = _value_of_columns if columns else _value
         formulas = (function.terms, 3, value), (function.gradient, 3, _gradient)
         of_rows = _value_of_rows, _gradient_of_rows
-    if function.rows is None:
+    if isinstance(function, Activation) and function.of is not None:
+        kernels = _layer_norm(function, dtype, columns)
+    elif function.rows is None:
         kernels = [_loop(formula, n, loop, dtype) for formula, n, loop in formulas]
     else:
         fast = _columns.OF_ROWS if columns else {}
@@ -150,12 +153,19 @@ def _with_p(function: Callable, n: int) -> Callable:
     def of_four(v, z, a, y, p):
         return function(v, z, a, y)
 
-    return formula((of_one, of_two, of_three, of_four)[n - 1])
+    def of_five(u, v, w, z, a, p):
+        return function(u, v, w, z, a)
+
+    return formula((of_one, of_two, of_three, of_four, of_five)[n - 1])
 
 
 def on_arrays(function: Any, dtype: np.dtype) -> Any:
     """The activation or cost with functions of whole arrays, their parameters put in."""
-    p = tuple(np.dtype(dtype).type(value) for value in function.p)
+    number = np.dtype(dtype).type
+    if isinstance(function, Activation) and function.of is not None:
+        of = on_arrays(function.of, dtype)
+        return replace(function, **layer_norms.of_arrays(of, number(function.epsilon)))
+    p = tuple(number(value) for value in function.p)
     of_rows = function.rows is not None
 
     def bound(formula: Callable | None, n: int) -> Any:
@@ -173,14 +183,14 @@ def on_arrays(function: Any, dtype: np.dtype) -> Any:
 
         return of_arrays if of_rows or is_ours(formula) else of_each
 
-    of_each = 2 if isinstance(function, Activation) else 3
-    second = bound(function.second, 4 if of_rows else of_each)
     if isinstance(function, Activation):
+        second = bound(function.second, 5 if of_rows else 2)
         sigma, derivative = bound(function.sigma, 1), bound(function.derivative, 2 + of_rows)
         forward = bound(function.push_forward, 3)
         return replace(
             function, sigma=sigma, derivative=derivative, second=second, push_forward=forward
         )
+    second = bound(function.second, 4 if of_rows else 3)
     terms, gradient = bound(function.terms, 3), bound(function.gradient, 3)
     return replace(function, terms=terms, gradient=gradient, second=second)
 
@@ -273,6 +283,27 @@ def _gradient(gradient: Callable) -> Any:
             delta[j] = gradient(z[j], a[j], y[j], p)
 
     return gradient_of_each
+
+
+def layer_norm_formula(function: Callable, n: int, dtype: np.dtype) -> Callable:
+    """One of n arguments, of normalised z: below the square root of n_l, they are all near."""
+    _, near = NEAR.get(function, (0.0, function))
+    return with_p(near, n, dtype)
+
+
+def _layer_norm(activation: Activation, dtype: np.dtype, columns: bool) -> list[Any]:
+    epsilon = activation.epsilon
+    sigma = layer_norm_formula(activation.sigma, 1, dtype)
+    derivative = layer_norm_formula(activation.derivative, 2, dtype)
+    if columns:
+        return [
+            _columns.layer_norm(sigma, epsilon),
+            _columns.layer_norm_pull_back(derivative, epsilon),
+        ]
+    return [
+        _activate_rows(layer_norms.activate_row(sigma, epsilon)),
+        _pull_back_rows(layer_norms.pull_back_row(derivative, epsilon)),
+    ]
 
 
 # --- loops over samples, for kernels of a row ----------------------------------------------------

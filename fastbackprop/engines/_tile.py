@@ -16,6 +16,7 @@ Inside a kernel a tile is made, updated and stored; it has no address. The vocab
     view(array, start, n)                       so many elements from there on, an array
     transpose_block(source, ...)                one V x V block, in registers
     gather_block(source, rows, ...)             the same from rows anywhere, of any length
+    array = scratch(like, n)                    n elements on the stack, of the array's dtype
 
 Offsets and strides count elements of flat arrays; a vector has V = lanes(dtype) of them. Loads and
 stores are not checked against bounds.
@@ -28,6 +29,7 @@ from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
+from numba.np.arrayobj import make_array, populate_array
 
 _ELEMENT = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 _INDEX = ir.IntType(64)
@@ -237,6 +239,23 @@ def outer_across(typingctx, tile, S, s, W, w):
         return _add_outer(builder, tile, args[0], [(column, r) for r in range(tile.R)], w_row)
 
     return tile(tile, S, types.intp, W, types.intp), generate
+
+
+@intrinsic(prefer_literal=True)
+def scratch(typingctx, array, n):
+    """n elements of the array's dtype for as long as the kernel runs, (n,): on the stack."""
+    result = types.Array(array.dtype, 1, "C")
+
+    def generate(context, builder, signature, args):
+        element, size = context.get_data_type(array.dtype), n.literal_value
+        itemsize = context.get_constant(types.intp, array.dtype.bitwidth // 8)
+        memory = cgutils.alloca_once(builder, element, size=size)
+        length = context.get_constant(types.intp, size)
+        view = make_array(result)(context, builder)
+        populate_array(view, memory, [length], [itemsize], itemsize, None)
+        return view._getvalue()
+
+    return result(array, n), generate
 
 
 def _larger(builder, x, y):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop import inputs
-from fastbackprop.activations import ACTIVATIONS, PARAMETRIC, Activation
+from fastbackprop.activations import ACTIVATIONS, PARAMETRIC, Activation, LayerNorm
 from fastbackprop.network import Network
 
 P = "p"  # in a table: the activation's parameter
@@ -18,6 +18,12 @@ def activation(name: str, p: Sequence[float] = ()) -> str | Activation:
     if np.allclose(p, usual, rtol=1e-6, atol=0):  # some formats keep them in float32
         return name
     return PARAMETRIC[name](*(float(value) for value in p))
+
+
+def layer_norm(of: str | Activation, epsilon: float) -> Activation:
+    """`LayerNorm`, of an epsilon that some formats keep in float32."""
+    shortest = float(str(np.float32(epsilon)))
+    return LayerNorm(of, shortest if np.isclose(epsilon, shortest, rtol=1e-7, atol=0) else epsilon)
 
 
 def entry(table: Mapping[str, Any], activation: Activation, format: str) -> Any:

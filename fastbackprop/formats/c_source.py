@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbackprop.activations import Activation
 from fastbackprop.formats._dense import entry, sigmas
 from fastbackprop.network import Network
 
@@ -54,6 +55,18 @@ ROWS = {
 }
 
 FUNCTIONS = EXPRESSIONS | ROWS
+
+# {0} is epsilon.
+_NORMALISE = """\
+    const real first = row[0];
+    real mean = 0, variance = 0;
+    for (int k = 0; k < n; k++) mean += (row[k] -= first);
+    mean /= (real)n;
+    for (int k = 0; k < n; k++) row[k] -= mean;
+    for (int k = 0; k < n; k++) variance += row[k] * row[k];
+    const real deviation = sqrt(variance / (real)n + {0});
+    for (int k = 0; k < n; k++) row[k] /= deviation;
+"""
 
 _FILE = """\
 /* The network {shape}: {sigma}.
@@ -129,9 +142,10 @@ def c_source(network: Network, name: str) -> str:
         z, (m, n) = f"z{l % 2}", W.shape
         constants += _constant(f"w{l}", W) + _constant(f"b{l}", b)
         body += f"    weighted_input({m}, {n}, {a}, w{l}, b{l}, {z});\n"
-        text, p = entry(FUNCTIONS, s, "C source"), s.p
-        f = f"sigma_{len(functions) + 1}_{s.name}"
-        f, _ = functions.setdefault((s.name, p), (f, _function(f, s.name, text, p, single)))
+        of = s.of or s
+        text = entry(FUNCTIONS, of, "C source")
+        f = f"sigma_{len(functions) + 1}_{of.name}"
+        f, _ = functions.setdefault(str(s), (f, _function(f, s, of.name, text, single)))
         body += f"    {f}({n}, {z});\n"
         a = z
     widths = [max(sizes[l::2][1 - l :], default=0) for l in (0, 1)]  # of z0 and z1, without n_0
@@ -152,16 +166,18 @@ def c_source(network: Network, name: str) -> str:
     )
 
 
-def _function(f: str, name: str, text: str, p: tuple[float, ...], single: bool) -> str:
+def _function(f: str, s: Activation, name: str, text: str, single: bool) -> str:
     """A C function that takes a row through sigma, in place."""
     if name in EXPRESSIONS:
         text = f"""\
     for (int i = 0; i < n; i++) {{
         const real z = row[i];
-        row[i] = {text.format(*map(_decimal, p))};
+        row[i] = {text.format(*map(_decimal, s.p))};
     }}"""
+    if s.of is not None:
+        text = _NORMALISE.format(_decimal(s.epsilon)) + text
     if single:
-        text = re.sub(r"\b(exp|expm1|log|log1p|tanh|erf|sin|fabs|fmin|fmax)\(", r"\1f(", text)
+        text = re.sub(r"\b(sqrt|exp|expm1|log|log1p|tanh|erf|sin|fabs|fmin|fmax)\(", r"\1f(", text)
         text = re.sub(r"\b\d+\.\d+(e[-+]?\d+)?\b", r"\g<0>f", text)
     return f"static void {f}(int n, real *row)\n{{\n{text}\n}}\n"
 

@@ -83,6 +83,12 @@ def log_softmax(z):
     return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
 
 
+def layer_norm(z, epsilon):
+    z = z - z[:, :1]
+    z = z - z.mean(axis=1, keepdims=True)
+    return z / np.sqrt((z * z).mean(axis=1, keepdims=True) + epsilon)
+
+
 def array(text, *shape):
     return np.frombuffer(base64.b64decode(text), "{order}").reshape(shape).astype(np.{dtype})
 
@@ -133,7 +139,9 @@ def write_numpy(network: Network, path: str | os.PathLike) -> None:
     order = network.dtype.newbyteorder("<")
     layers = ""
     for W, b, s in zip(network.weights, network.biases, sigma, strict=True):
-        text = entry(EXPRESSIONS, s, "NumPy source").format(*s.p)
+        text = entry(EXPRESSIONS, s.of or s, "NumPy source").format(*s.p)
+        if s.of is not None:
+            text = f"(lambda z: {text})(layer_norm(z, {s.epsilon!r}))"
         W64, b64 = (textwrap.fill(_base64(values.astype(order)), 96) for values in (W, b))
         layers += _LAYER.format(W=W64, b=b64, m=len(W), n=len(b), sigma=text)
     text = _FILE.format(

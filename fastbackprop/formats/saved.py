@@ -3,7 +3,9 @@
 The metadata are strings: format ("fastbackprop"), format_version, library_version and network, the
 arguments of `Network` as JSON: an activation or a cost by its name, one with other than the usual
 parameters as {"name": "leaky_relu", "p": [0.2]}, a user's own as {"name": ..., "p": [], "own":
-true}, whose functions no file holds. A checkpoint has one more, training, and tensors training.*.
+true}, whose functions no file holds, and `LayerNorm` as {"name": "layer_norm", "of": one of these,
+"epsilon": 1e-05} (from version 1.2 on). A checkpoint has one more, training, and tensors
+training.*.
 """
 
 import dataclasses
@@ -22,7 +24,7 @@ from fastbackprop.activations import Activation
 from fastbackprop.costs import Cost
 from fastbackprop.formats import safetensors
 
-FORMAT, MAJOR, MINOR = "fastbackprop", 1, 1
+FORMAT, MAJOR, MINOR = "fastbackprop", 1, 2
 ARGUMENTS = ("sizes", "hidden", "output", "cost", "dtype", "engine")
 TRAINING = "training"
 
@@ -59,6 +61,9 @@ def architecture(network: Any) -> dict[str, Any]:
 
 def describe_function(function: Activation | Cost) -> Any:
     """An activation or a cost as JSON can hold it."""
+    if isinstance(function, Activation) and function.of is not None:
+        of = describe_function(function.of)
+        return {"name": LAYER_NORM, "of": of, "epsilon": function.epsilon}
     if not function.is_registered:
         return {"name": function.name, "p": list(function.p), "own": True}
     if str(function) == function.name:
@@ -82,7 +87,14 @@ def function(description: Any, what: str, own: Sequence[Activation | Cost] = ())
     ValueError, TypeError
         For parameters that make no sense, or a user's own that is not among them.
     """
-    if not isinstance(description, dict) or not {"name", "p"} <= set(description) <= KEYS:
+    if not isinstance(description, dict):
+        return description
+    if what == "activation" and set(description) == {"name", "of", "epsilon"}:
+        of, epsilon = description["of"], description["epsilon"]
+        if description["name"] != LAYER_NORM or (isinstance(of, dict) and "of" in of):
+            return description
+        return activations.LayerNorm(function(of, what, own), epsilon)
+    if not {"name", "p"} <= set(description) <= KEYS:
         return description
     name, p = description["name"], description["p"]
     kind, parametric = KINDS[what]
@@ -101,7 +113,7 @@ def function(description: Any, what: str, own: Sequence[Activation | Cost] = ())
     )
 
 
-KEYS = {"name", "p", "own"}
+KEYS, LAYER_NORM = {"name", "p", "own"}, "layer_norm"
 KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "activation": (Activation, activations.PARAMETRIC),
     "cost": (Cost, costs.PARAMETRIC),

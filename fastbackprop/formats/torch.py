@@ -53,7 +53,7 @@ def _torch() -> Any:
 def to_torch(network: Network) -> Any:
     """`Network.to_torch`, which has the description."""
     sigma = _dense.sigmas(network)
-    entries = [_dense.entry(MODULES, s, "PyTorch") for s in sigma]
+    entries = [_dense.entry(MODULES, s.of or s, "PyTorch") for s in sigma]
     torch = _torch()
     modules, dtype = [], getattr(torch, network.dtype.name)
     layers = zip(network.weights, network.biases, sigma, entries, strict=True)
@@ -63,7 +63,10 @@ def to_torch(network: Network) -> Any:
             linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(W.T)))
             linear.bias.copy_(torch.from_numpy(b.copy()))
         modules.append(linear)
-        if s.name != "identity":
+        if s.of is not None:
+            norm = {"eps": s.epsilon, "elementwise_affine": False, "dtype": dtype}
+            modules.append(torch.nn.LayerNorm(W.shape[1], **norm))
+        if (s.of or s).name != "identity":
             values = {key: _first(v, s.p) for key, v in arguments.items()}
             modules.append(getattr(torch.nn, name)(**values))
     return torch.nn.Sequential(*modules)
@@ -89,20 +92,42 @@ def from_torch(source: Any, options: Mapping[str, Any]) -> Network:
         )
     layers: list[tuple[Any, Any]] = []
     sigma: list[Any] = []
+    epsilon: list[float | None] = []  # of the LayerNorms before sigma
     for name, module in _flat(nn, source, ""):
-        activation = None if type(module) is nn.Linear else _activation(nn, name, module)
-        if activation is None:
+        if type(module) is nn.Linear:
             W = _array(module.weight).T
             layers.append((W, np.zeros(W.shape[1]) if module.bias is None else _array(module.bias)))
             sigma.append("identity")
-        elif activation != "identity":
-            if not sigma or sigma[-1] != "identity":
-                raise ValueError(
-                    f"{name} ({type(module).__name__}) does not follow a Linear: an activation of "
-                    f"a layer must"
-                )
+            epsilon.append(None)
+            continue
+        norm = type(module) is nn.LayerNorm
+        activation = None if norm else _activation(nn, name, module)
+        if not sigma or sigma[-1] != "identity" or (norm and epsilon[-1] is not None):
+            raise ValueError(
+                f"{name} ({type(module).__name__}) does not follow a Linear: an activation of "
+                f"a layer must, at most with a LayerNorm in between"
+            )
+        if norm:
+            _refuse_gain(name, module, layers[-1][0].shape[1])
+            epsilon[-1] = module.eps
+        else:
             sigma[-1] = activation
+    sigma = [
+        s if e is None else _dense.layer_norm(s, e) for s, e in zip(sigma, epsilon, strict=True)
+    ]
     return _dense.network(layers, sigma, options, "the module")
+
+
+def _refuse_gain(where: str, module: Any, n: int) -> None:
+    """A LayerNorm of other than n neurons, or that changes what it has normalised."""
+    parts = ((module.weight, 1), (module.bias, 0))
+    plain = all(part is None or bool((part == value).all()) for part, value in parts)
+    if tuple(module.normalized_shape) != (n,) or not plain:
+        raise ValueError(
+            f"{where} is {module}: from_torch knows those of all {n} neurons of a layer without "
+            f"gain and shift, LayerNorm({n}, elementwise_affine=False), or with a gain of ones and "
+            f"a shift of zeros"
+        )
 
 
 def _flat(nn: Any, module: Any, name: str) -> Any:
@@ -131,9 +156,9 @@ def _activation(nn: Any, where: str, module: Any) -> Any:
             return _dense.activation(name, p)
     known_modules = ", ".join(kind for name, (kind, _) in MODULES.items() if name in ACTIVATIONS)
     raise ValueError(
-        f"{where} is {module}: from_torch knows Linear, and the activations {known_modules}. Of "
-        f"another kind of module, whose layers come one after the other, pass its state_dict() and "
-        f"hidden="
+        f"{where} is {module}: from_torch knows Linear, LayerNorm without gain and shift, and the "
+        f"activations {known_modules}. Of another kind of module, whose layers come one after the "
+        f"other, pass its state_dict() and hidden="
     )
 
 

@@ -21,7 +21,9 @@ def softmax_pull_back(G: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray
     return A * (G - (G * A).sum(axis=1, keepdims=True))
 
 
-def softmax_second(U: np.ndarray, RA: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray:
+def softmax_second(
+    U: np.ndarray, RZ: np.ndarray, RA: np.ndarray, Z: np.ndarray, A: np.ndarray
+) -> np.ndarray:
     inner, R_inner = ((U * X).sum(axis=1, keepdims=True) for X in (A, RA))
     return RA * (U - inner) - A * R_inner
 
@@ -49,7 +51,7 @@ def softmax_pull_back_row(z, a, delta, p):
 
 
 @kernel
-def softmax_second_row(z, a, u, Ra, Rdelta, p):
+def softmax_second_row(z, a, u, Rz, Ra, Rdelta, p):
     inner, R_inner = a.dtype.type(0), a.dtype.type(0)
     for k in range(a.shape[0]):
         inner += u[k] * a[k]
@@ -74,7 +76,9 @@ def log_softmax_push_forward(RZ: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np
     return RZ - (np.exp(A) * RZ).sum(axis=1, keepdims=True)
 
 
-def log_softmax_second(U: np.ndarray, RA: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray:
+def log_softmax_second(
+    U: np.ndarray, RZ: np.ndarray, RA: np.ndarray, Z: np.ndarray, A: np.ndarray
+) -> np.ndarray:
     return -np.exp(A) * RA * U.sum(axis=1, keepdims=True)
 
 

@@ -17,7 +17,13 @@ from numba.core import types
 from fastbackprop.activations import Activation
 from fastbackprop.costs import Cost
 from fastbackprop.engines._compile import EXACT, address, call, inlined, kernel
-from fastbackprop.engines._functions import _addresses, with_p
+from fastbackprop.engines._functions import (
+    _addresses,
+    _pull_back_rows,
+    layer_norm_formula,
+    with_p,
+)
+from fastbackprop.formulas import layer_norms
 from fastbackprop.layout import N_P
 
 
@@ -34,7 +40,8 @@ def curvature(
 ) -> Curvature | None:
     """None where a function that couples the neurons of a sample has no kernel for a row.
 
-    What has one has a symmetric matrix da/dz: back and forward are the same.
+    What has one has a symmetric matrix da/dz, where back and forward are the same, or is a
+    `LayerNorm`.
     """
     functions: list[Activation | Cost] = [*sigma, cost]
     if any(f.rows is not None and f.second_row is None for f in functions):
@@ -46,14 +53,22 @@ def curvature(
 
 @functools.cache
 def _of_layer(activation: Activation, dtype: np.dtype, columns: bool) -> tuple[int, int]:
-    push_forward = _addresses(activation, dtype, columns)[1]
+    T, p = _types(dtype)
+    if activation.of is not None:
+        derivative = layer_norm_formula(activation.derivative, 2, dtype)
+        forward = _pull_back_rows(layer_norms.push_forward_row(derivative, activation.epsilon))
+        push_forward = address(forward, T, T, T, p, types.intp)
+    else:
+        push_forward = _addresses(activation, dtype, columns)[1]
     if activation.second is None:  # of no use but to Gauss-Newton products
         return push_forward, 0
-    if activation.second_row is None:
+    if activation.of is not None:
+        second = layer_norm_formula(activation.second, 2, dtype)
+        loop = _second_of_rows(layer_norms.second_row(derivative, second, activation.epsilon))
+    elif activation.second_row is None:
         loop = _second(with_p(activation.second, 2, dtype))
     else:
         loop = _second_of_rows(activation.second_row)
-    T, p = _types(dtype)
     return push_forward, address(loop, T, T, T, T, T, T, p, types.intp)
 
 
@@ -114,7 +129,15 @@ def _second_of_rows(row: Any) -> Any:
     @kernel
     def second_of_rows(z, a, u, Rz, Ra, Rdelta, p, lanes):
         for i in range(lanes):
-            row(z[i::lanes], a[i::lanes], u[i::lanes], Ra[i::lanes], Rdelta[i::lanes], p)
+            row(
+                z[i::lanes],
+                a[i::lanes],
+                u[i::lanes],
+                Rz[i::lanes],
+                Ra[i::lanes],
+                Rdelta[i::lanes],
+                p,
+            )
 
     return second_of_rows
 

@@ -39,7 +39,7 @@ def r_error(sigma: Activation, RU, U, RZ, RA, Z, A) -> np.ndarray:
         return first
     assert sigma.second is not None
     if sigma.coupled:
-        return first + sigma.second(U, RA, Z, A)
+        return first + sigma.second(U, RZ, RA, Z, A)
     return first + U * sigma.second(Z, A) * RZ
 
 
