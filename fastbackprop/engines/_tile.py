@@ -74,6 +74,14 @@ def _pointer(context, builder, array_type, array, offset):
     return builder.gep(data, [offset])
 
 
+def _array(context, builder, array_type, pointer, length):
+    """The elements from there on, (length,), as Numba has arrays."""
+    array = make_array(array_type)(context, builder)
+    itemsize = ir.Constant(_INDEX, array_type.dtype.bitwidth // 8)
+    populate_array(array, pointer, [length], [itemsize], itemsize, None)
+    return array._getvalue()
+
+
 def _load_vector(builder, pointer, c, dtype):
     """Vector number c from here on."""
     vector = _vector(dtype)
@@ -129,18 +137,9 @@ def view(typingctx, array, start, n):
     """array[start : start + n], of a flat array: Numba's slices look at every sign and bound."""
 
     def generate(context, builder, signature, args):
-        whole = context.make_array(array)(context, builder, args[0])
-        part = context.make_array(array)(context, builder)
-        context.populate_array(
-            part,
-            data=builder.gep(whole.data, [args[1]]),
-            shape=[args[2]],
-            strides=[whole.itemsize],
-            itemsize=whole.itemsize,
-            meminfo=whole.meminfo,
-            parent=whole.parent,
+        return _array(
+            context, builder, array, _pointer(context, builder, array, *args[:2]), args[2]
         )
-        return part._getvalue()
 
     return array(array, types.intp, types.intp), generate
 
@@ -247,13 +246,9 @@ def scratch(typingctx, array, n):
     result = types.Array(array.dtype, 1, "C")
 
     def generate(context, builder, signature, args):
-        element, size = context.get_data_type(array.dtype), n.literal_value
-        itemsize = context.get_constant(types.intp, array.dtype.bitwidth // 8)
-        memory = cgutils.alloca_once(builder, element, size=size)
-        length = context.get_constant(types.intp, size)
-        view = make_array(result)(context, builder)
-        populate_array(view, memory, [length], [itemsize], itemsize, None)
-        return view._getvalue()
+        element, length = context.get_data_type(array.dtype), ir.Constant(_INDEX, n.literal_value)
+        memory = cgutils.alloca_once(builder, element, size=length)
+        return _array(context, builder, result, memory, length)
 
     return result(array, n), generate
 
