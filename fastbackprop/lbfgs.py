@@ -94,8 +94,8 @@ class LBFGSTrainer(Trainer):
         arguments = (self.model, self._trial, samples, total, self._gradient, sums)
         self.engine.gradient_sums(*arguments, self._work(samples), start, stop)
 
-    def _compile(self) -> None:
-        self._add(self._no_samples(), 1.0, np.zeros(N_SUMS), 0, 0)
+    def _call_with(self, nothing: Samples) -> None:
+        self._add(nothing, 1.0, np.zeros(N_SUMS), 0, 0)
 
     def _vector(self) -> np.ndarray:
         return aligned_zeros(self.theta.size, self.theta.dtype)

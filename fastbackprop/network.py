@@ -818,19 +818,21 @@ class Network:
             control = control._replace(checkpoint=Checkpoint(path, self, plan))
         stepper = rule.stepper(self, self._theta)  # the last that can refuse
         self._optimizer = rule
-        trainer = (LBFGSTrainer if isinstance(rule, LBFGS) else Trainer)(
-            self._engine,
-            self._model,
-            self._theta,
-            parts,
-            held_out,
-            stepper,
-            rows,
-            rng,
-            n_threads,
-            control,
-        )
-        return trainer.run(self, epochs, listeners)
+        with contextlib.ExitStack() as borrowed:
+            trainer = (LBFGSTrainer if isinstance(rule, LBFGS) else Trainer)(
+                self._engine,
+                self._model,
+                self._theta,
+                parts,
+                held_out,
+                stepper,
+                rows,
+                rng,
+                n_threads,
+                lambda *key: borrowed.enter_context(self._workspace(*key)),
+                control,
+            )
+            return trainer.run(self, epochs, listeners)
 
     def partial_fit(
         self,

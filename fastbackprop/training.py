@@ -90,6 +90,9 @@ class Control(NamedTuple):
     noise: float = 0.0  # on a^0: its standard deviation
 
 
+_COMPILED: set[tuple[Any, ...]] = set()  # for what trainings there is machine code
+
+
 class Trainer:
     """One call of `fit`: the epochs of a network on checked samples.
 
@@ -108,6 +111,7 @@ class Trainer:
         batch_size: int | None,
         rng: np.random.Generator | None,
         n_threads: int | None,
+        workspace: Callable[[int, bool], Any],
         control: Control,
     ) -> None:
         self.perturbed = engine.perturbed(model, control.dropout, control.noise)
@@ -116,7 +120,8 @@ class Trainer:
         self.batch_size = batch_size
         self.rng = rng  # None where nothing is random
         self.n_threads = n_threads
-        self._works: dict[tuple[int, bool], Any] = {}  # scratch, by threads and whether X is sparse
+        self._workspace = workspace  # scratch for so many threads, and whether X is sparse
+        self._works: dict[tuple[int, bool], Any] = {}
         self.tile = engine.row_tile(model)
         self.sums = np.zeros(N_SUMS)
         self.control = control
@@ -247,15 +252,20 @@ class Trainer:
         return n if self.batch_size is None else min(self.batch_size, n)
 
     def _compile(self) -> None:
-        """Train on nothing: no epoch's seconds hold the compilation."""
-        self._train(self._no_samples(), np.arange(1), 0, 0)
-
-    def _no_samples(self) -> Samples:
-        """For a call that only compiles what these samples need.
+        """Train on nothing, once in a process: no epoch's seconds hold the compilation.
 
         Nobody knows batches yet: a sparse X, for which no scratch is too large.
         """
         sparse = self.parts[0].is_sparse if isinstance(self.parts, list) else True
+        key = type(self), self.engine, self.theta.dtype, sparse
+        if key not in _COMPILED:
+            self._call_with(self._no_samples(sparse))
+            _COMPILED.add(key)
+
+    def _call_with(self, nothing: Samples) -> None:
+        self._train(nothing, np.arange(1), 0, 0)
+
+    def _no_samples(self, sparse: bool) -> Samples:
         (n_in, n_out), dtype = self.model.layers["width"][[0, -1]], self.theta.dtype
         X = read_only(np.zeros((1, 0 if sparse else n_in), dtype))
         nothing, spans = without_targets(X, n_out, dtype), read_only(np.zeros((1, 2), np.int64))
@@ -281,7 +291,7 @@ class Trainer:
             n_threads = self.engine.threads(self.model, size, n, inputs)
         key = n_threads, samples.is_sparse
         if key not in self._works:
-            self._works[key] = self.engine.workspace(self.model, self.theta.dtype, *key)
+            self._works[key] = self._workspace(*key)
         return self._works[key]
 
     def _finite(self) -> bool:

@@ -872,6 +872,7 @@ def test_ctrl_c_within_a_callback(event, engine):
 
 @every_engine
 def test_ctrl_c_while_the_first_call_compiles(engine, monkeypatch):
+    monkeypatch.setattr("fastbackprop.training._COMPILED", set())
     net, bar = network(engine), Bar()
     interrupt_in(net, "train", 1, monkeypatch)
     before = bits(net)
