@@ -89,6 +89,15 @@ class Activation:
         usual = not self.p or (ours is not None and ours.p == self.p)
         return self.name if usual else f"{self.name}({', '.join(map(repr, self.p))})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What differs from the one in `ACTIVATIONS`: no other process could load its kernels."""
+        usual = vars(ACTIVATIONS[self.name]) if self.is_registered else {}
+        return {k: v for k, v in vars(self).items() if k == "name" or v is not usual.get(k, usual)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        ours = ACTIVATIONS.get(state["name"])
+        self.__dict__.update((vars(ours) if ours else {}) | state)
+
     def pull_back(self, G: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray:
         """dC/dZ from G = dC/dA: G (.) sigma'(Z), or through the Jacobian; (n_samples, n_l) each."""
         return self.derivative(G, Z, A) if self.coupled else G * self.derivative(Z, A)

@@ -72,8 +72,8 @@ class Cost:
     @property
     def is_registered(self) -> bool:
         """Whether it is one of `COSTS`, with whatever parameters; else it is a user's own."""
-        formulas = [(cost.terms, cost.gradient) for cost in COSTS.get(self.name, ())]
-        return (self.terms, self.gradient) in formulas
+        usual = _registered(self.name, self.output)
+        return usual is not None and (usual.terms, usual.gradient) == (self.terms, self.gradient)
 
     def n_targets(self, n_out: int) -> int:
         """How many columns y has for so many outputs. Raises ValueError."""
@@ -89,6 +89,16 @@ class Cost:
         """Its name, with its parameters where they are not the usual ones."""
         usual = any(self.p == cost.p for cost in COSTS.get(self.name, ())) or not self.p
         return self.name if usual else f"{self.name}({', '.join(map(repr, self.p))})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What differs from the one in `COSTS`: no other process could load its kernels."""
+        usual = vars(_registered(self.name, self.output)) if self.is_registered else {}
+        said = ("name", "output")
+        return {k: v for k, v in vars(self).items() if k in said or v is not usual.get(k, usual)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        ours = _registered(state["name"], state["output"])
+        self.__dict__.update((vars(ours) if ours else {}) | state)
 
 
 _LINKS = (  # output, mu, log mu: the network gives the logarithm of the mean, or the mean
@@ -284,6 +294,10 @@ _ALL = (
     ),
 )
 COSTS = {cost.name: tuple(c for c in _ALL if c.name == cost.name) for cost in _ALL}
+
+
+def _registered(name: str, output: str | None) -> Cost | None:
+    return next((cost for cost in COSTS.get(name, ()) if cost.output == output), None)
 
 
 def pair(name: str, output: Activation) -> Cost:

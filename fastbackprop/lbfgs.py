@@ -18,6 +18,7 @@ from fastbackprop.training import Pause, Trainer, slices
 NO_COST = 1e30  # in place of one that is not finite: the line search turns back
 
 EVALUATE, ACCEPTED, ENDED = "evaluate", "accepted", "ended"
+ENDS = ("converged", "max_evaluations", "line_search")  # of a training, by SciPy's status
 
 
 class LBFGSTrainer(Trainer):
@@ -38,7 +39,7 @@ class LBFGSTrainer(Trainer):
             view[...] = 1
         self._penalized = layout.flatten(penalized)
         self._cost: float | None = None  # at the accepted point
-        self._answer: Any = None  # what SciPy waits for
+        self._question: Any = None  # of SciPy, after an accepted point: it may also end there
         self._minimizer = Minimizer(layout.flatten(self.theta).astype(np.float64), rule)
         try:
             return super().run(network, epochs, callbacks)
@@ -48,27 +49,27 @@ class LBFGSTrainer(Trainer):
     def _epoch(self, epoch: int, history: History, pause: Pause) -> dict[str, float]:
         logs = super()._epoch(epoch, history, pause)
         if self._minimizer.ended:
-            history.ended_by = "converged"
+            history.ended_by = ENDS[self._minimizer.status]
         return logs
 
     def _part(self, samples: Samples, pause: Pause) -> bool:
         """One iteration; False where the cost is not finite before the first."""
         total = float(samples.s.sum()) if len(samples.s) else float(len(samples.X))
         latest = np.inf
-        event, x = self._minimizer.go_on(self._answer)
+        event, x = self._question or self._minimizer.go_on(None)
         while event == EVALUATE:
-            latest, self._answer = self._evaluate(samples, total, x, pause)
+            latest, answer = self._evaluate(samples, total, x, pause)
             if self._cost is None:
                 self._cost = latest
                 if not np.isfinite(latest):
                     return False
-            event, x = self._minimizer.go_on(self._answer)
+            event, x = self._minimizer.go_on(answer)
         assert self._cost is not None
         self.sums[COST], self.sums[WEIGHT] = self._cost * total, total
         if event == ACCEPTED:
             self._layout.unflatten(x, self.theta)
             self.stepper.update.t[0] += 1
-            self._cost, self._answer = latest, None
+            self._cost, self._question = latest, self._minimizer.go_on(None)
         return True
 
     def _evaluate(
@@ -118,7 +119,7 @@ class Minimizer:
     """
 
     def __init__(self, x: np.ndarray, rule: LBFGS) -> None:
-        self.ended = False
+        self.ended, self.status = False, 0
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._minimize, args=(scipy_minimize(), x, rule))
@@ -162,12 +163,12 @@ class Minimizer:
             "ftol": float(rule.cost_tolerance),
             "maxls": int(rule.max_line_search),
             "maxiter": unlimited,
-            "maxfun": unlimited,
+            "maxfun": unlimited if rule.max_evaluations is None else int(rule.max_evaluations),
         }
         error = None
         with contextlib.suppress(_Closed):
             try:
-                minimize(
+                result = minimize(
                     lambda x: self._ask(EVALUATE, x),
                     x,
                     jac=True,
@@ -175,6 +176,7 @@ class Minimizer:
                     callback=lambda x: self._ask(ACCEPTED, x),
                     options=options,
                 )
+                self.status = int(result.status)
             except Exception as caught:
                 error = caught
             self._events.put((ENDED, error))

@@ -819,9 +819,9 @@ class LBFGS(Optimizer):
 
     For small data: an epoch is one iteration, with as many gradients of all samples as its line
     search needs, and ends where the next point is accepted; so the network always stands at an
-    accepted point. History's `cost` is that before the iteration. Where SciPy finds nothing better
-    to do the training ends by "converged". Of float64 networks best: float32 costs have too few
-    digits for the last steps.
+    accepted point. History's `cost` is that before the iteration. Where SciPy ends, so does the
+    training: by "converged", by "max_evaluations", or by "line_search", which found no lower cost.
+    Of float64 networks best: float32 costs have too few digits for the last steps.
 
     Needs SciPy: the extra `scipy`. Of the options of all optimizers it takes `l2` and
     `penalize_biases`. There is no learning rate, so no schedule, and no minibatch. Each `fit`
@@ -837,6 +837,8 @@ class LBFGS(Optimizer):
         Or where the cost falls by less, relative to itself (or 1); SciPy's `ftol`.
     max_line_search : int
         Gradients in one iteration.
+    max_evaluations : int, optional
+        Gradients in one `fit`: once there were more, no further iteration begins; SciPy's `maxfun`.
     """
 
     name = "lbfgs"
@@ -844,9 +846,11 @@ class LBFGS(Optimizer):
     tolerance: float = 1e-5
     cost_tolerance: float = 2.2e-9
     max_line_search: int = 20
+    max_evaluations: int | None = None
 
     def _settings(self) -> tuple[Rule, tuple[float, ...]]:
-        for name in ("history", "max_line_search"):
+        whole = ["history", "max_line_search"]
+        for name in whole if self.max_evaluations is None else [*whole, "max_evaluations"]:
             _check_whole(name, getattr(self, name), 1, "whole number, 1 at least")
         for name in ("tolerance", "cost_tolerance"):
             _check(name, getattr(self, name), 0, np.inf)

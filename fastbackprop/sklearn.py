@@ -72,7 +72,17 @@ RANGES: dict[str, tuple[type, float | None, float | None, str]] = {
     "n_iter_no_change": (Real, 1, None, "left"),
     "validation_fraction": (Real, 0, 1, "left"),
     "max_fun": (Integral, 1, None, "left"),
+    "momentum": (Real, 0, 1, "both"),
+    "beta_1": (Real, 0, 1, "left"),
+    "beta_2": (Real, 0, 1, "left"),
+    "epsilon": (Real, 0, None, "neither"),
 }
+NOT_CONVERGED = {  # why a training ended, as its History says
+    "epochs": "{max_iter} epochs (max_iter) did not suffice",
+    "max_evaluations": "{max_fun} calls of the function (max_fun) did not suffice",
+    "line_search": "lbfgs finds no lower cost along its last direction; scaling X might help",
+}
+FLAGS = ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -191,6 +201,9 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         for name, (kind, low, high, ends) in RANGES.items():
             value = getattr(self, name)
             check_scalar(value, name, kind, min_val=low, max_val=high, include_boundaries=ends)
+        for name in FLAGS:
+            inputs.flag(getattr(self, name), name)
+        check_scalar(self.verbose, "verbose", (Integral, np.bool_), min_val=0)
         first = not hasattr(self, "network_") or not (self.warm_start or one_pass)
         if one_pass and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -265,12 +278,14 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         self.history_: History = history
         if lbfgs:  # in the history is the cost before its last iteration
             self.loss_ = self.network_.evaluate(X, Y, s) + monitor.penalty
-        if not one_pass and not monitor.converged and history.ended_by == "epochs":
+            self.best_loss_ = min(self.best_loss_, self.loss_)
+        if not one_pass and not monitor.converged and history.ended_by in NOT_CONVERGED:
+            reason = NOT_CONVERGED[history.ended_by].format(**self.get_params(deep=False))
+            wrapped = hasattr(self, "_init_callback_context")
             warnings.warn(
-                f"{self.max_iter} epochs (max_iter) did not suffice: the training has not "
-                f"converged yet",
+                f"{reason}: the training has not converged yet",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5 if wrapped else 4,
             )
         return self
 
@@ -294,8 +309,12 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         """Weights of the samples times those of their classes, (n_samples,); None: one each."""
         s = None
         if sample_weight is not None:
+            if np.ndim(sample_weight) == 0:  # one for all
+                sample_weight = np.full(y.shape[0], sample_weight)
             options = {"ensure_2d": False, "dtype": np.float64, "input_name": "sample_weight"}
             s = check_array(sample_weight, **options)
+            if s.min() < 0:
+                raise ValueError(f"sample_weight must not be negative; its smallest is {s.min()}")
             if s.shape != (y.shape[0],):
                 raise ValueError(
                     f"sample_weight must have shape (n_samples,) = ({y.shape[0]},); got {s.shape}"
@@ -388,7 +407,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         common: dict[str, Any] = {"l2": l2}
         solver = inputs.choice(self.solver, SOLVERS, "solver")
         if solver == "lbfgs":
-            return LBFGS(tolerance=self.tol, **common)
+            return LBFGS(tolerance=self.tol, max_evaluations=self.max_fun, **common)
         common["learning_rate"] = self.learning_rate_init
         if solver == "adam":
             return Adam(betas=(self.beta_1, self.beta_2), epsilon=self.epsilon, **common)

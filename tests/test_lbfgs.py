@@ -89,6 +89,15 @@ def test_validation_stopping_and_pickling():
     assert optimizer.steps == 4
 
 
+def test_other_ends():
+    with pytest.raises(ValueError, match="max_evaluations must be a whole number, 1 at least"):
+        fb.LBFGS(max_evaluations=0)
+    history = network().fit(X, Y, epochs=50, optimizer=fb.LBFGS(max_evaluations=3))
+    assert history.ended_by == "max_evaluations" and 1 <= len(history) <= 4
+    net = fb.Network([3, 2], dtype="float64", rng=0, engine="numpy")
+    assert net.fit(X * 1e150, Y, epochs=50, optimizer="lbfgs").ended_by == "line_search"
+
+
 @pytest.mark.parametrize("how", ["interrupt", "time_budget", "exception"])
 def test_ended_within_an_iteration_it_stands_at_an_accepted_point(how, monkeypatch):
     monkeypatch.setattr(training, "SLICE_SECONDS", 0.0)

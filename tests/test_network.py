@@ -14,6 +14,8 @@ import pytest
 import fastbackprop as fb
 import fastbackprop.network
 from fastbackprop import engines, training
+from fastbackprop.activations import ACTIVATIONS
+from fastbackprop.costs import COSTS
 from fastbackprop.engines import ENGINES
 
 every_engine = pytest.mark.parametrize("engine", ENGINES)
@@ -280,6 +282,18 @@ def test_pickle_keeps_everything(protocol, dtype, engine):
         assert bits(twin) == bits(net)
     twin.weights[0][0, 0] += 1
     assert bits(twin) != bits(net)
+
+
+REGISTERED = [*ACTIVATIONS.values(), *(cost for pairs in COSTS.values() for cost in pairs)]
+PARAMETRIC = [fb.LeakyReLU(0.2), fb.Quantile((0.1, 0.9)), fb.CrossEntropy(label_smoothing=0.1)]
+
+
+@pytest.mark.parametrize("function", [*REGISTERED, *PARAMETRIC], ids=str)
+def test_pickled_functions_can_be_loaded_elsewhere(function):
+    """Numba finds a kernel of this process again, but no other process could."""
+    state = pickle.dumps(function)
+    assert b"numba" not in state and b"formulas" not in state
+    assert pickle.loads(state) == function
 
 
 @every_engine

@@ -6,6 +6,7 @@ import inspect
 import pickle
 import runpy
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from sklearn import config_context  # noqa: E402
 from sklearn.base import clone  # noqa: E402
 from sklearn.calibration import CalibratedClassifierCV  # noqa: E402
 from sklearn.metrics import accuracy_score  # noqa: E402
-from sklearn.model_selection import GridSearchCV  # noqa: E402
+from sklearn.exceptions import ConvergenceWarning  # noqa: E402
+from sklearn.model_selection import GridSearchCV, cross_validate  # noqa: E402
 from sklearn.pipeline import Pipeline, make_pipeline  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 from sklearn.utils.estimator_checks import estimator_checks_generator  # noqa: E402
@@ -177,6 +179,19 @@ def test_lbfgs(target, s):
     assert our.n_iter_ == 10
     assert deviation(parameters(our), parameters(their)) < 1e-9
     assert our.loss_ == pytest.approx(their.loss_, rel=1e-9)
+
+
+@beside_theirs
+@pytest.mark.parametrize(("max_fun", "suffices"), [(4, False), (15000, True)])
+def test_max_fun(max_fun, suffices):
+    their, our = pair("one number", solver="lbfgs", max_fun=max_fun, max_iter=500, tol=0.1)
+    for estimator in (their, our):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            estimator.fit(X, NUMBERS)
+        assert [w.category for w in caught] == [ConvergenceWarning] * (not suffices)
+    assert our.n_iter_ == their.n_iter_
+    assert deviation(parameters(our), parameters(their)) < 1e-9
 
 
 @beside_theirs
@@ -409,6 +424,8 @@ def test_of_two_processes_and_in_a_pipeline():
     grid = {"mlpclassifier__learning_rate_init": [1e-3, 1e-1]}
     search = GridSearchCV(model, grid, cv=2, n_jobs=2).fit(X, SIDES)
     assert search.best_params_ == {"mlpclassifier__learning_rate_init": 1e-1}
+    fits = cross_validate(model, X, CLASSES, cv=2, n_jobs=2, return_estimator=True)
+    assert fits["estimator"][0].classes_.tolist() == ["far", "left", "right"]
     twin = pickle.loads(pickle.dumps(search))
     assert np.array_equal(twin.predict_proba(X), search.predict_proba(X))
 
@@ -483,6 +500,9 @@ def test_the_default_engine():
         ({"alpha": -1.0}, "alpha == -1.0, must be >= 0"),
         ({"max_iter": 0}, "max_iter == 0, must be >= 1"),
         ({"momentum": 1.0, "solver": "sgd"}, r"momentum must be a number in \[0, 1\); got 1.0"),
+        ({"beta_1": 1.0, "solver": "sgd"}, "beta_1 == 1.0, must be < 1"),
+        ({"epsilon": 0}, "epsilon == 0, must be > 0"),
+        ({"verbose": -1}, "verbose == -1, must be >= 0"),
         ({"cost": "poission"}, "unknown cost 'poission'"),
     ],
 )
@@ -498,6 +518,10 @@ def test_data_refused():
         estimator.fit(X, np.where(X[:, 0] > 0, "near", CLASSES))
     with pytest.raises(ValueError, match=r"\(n_samples,\) = \(120,\); got \(3,\)"):
         estimator.fit(X, CLASSES, [1, 2, 3])
+    with pytest.raises(ValueError, match="must not be negative; its smallest is -1"):
+        estimator.fit(X, CLASSES, -np.ones(120))
+    with pytest.raises(TypeError, match="early_stopping must be True or False; got 'no'"):
+        classifier(early_stopping="no").fit(X, CLASSES)
     small = regressor(early_stopping=True, validation_fraction=1e-3)
     with pytest.raises(ValueError, match="validation set is too small"):
         small.fit(X, NUMBERS)
