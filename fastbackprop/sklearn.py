@@ -276,9 +276,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
             dropout=self.dropout,
         )
         self.history_: History = history
-        if lbfgs:  # in the history is the cost before its last iteration
-            self.loss_ = self.network_.evaluate(X, Y, s) + monitor.penalty
-            self.best_loss_ = min(self.best_loss_, self.loss_)
+        if lbfgs:
+            monitor.at_the_end(self.network_.evaluate(X, Y, s))
         if not one_pass and not monitor.converged and history.ended_by in NOT_CONVERGED:
             reason = NOT_CONVERGED[history.ended_by].format(**self.get_params(deep=False))
             wrapped = hasattr(self, "_init_callback_context")
@@ -773,6 +772,11 @@ class _Monitor:
     def on_train_end(self, network: Network, history: History) -> None:
         if self.parameters is not None:
             network.set_parameters(self.parameters)
+
+    def at_the_end(self, cost: float) -> None:
+        """The cost after the last iteration of lbfgs: in the history is that before it."""
+        loss = self.estimator.loss_ = cost + self.penalty
+        self.estimator.best_loss_ = min(self.estimator.best_loss_, loss)
 
     def _say(self, text: str) -> None:
         if self.estimator.verbose:

@@ -64,6 +64,13 @@ THREAD_VARIABLES = (
     "TORCHINDUCTOR_COMPILE_THREADS",
 )
 
+# Ctrl-C is for this process, which then ends the other: that one may be importing, not in a `try`.
+RACE = """\
+import runpy, signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+runpy.run_module("fastbackprop.commands.race", run_name="__main__", alter_sys=True)
+"""
+
 
 def parse_shape(text: str) -> tuple[tuple[int, ...], int]:
     """`784-128-10:32` is three layers of neurons, input first, in batches of 32."""
@@ -254,7 +261,7 @@ def measure(task: dict[str, Any], processors: list[int]) -> int:
     environment["JAX_PLATFORMS"] = "cpu"
     folder = str(Path(__file__).parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.getenv("PYTHONPATH")]))
-    command = [sys.executable, "-m", "fastbackprop.commands.race", json.dumps(task)]
+    command = [sys.executable, "-c", RACE, json.dumps(task)]
     sys.stdout.flush()
     with pinned(processors):
         code = subprocess.run(command, env=environment).returncode
