@@ -188,7 +188,7 @@ def test_worked_diffs_apply_and_are_right():
     entries, formulas, oracles = [], {}, {}
     for path, before, added in hunks():
         assert (ROOT / path).read_text("utf-8").count(before) == 1, (path, before)
-        if path.startswith("tests/") or path.endswith("onnx.py"):  # a row of a table
+        if not path.endswith(("activations.py", "costs.py")) and "formulas" not in path:
             if path == "tests/naive.py":
                 oracles |= eval(f"{{{added}}}", vars(naive))
             continue
