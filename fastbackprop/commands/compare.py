@@ -139,7 +139,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def works(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """What to measure, in the order of the table, as arguments of `Work`."""
 
-    def work(shape, activation="relu", optimizer="sgd", task="train"):
+    def work(
+        shape: Any, activation: str = "relu", optimizer: str = "sgd", task: str = "train"
+    ) -> dict[str, Any]:
         sizes, batch_size = parse_shape(shape) if isinstance(shape, str) else shape
         return {
             "sizes": sizes,
@@ -171,7 +173,7 @@ def available_processors() -> list[int]:
     if not hasattr(os, "sched_getaffinity"):
         return list(range(os.cpu_count() or 1))
 
-    def place(processor):
+    def place(processor: int) -> tuple[bool, int]:
         topology = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
         with contextlib.suppress(OSError):
             siblings = re.findall(r"\d+", topology.read_text())
@@ -182,7 +184,7 @@ def available_processors() -> list[int]:
 
 
 @contextlib.contextmanager
-def pinned(processors: list[int]):
+def pinned(processors: list[int]) -> Iterator[None]:
     """Processes started in here may use these processors only, where the system can do that."""
     if not hasattr(os, "sched_setaffinity"):
         yield

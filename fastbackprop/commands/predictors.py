@@ -103,7 +103,7 @@ class Onnx(Predictor):
         self._inputs, self._steps = {"a0": work.data[0]}, work.steps
 
     @staticmethod
-    def _graph(onnx, work: Work) -> bytes:
+    def _graph(onnx: Any, work: Work) -> bytes:
         make, sigma, n_layers = onnx.helper, work.activation.capitalize(), len(work.layers)
         constant, nodes, constants = onnx.numpy_helper.from_array, [], []
         for l, (W, b) in enumerate(work.layers, 1):

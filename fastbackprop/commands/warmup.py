@@ -41,7 +41,7 @@ def items(dtype: str, engine: str) -> Iterator[tuple[str, Callable[[], object]]]
     yield "trace", lambda: network.trace(X, y)
     yield "analysis", lambda: analyse(network, X, y)
 
-    def fit(optimizer):
+    def fit(optimizer: str) -> None:
         finished(network.fit(X, y, epochs=1, optimizer=optimizer))
 
     for optimizer in OPTIMIZERS:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -124,6 +124,6 @@ class System(Protocol):
         """The trained parameters, in the order of `Network.get_parameters`, or the predictions."""
 
 
-def flat(layers) -> np.ndarray:
+def flat(layers: Any) -> np.ndarray:
     """One vector W^1, b^1, W^2, ... of weights and biases, layer by layer."""
     return np.concatenate([np.ravel(values) for layer in layers for values in layer])
