@@ -91,7 +91,7 @@ class Activation:
 
     def __getstate__(self) -> dict[str, Any]:
         """What differs from the one in `ACTIVATIONS`: no other process could load its kernels."""
-        usual = vars(ACTIVATIONS[self.name]) if self.is_registered else {}
+        usual = vars(ACTIVATIONS[self.name]) if self.is_registered and not self.of else {}
         return {k: v for k, v in vars(self).items() if k == "name" or v is not usual.get(k, usual)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
