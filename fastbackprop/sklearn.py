@@ -187,9 +187,21 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         """
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val go together; got one of them")
+        if X_val is None and sample_weight_val is not None:
+            raise ValueError("sample_weight_val belongs to X_val and y_val; got it alone")
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
 
-    def _fit(
+    def _fit(self, *arguments: Any, **options: Any) -> Any:
+        """Check, and train; what is refused leaves the estimator as it was."""
+        self._before: dict[str, Any] | None = vars(self).copy()
+        try:
+            return self._check_and_train(*arguments, **options)
+        except Exception:
+            if self._before is not None:  # as the training has not begun
+                self.__dict__ = self._before
+            raise
+
+    def _check_and_train(
         self,
         X: Any,
         y: Any,
@@ -284,7 +296,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
             warnings.warn(
                 f"{reason}: the training has not converged yet",
                 ConvergenceWarning,
-                stacklevel=5 if wrapped else 4,
+                stacklevel=6 if wrapped else 5,
             )
         return self
 
@@ -308,7 +320,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         """Weights of the samples times those of their classes, (n_samples,); None: one each."""
         s = None
         if sample_weight is not None:
-            if np.ndim(sample_weight) == 0:  # one for all
+            if isinstance(sample_weight, Real):  # one for all
                 sample_weight = np.full(y.shape[0], sample_weight)
             options = {"ensure_2d": False, "dtype": np.float64, "input_name": "sample_weight"}
             s = check_array(sample_weight, **options)
@@ -715,6 +727,7 @@ class _Monitor:
 
     def on_train_begin(self, network: Network) -> None:
         self.penalty = self._penalty(network)
+        self.estimator._before = None
 
     def on_epoch_end(self, network: Network, epoch: int, logs: dict[str, float]) -> bool:
         estimator = self.estimator

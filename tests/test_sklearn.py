@@ -527,6 +527,8 @@ def test_data_refused():
         small.fit(X, NUMBERS)
     with pytest.raises(ValueError, match="X_val and y_val go together"):
         estimator.fit(X, CLASSES, X_val=X)
+    with pytest.raises(ValueError, match="sample_weight_val belongs to X_val"):
+        estimator.fit(X, CLASSES, sample_weight_val=WEIGHTS)
     estimator.set_params(hidden_layer_sizes=7)
     with pytest.raises(ValueError, match=r"has sizes \(4, 6, 3\); .* ask for \(4, 7, 3\)"):
         estimator.fit(X, CLASSES)
@@ -534,6 +536,19 @@ def test_data_refused():
     with pytest.raises(ValueError, match=r"has hidden relu; .* ask for sigmoid"):
         estimator.fit(X, CLASSES)
     assert np.array_equal(parameters(estimator), before)
+
+
+@pytest.mark.parametrize("options", [{"cost": "poission"}, {"dropout": 2}, {"alpha": -1}])
+def test_a_refused_fit_changes_nothing(options):
+    """Whichever part of the code refuses it, though y has other classes."""
+    fitted, fresh = classifier().fit(X, CLASSES), classifier(**options)
+    before = fitted.predict(X)
+    fitted.set_params(**options)
+    for estimator in (fitted, fresh):
+        with pytest.raises(ValueError, match="unknown cost|dropout|alpha"):
+            estimator.fit(X[:, :2], SIDES)
+    assert fitted.n_features_in_ == 4 and np.array_equal(fitted.predict(X), before)
+    assert vars(fresh) == vars(clone(fresh))
 
 
 def test_without_scikit_learn(monkeypatch):
