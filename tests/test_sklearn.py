@@ -545,7 +545,7 @@ def test_a_refused_fit_changes_nothing(options):
     before = fitted.predict(X)
     fitted.set_params(**options)
     for estimator in (fitted, fresh):
-        with pytest.raises(ValueError, match="unknown cost|dropout|alpha"):
+        with pytest.raises(ValueError, match=r"unknown cost|dropout|alpha"):
             estimator.fit(X[:, :2], SIDES)
     assert fitted.n_features_in_ == 4 and np.array_equal(fitted.predict(X), before)
     assert vars(fresh) == vars(clone(fresh))
