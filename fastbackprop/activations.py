@@ -91,11 +91,11 @@ class Activation:
 
     def __getstate__(self) -> dict[str, Any]:
         """What differs from the one in `ACTIVATIONS`: no other process could load its kernels."""
-        usual = vars(ACTIVATIONS[self.name]) if self.is_registered and not self.of else {}
+        usual = vars(self.of or ACTIVATIONS[self.name]) if self.is_registered else {}
         return {k: v for k, v in vars(self).items() if k == "name" or v is not usual.get(k, usual)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        ours = ACTIVATIONS.get(state["name"])
+        ours = state.get("of") or ACTIVATIONS.get(state["name"])
         self.__dict__.update((vars(ours) if ours else {}) | state)
 
     def pull_back(self, G: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray:

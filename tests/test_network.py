@@ -285,10 +285,11 @@ def test_pickle_keeps_everything(protocol, dtype, engine):
 
 
 REGISTERED = [*ACTIVATIONS.values(), *(cost for pairs in COSTS.values() for cost in pairs)]
+NORMALISED = [fb.LayerNorm("gelu"), fb.LayerNorm(fb.LeakyReLU(0.2), epsilon=1e-3)]
 PARAMETRIC = [fb.LeakyReLU(0.2), fb.Quantile((0.1, 0.9)), fb.CrossEntropy(label_smoothing=0.1)]
 
 
-@pytest.mark.parametrize("function", [*REGISTERED, *PARAMETRIC], ids=str)
+@pytest.mark.parametrize("function", [*REGISTERED, *PARAMETRIC, *NORMALISED], ids=str)
 def test_pickled_functions_can_be_loaded_elsewhere(function):
     """Numba finds a kernel of this process again, but no other process could."""
     state = pickle.dumps(function)
