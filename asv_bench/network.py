@@ -58,6 +58,18 @@ class FullBatchEpoch(Epoch):
         self.time_epoch(engine, shape, dtype)
 
 
+class OneStep(Network):
+    """What online and reinforcement learning call again and again."""
+
+    def setup(self, *parameters):
+        super().setup(*parameters)
+        self.X, self.y = self.X[: self.batch_size], self.y[: self.batch_size]
+        self.time_one_step(*parameters)
+
+    def time_one_step(self, engine, shape, dtype):
+        self.network.partial_fit(self.X, self.y, optimizer=self.optimizer)
+
+
 class Prediction(Network):
     def setup(self, *parameters):
         super().setup(*parameters)
