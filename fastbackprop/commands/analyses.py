@@ -4,6 +4,7 @@ JAX makes each from the cost of one sample, or of the batch, by its own transfor
 """
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -47,33 +48,33 @@ class Jax(Predictor):
         self._jax, self._task, self._steps = jax, work.task, work.steps
 
     @staticmethod
-    def _function(jax, work: Work) -> Callable:
+    def _function(jax: ModuleType, work: Work) -> Any:
         network = jax_network(jax, work)
 
-        def cost(layers, X, Y):
+        def cost(layers: Any, X: Any, Y: Any) -> Any:
             """Of a sample, or the mean of a batch."""
             return cost_of_outputs(network(layers, X), Y)
 
-        def cost_of_outputs(Z, Y):
+        def cost_of_outputs(Z: Any, Y: Any) -> Any:
             return -(jax.nn.log_softmax(Z) * Y).sum(axis=-1).mean()
 
-        def sample_gradients(layers, X, Y, v):
+        def sample_gradients(layers: Any, X: Any, Y: Any, v: Any) -> Any:
             return jax.vmap(jax.grad(cost), (None, 0, 0))(layers, X, Y)
 
-        def sample_gradient_norms(layers, X, Y, v):
+        def sample_gradient_norms(layers: Any, X: Any, Y: Any, v: Any) -> Any:
             parts = jax.tree.leaves(sample_gradients(layers, X, Y, v))
             return jax.numpy.sqrt(sum((part**2).reshape(len(X), -1).sum(axis=1) for part in parts))
 
-        def input_gradient(layers, X, Y, v):
+        def input_gradient(layers: Any, X: Any, Y: Any, v: Any) -> Any:
             return jax.vmap(jax.grad(cost, 1), (None, 0, 0))(layers, X, Y)
 
-        def jacobian(layers, X, Y, v):
+        def jacobian(layers: Any, X: Any, Y: Any, v: Any) -> Any:
             return jax.vmap(jax.jacrev(lambda x: jax.nn.softmax(network(layers, x))))(X)
 
-        def hessian_vector_product(layers, X, Y, v):
+        def hessian_vector_product(layers: Any, X: Any, Y: Any, v: Any) -> Any:
             return jax.jvp(lambda layers: jax.grad(cost)(layers, X, Y), (layers,), (v,))[1]
 
-        def gauss_newton_vector_product(layers, X, Y, v):
+        def gauss_newton_vector_product(layers: Any, X: Any, Y: Any, v: Any) -> Any:
             outputs = lambda layers: network(layers, X)  # noqa: E731
             Z, RZ = jax.jvp(outputs, (layers,), (v,))
             curved = jax.jvp(lambda Z: jax.grad(cost_of_outputs)(Z, Y), (Z,), (RZ,))[1]

@@ -3,6 +3,7 @@
 import platform
 import threading
 import time
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -38,7 +39,7 @@ def _multiply_add(typing_context, iterations, factor, term):
             builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{lanes}f{bits}"
         )
 
-        def splat(value):
+        def splat(value: Any) -> Any:
             empty, index = ir.Constant(vector, None), ir.IntType(32)
             first = builder.insert_element(empty, value, index(0))
             return builder.shuffle_vector(
@@ -91,7 +92,7 @@ class Peak:
         starts, ends = [0.0] * self._threads, [0.0] * self._threads
         together = threading.Barrier(self._threads)
 
-        def work(t):
+        def work(t: int) -> None:
             together.wait()
             starts[t] = time.perf_counter()
             _run(*self._arguments)

@@ -5,6 +5,7 @@ Each is made for a `Work`; see `System` for what it must be able to do.
 
 import os
 import shutil
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +25,7 @@ from fastbackprop.commands.work import (
     flat,
 )
 
+Layers = list[tuple[np.ndarray, np.ndarray]]
 THREADED_ENGINES = ("tiles", "numpy")  # by our own team, and by its BLAS
 
 
@@ -92,7 +94,7 @@ def torch_network(torch: ModuleType, work: Work) -> tuple[Any, list[Any]]:
     return torch.nn.Sequential(*modules[:-1]), linear
 
 
-def set_torch_weights(torch: ModuleType, linear, layers) -> None:
+def set_torch_weights(torch: ModuleType, linear: list[Any], layers: Layers) -> None:
     with torch.no_grad():
         for layer, (W, b) in zip(linear, layers, strict=True):
             layer.weight.copy_(torch.from_numpy(W.T))
@@ -118,7 +120,7 @@ class Torch:
                 parameters, ADAM_RATE, betas=(BETA_1, BETA_2), eps=EPSILON, fused=self.fused
             )
 
-    def _cost(self, X, labels):
+    def _cost(self, X: Any, labels: Any) -> Any:
         return self._cross_entropy(self._network(X), labels)
 
     def reset(self) -> None:
@@ -149,7 +151,7 @@ class TorchCompiled(Torch):
         self._torch.compiler.reset()  # else the code of the shapes before counts against a limit
         self._compiled = self._torch.compile(super()._cost)
 
-    def _cost(self, X, labels):
+    def _cost(self, X: Any, labels: Any) -> Any:
         return self._compiled(X, labels)
 
 
@@ -175,7 +177,7 @@ class ScikitLearn:
         return flat(zip(self._classifier.coefs_, self._classifier.intercepts_, strict=True))
 
 
-def sklearn_classifier(work: Work):
+def sklearn_classifier(work: Work) -> Any:
     """An MLPClassifier that knows its classes and has the weights of the start."""
     if work.activation == "gelu":
         raise Unavailable("has no gelu")
@@ -201,7 +203,7 @@ def sklearn_classifier(work: Work):
     return classifier
 
 
-def set_sklearn_weights(classifier, layers) -> None:
+def set_sklearn_weights(classifier: Any, layers: Layers) -> None:
     present = zip(classifier.coefs_, classifier.intercepts_, strict=True)
     for arrays, starts in zip(present, layers, strict=True):
         for values, start in zip(arrays, starts, strict=True):
@@ -214,7 +216,7 @@ def jax_for(work: Work) -> ModuleType:
     return jax
 
 
-def jax_network(jax: ModuleType, work: Work):
+def jax_network(jax: ModuleType, work: Work) -> Callable[[Any, Any], Any]:
     """(layers, X) -> z^L."""
     sigma = {
         "relu": jax.nn.relu,
@@ -222,7 +224,7 @@ def jax_network(jax: ModuleType, work: Work):
         "gelu": lambda z: jax.nn.gelu(z, approximate=False),
     }[work.activation]
 
-    def outputs(layers, a):
+    def outputs(layers: Any, a: Any) -> Any:
         for W, b in layers[:-1]:
             a = sigma(a @ W + b)
         W, b = layers[-1]
@@ -249,25 +251,25 @@ class Jax:
         self._end = self._start
 
     @staticmethod
-    def _make_epoch(jax: ModuleType, work: Work):
+    def _make_epoch(jax: ModuleType, work: Work) -> Callable[[Any, Any], Any]:
         network, each = jax_network(jax, work), jax.tree.map
 
-        def cost(layers, X, targets):
+        def cost(layers: Any, X: Any, targets: Any) -> Any:
             return -(jax.nn.log_softmax(network(layers, X)) * targets).sum(axis=1).mean()
 
-        def sgd_step(state, batch):
+        def sgd_step(state: Any, batch: Any) -> tuple[Any, None]:
             (layers,) = state
             gradient = jax.grad(cost)(layers, *batch[:2])
             return (each(lambda p, g: p - SGD_RATE * g, layers, gradient),), None
 
-        def adam_step(state, batch):
+        def adam_step(state: Any, batch: Any) -> tuple[Any, None]:
             layers, m, v = state
             X, targets, rate, root = batch
             gradient = jax.grad(cost)(layers, X, targets)
             m = each(lambda m, g: m + (1 - BETA_1) * (g - m), m, gradient)
             v = each(lambda v, g: BETA_2 * v + (1 - BETA_2) * g * g, v, gradient)
 
-            def moved(p, m, v):
+            def moved(p: Any, m: Any, v: Any) -> Any:
                 return p - rate * (m / (jax.numpy.sqrt(v) / root + EPSILON))
 
             return (each(moved, layers, m, v), m, v), None

@@ -120,7 +120,8 @@ class Onnx(Predictor):
         graph = make.make_graph(nodes, "network", ends[:1], ends[1:], constants)
         # 20 is the first with Gelu; readers of 2024 know both versions.
         opset = make.make_opsetid("", 20)
-        return make.make_model(graph, opset_imports=[opset], ir_version=9).SerializeToString()
+        model = make.make_model(graph, opset_imports=[opset], ir_version=9)
+        return bytes(model.SerializeToString())
 
     def run(self) -> None:
         for _ in range(self._steps):

@@ -81,7 +81,11 @@ def prepare(
 
 
 def race(
-    work: Work, peak: Peak, makers: Mapping[str, Callable], rounds: int, seconds: float
+    work: Work,
+    peak: Peak,
+    makers: Mapping[str, Callable[[Work], System]],
+    rounds: int,
+    seconds: float,
 ) -> list[Result]:
     """Time every system on `work`, in turn, for `rounds` rounds and until `seconds` have passed.
 

@@ -5,7 +5,7 @@ import platform
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -190,7 +190,7 @@ def print_ratios(results: list[Result], dtypes: list[str]) -> None:
 
 def print_differences(results: list[Result]) -> None:
     """Largest differences from what OURS computed."""
-    groups = {
+    groups: dict[str, Callable[[Result], bool]] = {
         "trained weights differ by {} of their change": lambda r: r.work.trains,
         "scikit-learn's Adam, with epsilon in another place, by {}": lambda r: r.other_formula,
         "predictions differ by {}": lambda r: r.work.task == "predict",
