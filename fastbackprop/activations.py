@@ -100,7 +100,8 @@ class Activation:
 
     def pull_back(self, G: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray:
         """dC/dZ from G = dC/dA: G (.) sigma'(Z), or through the Jacobian; (n_samples, n_l) each."""
-        return self.derivative(G, Z, A) if self.coupled else G * self.derivative(Z, A)
+        result: np.ndarray = self.derivative(G, Z, A) if self.coupled else G * self.derivative(Z, A)
+        return result
 
 
 _GLOROT = "glorot_uniform"

@@ -52,7 +52,8 @@ def error_sizes(net: Network, samples: Samples) -> np.ndarray:
     for _, delta, _ in _errors(net, samples):
         for l in range(net.n_layers):
             total[l] += np.sum(np.square(_of_layer(net, delta, l + 1)), dtype=np.float64)
-    return np.sqrt(total / (len(samples.X) * np.array(net.sizes[1:])))
+    sizes: np.ndarray = np.sqrt(total / (len(samples.X) * np.array(net.sizes[1:])))
+    return sizes
 
 
 def jacobian(net: Network, X: Any) -> np.ndarray:

@@ -174,7 +174,7 @@ class Callbacks:
         """Call every callback that listens to the event; True if one of them returned true."""
         stop = False
         for callback in self._objects:
-            method: Callable | None = getattr(callback, event, None)
+            method: Callable[..., Any] | None = getattr(callback, event, None)
             if method is None and event == "on_epoch_end" and callable(callback):
                 method = callback
             if method is not None:

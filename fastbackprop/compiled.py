@@ -5,7 +5,6 @@ before it, so the compiler knows every size and every function. What lies betwee
 stack: nothing is allocated, and any number of threads may call the result.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -25,6 +24,7 @@ from fastbackprop.formats._dense import entry, sigmas
 from fastbackprop.formulas import layer_norms
 from fastbackprop.formulas.softmaxes import log_sum, softmax_pull_back_row, softmax_row
 from fastbackprop.network import Network
+from fastbackprop.own_functions import Function
 
 VECTORS = 8  # of a sum that stays in registers, twice
 STACK = 1 << 18  # bytes: half of the smallest stack that a system gives a thread (macOS)
@@ -85,7 +85,7 @@ def _frozen(values: np.ndarray) -> Any:
     return _view(copy.size, copy.dtype, data)
 
 
-def _view(n: int, dtype: np.dtype, data: Callable) -> Any:
+def _view(n: int, dtype: np.dtype, data: Function) -> Any:
     """A compiled function that gives an array, (n,); `data` writes the code for its address."""
     array = types.Array(numba.from_dtype(dtype), 1, "C")
 
@@ -139,7 +139,7 @@ def _padded(n: int, dtype: np.dtype) -> int:
 
 
 def _layer(
-    before: Callable | None, W: np.ndarray, weighted_input: Callable, activate: Callable
+    before: Function | None, W: np.ndarray, weighted_input: Function, activate: Function
 ) -> Any:
     """(x, out): out = sigma(before(x) W + b)."""
     (m, n), dtype = W.shape, W.dtype
@@ -157,12 +157,12 @@ def _layer(
 
 
 def _layer_jvp(
-    before: Callable | None,
+    before: Function | None,
     W: np.ndarray,
-    weighted_input: Callable,
-    product: Callable,
-    activate: Callable,
-    push_forward: Callable,
+    weighted_input: Function,
+    product: Function,
+    activate: Function,
+    push_forward: Function,
 ) -> Any:
     """(x, v, out, out_v): the same, and out_v = (d out / d x) v."""
     (m, n), dtype = W.shape, W.dtype
@@ -203,7 +203,8 @@ def _copy_both(x, v, out, out_v):
 def _rows(activation: Activation, dtype: np.dtype) -> tuple[Any, Any]:
     """(z, out): out = sigma(z), and (z, a, v): v = (d sigma / d z) v."""
     if activation.coupled and activation.of is None:
-        return entry(COUPLED, activation, "compiled code")
+        rows: tuple[Any, Any] = entry(COUPLED, activation, "compiled code")
+        return rows
     of_z = with_p if activation.of is None else layer_norm_formula
     sigma, derivative = (
         of_z(f, n, dtype) for f, n in ((activation.sigma, 1), (activation.derivative, 2))
@@ -239,7 +240,7 @@ _softmax_row, _softmax_pull_back_row, _log_sum = map(
 )
 
 
-def _layer_norm(sigma: Callable, derivative: Callable, epsilon: float, p: Any) -> tuple[Any, Any]:
+def _layer_norm(sigma: Function, derivative: Function, epsilon: float, p: Any) -> tuple[Any, Any]:
     row = _own_text(layer_norms.activate_row(sigma, epsilon))
     push_forward_row = _own_text(layer_norms.push_forward_row(derivative, epsilon))
 

@@ -98,7 +98,8 @@ def float_dtype(dtype: Any) -> np.dtype:
         result = None
     if result not in (np.float32, np.float64):
         raise ValueError(f"dtype must be 'float32' or 'float64'; got {dtype!r}")
-    return np.dtype(result.type)
+    checked: np.dtype = np.dtype(result.type)
+    return checked
 
 
 def generator(rng: Any) -> np.random.Generator:

@@ -102,7 +102,7 @@ class LBFGSTrainer(Trainer):
         return aligned_zeros(self.theta.size, self.theta.dtype)
 
 
-def scipy_minimize() -> Callable[..., Any]:
+def scipy_minimize() -> Any:
     """`scipy.optimize.minimize`. Raises ImportError without SciPy."""
     try:
         from scipy.optimize import minimize

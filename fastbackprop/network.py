@@ -22,6 +22,7 @@ from fastbackprop.initializers import INITIALIZERS
 from fastbackprop.layout import Layout, Views, aligned_zeros, read_only
 from fastbackprop.lbfgs import LBFGSTrainer, scipy_minimize
 from fastbackprop.optimizers import LBFGS, Optimizer
+from fastbackprop.own_functions import Function
 from fastbackprop.rows import Rows, at_hand, rows_at_once
 from fastbackprop.schedules import Schedule, as_schedule
 from fastbackprop.training import Control, Trainer, slices
@@ -348,7 +349,8 @@ class Network:
         """
         inputs.refuse_sparse(X, "a^0 is to be dense")
         X = inputs.matrix(X, self._sizes[0], self._dtype)
-        return self._engine.activations(self._model, self._theta, X[:])
+        a: list[np.ndarray] = self._engine.activations(self._model, self._theta, X[:])
+        return a
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Mean cost, sum_i s_i C_i / sum_i s_i.
@@ -550,7 +552,7 @@ class Network:
             n = len(samples.X)
             with twin._workspace(1, samples.is_sparse) as work:
                 twin._engine.cost_sum(twin._model, twin._theta, samples, sums, work, 0, n)
-            return sums[COST]
+            return float(sums[COST])
 
         largest = np.abs(gradient).max()
         scale = largest if largest > 0 else 1.0
@@ -586,7 +588,7 @@ class Network:
 
     # --- files ------------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to a safetensors file, in one piece or not at all.
 
         Its parameters, unpadded, are the tensors weights.0, biases.0, weights.1, ...; its
@@ -604,7 +606,7 @@ class Network:
     @classmethod
     def load(
         cls,
-        path: str | os.PathLike,
+        path: str | os.PathLike[str],
         *,
         rng: int | np.random.Generator | None = None,
         engine: str | None = None,
@@ -657,15 +659,15 @@ class Network:
         validation: float | tuple[Any, ...] | list[Any] | None = None,
         sample_weight: Any = None,
         shuffle: bool = True,
-        callbacks: Callable | Iterable[Any] = (),
+        callbacks: Function | Iterable[Any] = (),
         progress: Any = None,
         n_threads: int | None = None,
         schedule: Schedule | Callable[[int], float] | None = None,
         early_stopping: bool | int | EarlyStopping | None = None,
-        metrics: str | Callable | Iterable[str | Callable] | Mapping[str, Callable] | None = None,
+        metrics: str | Function | Iterable[str | Function] | Mapping[str, Function] | None = None,
         training_metrics: bool = False,
         time_budget: float | None = None,
-        checkpoint: str | os.PathLike | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         dropout: float | Sequence[float] = 0.0,
         input_dropout: float = 0.0,
         input_noise: float = 0.0,

@@ -99,7 +99,7 @@ COMMUTATIVE = {"Add", "Mul", "Max"}
 SINGLE = {"Elu", "Softplus", "Erf", "Selu"}
 
 
-def _onnx() -> ModuleType:
+def _onnx() -> Any:
     try:
         import onnx
     except ModuleNotFoundError as error:
@@ -112,7 +112,7 @@ def _onnx() -> ModuleType:
 # --- export --------------------------------------------------------------------------------------
 
 
-def export(network: Network, path: str | os.PathLike) -> None:
+def export(network: Network, path: str | os.PathLike[str]) -> None:
     """Write the network as an ONNX model: input X, (n_samples, n_0), output Y, (n_samples, n_L).
 
     The number of samples is free; the opset is 17, or the lowest that has every operator; weights
@@ -227,7 +227,7 @@ class _Writer:
 # --- import --------------------------------------------------------------------------------------
 
 
-def load(path: str | os.PathLike, **options: Any) -> Network:
+def load(path: str | os.PathLike[str], **options: Any) -> Network:
     """The network of an ONNX file, from whatever tool, where it is a dense one.
 
     That is one input, one output, and between them a chain of linear layers (Gemm, MatMul, or
@@ -426,7 +426,8 @@ def _bind(way: Any, value: Any, found: dict[str, Any]) -> dict[str, Any] | None:
 def _row(b: np.ndarray, W: np.ndarray, node: Any) -> np.ndarray:
     """b, which may be one number or a row of a matrix, as (n_l,)."""
     try:
-        return np.broadcast_to(b, (1, W.shape[-1]))[0]
+        row: np.ndarray = np.broadcast_to(b, (1, W.shape[-1]))[0]
+        return row
     except ValueError:
         raise ValueError(
             f"the node {node.name!r} ({node.op_type}) adds values of shape {b.shape} to "

@@ -138,7 +138,8 @@ class Optimizer:
                 f"there is no mean of the parameters yet: it starts with step "
                 f"{self.averaging.start}, {self.steps} were taken"
             )
-        return self._layout.flatten(self._mean)
+        mean: np.ndarray = self._layout.flatten(self._mean)
+        return mean
 
     def reset(self) -> None:
         """Forget every state: the next step is the first."""
@@ -206,8 +207,8 @@ class Optimizer:
 
     def _options(self) -> tuple[tuple[float, ...] | None, tuple[float, ...]]:
         """`layer_rates`, and the options beside the rule. Raises ValueError."""
-        options: tuple = (self.l2, self.l1, self.penalize_biases, self.max_norm, self.clip_norm)
-        options += (self.clip_value, self.layer_rates, self.averaging)
+        options: tuple[Any, ...] = (self.l2, self.l1, self.penalize_biases, self.max_norm)
+        options += (self.clip_norm, self.clip_value, self.layer_rates, self.averaging)
         if options == DEFAULTS:  # of small networks a step takes less time than the checks
             return None, NOTHING
         factors = None
@@ -304,7 +305,7 @@ def nesterov(theta, g, v, c):
     return theta - c[0] * (g + c[1] * v), v
 
 
-def sgd_coefficients(h, t, tiny):
+def sgd_coefficients(h: tuple[float, ...], t: np.ndarray, tiny: float) -> tuple[Any, ...]:
     _, mu, dampening = h
     # PyTorch does not dampen the first gradient.
     return 1.0, mu, np.where(t == 1, 1.0, 1 - dampening) if dampening else 1.0
@@ -376,7 +377,7 @@ def adamw_amsgrad(theta, g, m, v, v_max, c):
     return theta - c[0] * (c[6] * theta + m / (np.sqrt(v_max) / c[4] + c[5])), m, v, v_max
 
 
-def adam_coefficients(h, t, tiny):
+def adam_coefficients(h: tuple[float, ...], t: np.ndarray, tiny: float) -> tuple[Any, ...]:
     _, beta_1, beta_2, epsilon, decay = h
     bias_1, bias_2 = 1 - _power(beta_1, t), 1 - _power(beta_2, t)
     epsilon = max(epsilon, tiny)
@@ -441,10 +442,10 @@ def nadam(theta, g, m, v, c):
     return theta - c[0] * ((g + c[6] * m) / (np.sqrt(v) / c[4] + c[5])), m, v
 
 
-def nadam_coefficients(h, t, tiny):
+def nadam_coefficients(h: tuple[float, ...], t: np.ndarray, tiny: float) -> tuple[Any, ...]:
     _, beta_1, beta_2, epsilon, momentum_decay = h
 
-    def mu(t):
+    def mu(t: np.ndarray) -> np.ndarray:
         return beta_1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
 
     # The product of all mu so far, from the first step on: below beta_1^t, it is soon zero.
@@ -486,7 +487,7 @@ def radam(theta, g, m, v, c):
     return theta - c[0] * (m * (c[6] + c[4] / (np.sqrt(v) + c[5]))), m, v
 
 
-def radam_coefficients(h, t, tiny):
+def radam_coefficients(h: tuple[float, ...], t: np.ndarray, tiny: float) -> tuple[Any, ...]:
     _, beta_1, beta_2, epsilon = h
     bias_1, bias_2 = 1 - _power(beta_1, t), 1 - _power(beta_2, t)
     longest = 2 / (1 - beta_2) - 1
@@ -527,7 +528,7 @@ def adamax(theta, g, m, u, c):
     return theta - c[0] * (m / u), m, u
 
 
-def adamax_coefficients(h, t, tiny):
+def adamax_coefficients(h: tuple[float, ...], t: np.ndarray, tiny: float) -> tuple[Any, ...]:
     _, beta_1, beta_2, epsilon = h
     return 1 / (1 - _power(beta_1, t)), 1 - beta_1, beta_2, max(epsilon, tiny)
 
@@ -557,7 +558,7 @@ def lion(theta, g, m, c):
     return theta - c[0] * (direction + c[3] * theta), m + c[2] * (g - m)
 
 
-def lion_coefficients(h, t, tiny):
+def lion_coefficients(h: tuple[float, ...], t: np.ndarray, tiny: float) -> tuple[Any, ...]:
     _, beta_1, beta_2, decay = h
     return 1.0, 1 - beta_1, 1 - beta_2, decay
 
@@ -601,7 +602,7 @@ def rmsprop_momentum(theta, g, v, mean, b, c):
     return theta - c[0] * b, v, mean, b
 
 
-def rmsprop_coefficients(h, t, tiny):
+def rmsprop_coefficients(h: tuple[float, ...], t: np.ndarray, tiny: float) -> tuple[Any, ...]:
     _, alpha, epsilon, mu, centered = h
     return 1.0, alpha, 1 - alpha, max(epsilon, tiny), mu, centered, 0.0
 
@@ -640,7 +641,7 @@ def adagrad(theta, g, v, c):
     return theta - c[0] * (g / (np.sqrt(v) + c[1])), v
 
 
-def adagrad_coefficients(h, t, tiny):
+def adagrad_coefficients(h: tuple[float, ...], t: np.ndarray, tiny: float) -> tuple[Any, ...]:
     _, rate_decay, initial, epsilon = h
     rate = 1 / (1 + (t - 1) * rate_decay) if rate_decay else 1.0
     return rate, max(epsilon, tiny), np.where(t == 1, initial, 0.0) if initial else 0.0
@@ -675,7 +676,7 @@ def adadelta(theta, g, v, d, c):
     return theta - c[0] * step, v, c[1] * d + c[2] * step * step
 
 
-def adadelta_coefficients(h, t, tiny):
+def adadelta_coefficients(h: tuple[float, ...], t: np.ndarray, tiny: float) -> tuple[Any, ...]:
     _, rho, epsilon = h
     return 1.0, rho, 1 - rho, max(epsilon, tiny)
 
@@ -714,7 +715,7 @@ def rprop(theta, g, before, size, c):
     return theta - np.sign(g) * size, g, size
 
 
-def rprop_coefficients(h, t, tiny):
+def rprop_coefficients(h: tuple[float, ...], t: np.ndarray, tiny: float) -> tuple[Any, ...]:
     _, eta_minus, eta_plus, smallest, largest = h
     # The factor of the size is eta_plus for turn = 1, eta_minus for -1 and 1 for 0.
     up, down = (eta_plus - 1) / 2, (1 - eta_minus) / 2
@@ -755,7 +756,7 @@ def stay(theta, g, c):
     return (theta,)
 
 
-def stay_coefficients(h, t, tiny):
+def stay_coefficients(h: tuple[float, ...], t: np.ndarray, tiny: float) -> tuple[Any, ...]:
     return (1.0,)
 
 

@@ -20,14 +20,16 @@ from numba.core.errors import NumbaError
 
 from fastbackprop.engines._compile import EXACT, OPTIONS
 
+Function = Callable[..., Any]  # of whatever a user, or Numba, gives it
 
-def is_ours(function: Callable) -> bool:
+
+def is_ours(function: Function) -> bool:
     """Whether a formula is one of the package's."""
     return (function.__module__ or "").startswith("fastbackprop.")
 
 
 @functools.cache
-def compiled(function: Callable, dtype: np.dtype) -> Any:
+def compiled(function: Function, dtype: np.dtype) -> Any:
     """A user's scalar function for numbers of this dtype; plain Python where nothing compiles."""
     number = np.dtype(dtype).type
     plain = getattr(function, "py_func", function)
@@ -44,7 +46,7 @@ def compiled(function: Callable, dtype: np.dtype) -> Any:
     return numba.njit(copy, fastmath=set(EXACT), forceinline=True, **OPTIONS)
 
 
-def takes_p(function: Callable, n: int) -> bool:
+def takes_p(function: Function, n: int) -> bool:
     """Whether a formula of n arguments has its parameters as one more."""
     return len(inspect.signature(getattr(function, "py_func", function)).parameters) > n
 

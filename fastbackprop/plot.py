@@ -224,7 +224,8 @@ def _spread(heights: np.ndarray, apart: float) -> np.ndarray:
     for i in range(n):
         means = [[(heights - steps)[a:b].mean() for b in range(i + 1, n + 1)] for a in range(i + 1)]
         moved[i] = max(map(min, means))
-    return moved + steps
+    spread: np.ndarray = moved + steps
+    return spread
 
 
 # --- systems -------------------------------------------------------------------------------------

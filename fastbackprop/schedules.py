@@ -56,7 +56,8 @@ class Step(Schedule):
         _check("factor", self.factor, lambda x: x >= 0, "of at least 0")
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
-        return self.factor ** np.floor_divide(step, self.epochs * steps_per_epoch)
+        drops: np.ndarray = np.floor_divide(step, self.epochs * steps_per_epoch)
+        return self.factor**drops
 
 
 @dataclass

@@ -26,8 +26,8 @@ class Rule(NamedTuple):
     has no gradient, padding among it, but NaN.
     """
 
-    rule: Callable[..., tuple]
-    coefficients: Callable[..., tuple]
+    rule: Callable[..., tuple[Any, ...]]
+    coefficients: Callable[..., tuple[Any, ...]]
     n_states: int
 
 

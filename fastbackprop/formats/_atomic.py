@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def write(path: str | os.PathLike, parts: Iterable[Any]) -> None:
+def write(path: str | os.PathLike[str], parts: Iterable[Any]) -> None:
     """Write the parts (bytes-like) one after the other, and only then give the file its name.
 
     They go to a temporary file in the same folder, onto the disk, and then take the place of what

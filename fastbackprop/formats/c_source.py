@@ -105,7 +105,7 @@ void {name}(const real x[{n_in}], real out[{n_out}])
 """
 
 
-def write_c(network: Network, path: str | os.PathLike, *, name: str = "predict") -> None:
+def write_c(network: Network, path: str | os.PathLike[str], *, name: str = "predict") -> None:
     """Write the network as one C99 file with a function that takes a row and fills a row.
 
     `void NAME(const T x[n_0], T out[n_L])`, where T is float or double as the network's dtype says.

@@ -116,7 +116,7 @@ _LAYER = '''
     ),'''
 
 
-def write_numpy(network: Network, path: str | os.PathLike) -> None:
+def write_numpy(network: Network, path: str | os.PathLike[str]) -> None:
     """Write the network as one Python file with a `predict(X)` that needs NumPy alone.
 
     The weights are in the file, as base64: exact. Outputs differ from `Network.predict` by

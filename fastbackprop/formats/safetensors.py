@@ -35,7 +35,7 @@ MAX_HEADER = 100_000_000  # bytes, as in the safetensors package
 
 
 def write(
-    path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+    path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
     """Write the tensors and the metadata, atomically. Raises OSError."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
@@ -71,7 +71,7 @@ class Contents:
     allocated but the header, whose length is limited, before all that it says is checked.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         with self.path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size

@@ -121,7 +121,7 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 def write(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     network: Any,
     training: Any = None,
     tensors: Mapping[str, np.ndarray] | None = None,
@@ -146,7 +146,7 @@ class Saved(safetensors.Contents):
     Raises OSError, and ValueError for any other file.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         self._check_version()
         self.architecture = self.json("network")

@@ -179,7 +179,7 @@ def _from_state(state: Mapping[str, Any], options: Mapping[str, Any], what: str)
     return _dense.network(layers, None, options, what)
 
 
-def _read(path: str | os.PathLike) -> dict[str, Any]:
+def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The tensors of a .safetensors file, in the natural order of their names: 2 before 10."""
     contents = safetensors.Contents(path)
     return {key: contents.read(key) for key in sorted(contents.tensors, key=_natural)}
@@ -191,7 +191,7 @@ def _natural(name: str) -> list[Any]:
 
 def _array(values: Any) -> np.ndarray:
     """A NumPy array; half precision, which PyTorch may hold, as float32."""
-    if not hasattr(values, "detach"):
-        return np.asarray(values)
-    tensor = values.detach().cpu()
-    return (tensor.float() if tensor.element_size() < 4 else tensor).numpy()
+    if hasattr(values, "detach"):
+        tensor = values.detach().cpu()
+        values = (tensor.float() if tensor.element_size() < 4 else tensor).numpy()
+    return np.asarray(values)

@@ -87,7 +87,7 @@ def moments(z, epsilon):
 
 
 @functools.cache
-def activate_row(sigma: Callable, epsilon: float) -> Any:
+def activate_row(sigma: Callable[..., Any], epsilon: float) -> Any:
     """Of sigma(z, p): a kernel (z, a, p), where a may be z."""
 
     @kernel(fastmath=EXACT)
@@ -101,7 +101,7 @@ def activate_row(sigma: Callable, epsilon: float) -> Any:
 
 
 @functools.cache
-def pull_back_row(derivative: Callable, epsilon: float) -> Any:
+def pull_back_row(derivative: Callable[..., Any], epsilon: float) -> Any:
     """Of sigma'(z, a, p): a kernel (z, a, delta, p)."""
 
     @kernel(fastmath=EXACT)
@@ -124,7 +124,7 @@ def pull_back_row(derivative: Callable, epsilon: float) -> Any:
 
 
 @functools.cache
-def push_forward_row(derivative: Callable, epsilon: float) -> Any:
+def push_forward_row(derivative: Callable[..., Any], epsilon: float) -> Any:
     """A kernel (z, a, Ra, p), which turns R z in Ra into R a."""
 
     @kernel(fastmath=EXACT)
@@ -145,7 +145,7 @@ def push_forward_row(derivative: Callable, epsilon: float) -> Any:
 
 
 @functools.cache
-def second_row(derivative: Callable, second: Callable, epsilon: float) -> Any:
+def second_row(derivative: Callable[..., Any], second: Callable[..., Any], epsilon: float) -> Any:
     """A kernel (z, a, u, Rz, Ra, Rdelta, p), which adds what `second` of arrays is to Rdelta."""
 
     @kernel(fastmath=EXACT)
