@@ -109,6 +109,15 @@ def test_a_forked_child_trains_too():
     assert child.exitcode == 0
 
 
+def test_processes_of_joblib_come_to_the_same_bits():
+    joblib = pytest.importorskip("joblib")
+    case = [7, 33, 20, 3], 300
+    expected = trained(*case, 2, "float64", 32)  # threads, before the processes start
+    jobs = (joblib.delayed(trained)(*case, n, "float64", 32) for n in (1, 2))
+    for results in joblib.Parallel(n_jobs=2)(jobs):
+        assert all(map(np.array_equal, results, expected))
+
+
 def test_no_thread_outlives_its_call():
     before = threading.active_count()
     trained([7, 33, 20, 3], 300, 3, "float64", 32)
