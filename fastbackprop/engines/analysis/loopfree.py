@@ -93,7 +93,7 @@ def outer_products(model: Model, a: np.ndarray, delta: np.ndarray, out: np.ndarr
         m, n = before["width"], layer["width"]
         a_l = a[:, before["start"] : before["start"] + m]
         delta_l = delta[:, layer["start"] : layer["start"] + n]
-        weights = out[:, position : position + m * n].reshape(len(out), m, n, copy=False)
+        weights = out[:, position : position + m * n].reshape(len(out), m, n)
         np.multiply(a_l[:, :, None], delta_l[:, None, :], out=weights)
         out[:, position + m * n : position + m * n + n] = delta_l
         position += m * n + n
