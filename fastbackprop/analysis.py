@@ -41,7 +41,7 @@ def sample_gradient_norms(net: Network, samples: Samples) -> np.ndarray:
 def input_gradient(net: Network, samples: Samples) -> np.ndarray:
     """delta^0 of every sample, (n_samples, n_0)."""
     out = np.empty((len(samples.X), net.sizes[0]), net.dtype)
-    for _, delta, rows in _errors(net, samples):
+    for _, delta, rows in _errors(net, samples, with_a=False):
         out[rows] = _of_layer(net, delta, 0)
     return out
 
@@ -49,7 +49,7 @@ def input_gradient(net: Network, samples: Samples) -> np.ndarray:
 def error_sizes(net: Network, samples: Samples) -> np.ndarray:
     """Root mean square of delta^l over samples and neurons, for layers 1 ... L, (L,)."""
     total = np.zeros(net.n_layers)
-    for _, delta, _ in _errors(net, samples):
+    for _, delta, _ in _errors(net, samples, with_a=False):
         for l in range(net.n_layers):
             total[l] += np.sum(np.square(_of_layer(net, delta, l + 1)), dtype=np.float64)
     sizes: np.ndarray = np.sqrt(total / (len(samples.X) * np.array(net.sizes[1:])))
@@ -92,12 +92,15 @@ def _pieces(net: Network, samples: Samples) -> Iterator[tuple[Samples, int, int,
     return at_hand(samples, slices(n, n, tile, net.n_parameters, most))
 
 
-def _errors(net: Network, samples: Samples) -> Iterator[tuple[np.ndarray, np.ndarray, slice]]:
+def _errors(
+    net: Network, samples: Samples, with_a: bool = True
+) -> Iterator[tuple[np.ndarray, np.ndarray, slice]]:
     """a and delta of some samples, all layers side by side, and the rows that the samples are."""
     width = sum(net._layout.strides)
     with net._workspace(module=net._analysis) as work:
         for block, start, stop, offset in _pieces(net, samples):
-            a, delta = (np.empty((stop - start, width), net.dtype) for _ in range(2))
+            n = stop - start
+            a, delta = np.empty((n, width * with_a), net.dtype), np.empty((n, width), net.dtype)
             net._analysis.errors(net._model, net._theta, block, a, delta, work, start, stop)
             yield a, delta, slice(start + offset, stop + offset)
 
