@@ -86,6 +86,17 @@ def moments(z, epsilon):
     return m, T(1) / np.sqrt(squares / T(n) + T(epsilon))
 
 
+@inlined
+def projection(v, z, m, r):
+    """mean v and mean (v x), of the normalised x."""
+    T, n = z.dtype.type, z.shape[0]
+    mean, inner = T(0), T(0)
+    for k in range(n):
+        mean = plus(mean, v[k])
+        inner = plus(inner, v[k] * (((z[k] - z[0]) - m) * r))
+    return mean / T(n), inner / T(n)
+
+
 @functools.cache
 def activate_row(sigma: Callable[..., Any], epsilon: float) -> Any:
     """Of sigma(z, p): a kernel (z, a, p), where a may be z."""
@@ -106,16 +117,11 @@ def pull_back_row(derivative: Callable[..., Any], epsilon: float) -> Any:
 
     @kernel(fastmath=EXACT)
     def layer_norm_pull_back_row(z, a, delta, p):
-        T, n = z.dtype.type, z.shape[0]
+        n = z.shape[0]
         m, r = moments(z, epsilon)
-        mean, inner = T(0), T(0)
         for k in range(n):
-            x = ((z[k] - z[0]) - m) * r
-            delta[k] *= derivative(x, a[k], p)
-            mean = plus(mean, delta[k])
-            inner = plus(inner, delta[k] * x)
-        mean /= T(n)
-        inner /= T(n)
+            delta[k] *= derivative(((z[k] - z[0]) - m) * r, a[k], p)
+        mean, inner = projection(delta, z, m, r)
         for j in range(n):
             x = ((z[j] - z[0]) - m) * r
             delta[j] = r * ((delta[j] - mean) - x * inner)
@@ -129,15 +135,9 @@ def push_forward_row(derivative: Callable[..., Any], epsilon: float) -> Any:
 
     @kernel(fastmath=EXACT)
     def layer_norm_push_forward_row(z, a, Ra, p):
-        T, n = z.dtype.type, z.shape[0]
         m, r = moments(z, epsilon)
-        mean, inner = T(0), T(0)
-        for j in range(n):
-            mean = plus(mean, Ra[j])
-            inner = plus(inner, Ra[j] * (((z[j] - z[0]) - m) * r))
-        mean /= T(n)
-        inner /= T(n)
-        for k in range(n):
+        mean, inner = projection(Ra, z, m, r)
+        for k in range(z.shape[0]):
             x = ((z[k] - z[0]) - m) * r
             Ra[k] = derivative(x, a[k], p) * (r * ((Ra[k] - mean) - x * inner))
 
@@ -152,12 +152,7 @@ def second_row(derivative: Callable[..., Any], second: Callable[..., Any], epsil
     def layer_norm_second_row(z, a, u, Rz, Ra, Rdelta, p):
         T, n = z.dtype.type, z.shape[0]
         m, r = moments(z, epsilon)
-        Rz_mean, Rz_inner = T(0), T(0)
-        for k in range(n):
-            Rz_mean += Rz[k]
-            Rz_inner += Rz[k] * (((z[k] - z[0]) - m) * r)
-        Rz_mean /= T(n)
-        Rz_inner /= T(n)
+        Rz_mean, Rz_inner = projection(Rz, z, m, r)
         mean, inner, R_mean, R_inner = T(0), T(0), T(0), T(0)
         for k in range(n):
             x = ((z[k] - z[0]) - m) * r
