@@ -92,7 +92,7 @@ class Activation:
     def __getstate__(self) -> dict[str, Any]:
         """What differs from the one in `ACTIVATIONS`: no other process could load its kernels."""
         usual = vars(self.of or ACTIVATIONS[self.name]) if self.is_registered else {}
-        return {k: v for k, v in vars(self).items() if k == "name" or v is not usual.get(k, usual)}
+        return what_differs(self, usual, ("name",))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         ours = state.get("of") or ACTIVATIONS.get(state["name"])
@@ -102,6 +102,12 @@ class Activation:
         """dC/dZ from G = dC/dA: G (.) sigma'(Z), or through the Jacobian; (n_samples, n_l) each."""
         result: np.ndarray = self.derivative(G, Z, A) if self.coupled else G * self.derivative(Z, A)
         return result
+
+
+def what_differs(function: Any, usual: dict[str, Any], said: tuple[str, ...]) -> dict[str, Any]:
+    """The attributes of an activation or a cost that are not the usual ones, and what is said."""
+    attributes = vars(function).items()
+    return {k: v for k, v in attributes if k in said or v is not usual.get(k, usual)}
 
 
 _GLOROT = "glorot_uniform"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fastbackprop.activations import Activation, parameter
+from fastbackprop.activations import Activation, parameter, what_differs
 from fastbackprop.formulas import distances, likelihoods, softmaxes
 
 TARGETS = ("real", "unit", "distribution", "sign", "non-negative", "positive")
@@ -93,8 +93,7 @@ class Cost:
     def __getstate__(self) -> dict[str, Any]:
         """What differs from the one in `COSTS`: no other process could load its kernels."""
         usual = vars(_registered(self.name, self.output)) if self.is_registered else {}
-        said = ("name", "output")
-        return {k: v for k, v in vars(self).items() if k in said or v is not usual.get(k, usual)}
+        return what_differs(self, usual, ("name", "output"))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         ours = _registered(state["name"], state["output"])
