@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop.engines._compile import EXACT, inlined, kernel
+from fastbackprop.engines._compile import EXACT, kernel
 from fastbackprop.engines._math import exp, log
+from fastbackprop.engines._product import vector_lanes
 from fastbackprop.engines._tile import (
     VECTOR_BYTES,
     larger,
@@ -35,12 +36,6 @@ from fastbackprop.formulas.softmaxes import (
     softmax_pull_back_row,
     softmax_row,
 )
-
-
-@inlined
-def vector_lanes(array):
-    """V of an array's dtype."""
-    return VECTOR_BYTES // array.itemsize
 
 
 @kernel(fastmath=EXACT)

@@ -100,7 +100,8 @@ class Kernel(CPUDispatcher):
             # process: machine code from the disk would meet other code of the same name.
             function = _renamed(function, f"{function.__qualname__}.{_digest(self.identity)}")
         options = OPTIONS | {"nopython": True, "fastmath": set(fastmath), "no_cfunc_wrapper": True}
-        super().__init__(function, targetoptions=options | {"no_cpython_wrapper": not entry})
+        options |= {"no_cpython_wrapper": not entry, "forceinline": linked}
+        super().__init__(function, targetoptions=options)
         self.linked = linked
         self.calls: dict[Any, list[Call]] = {}  # the symbols in each version's code
         if self.identity is not None:

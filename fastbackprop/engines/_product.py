@@ -2,11 +2,12 @@
 
     product_across         Z[r, c] = b[r] + sum_t S[t, r] M[t, c]        (0)
     product_along          Z[r, c] = b[r] + sum_t S[r, t] M[t, c]        (2)
-    sums_over_samples_C    G[r, c] = sum_i A[r, i] D[i, c], or added     (3), for C vectors c
+    sums_over_samples_Q    G[r, c] = sum_i A[r, i] D[i, c], or added     (3), strips of Q vectors
     column_sums_C          g[c] = sum_i D[i, c], or added                (4), for C vectors c
 
 Every sum stays in the registers from its first term to its last. Rows come in multiples of ROW and
-vectors are whole: no loop has a remainder.
+vectors are whole: no loop has a remainder. What lies a known number of vectors apart (the rows of
+strips and panels) is addressed so: in the innermost loops nothing but the sums is left to compute.
 """
 
 from typing import NamedTuple
@@ -33,6 +34,12 @@ UNROLL = 4  # outer products of one `outer_along`
 
 # Rows of a tile of one and of two vectors: as many accumulators as hide the latency of a sum.
 TALL = (16, 8) if VECTOR_BYTES == 64 else (8, 4)
+
+
+@inlined
+def vector_lanes(array):
+    """V of an array's dtype."""
+    return VECTOR_BYTES // array.itemsize
 
 
 @inlined
@@ -73,18 +80,36 @@ class Matrix(NamedTuple):
     stride: int
 
 
+class Panels(NamedTuple):
+    """A matrix (height, width) in panels of two vectors of columns, or one at last, in a row."""
+
+    array: np.ndarray
+    offset: int
+    height: int
+    width: int
+
+
+@inlined
+def panel(M, c):
+    """The panel with column c."""
+    pair = 2 * vector_lanes(M.array)
+    c = c // pair * pair
+    return Matrix(M.array, M.offset + c * M.height, min(pair, M.width - c))
+
+
 def _across(R, C):
     """Z[r, c] = b[r] + sum_t S[t, r] M[t, c] for R rows r of strip s."""
 
     @kernel(linked=True)
     def tile(S, b, M, Z, depth, r, s):
+        lanes = C * vector_lanes(M.array)
         acc = spread(b.array, b.offset + r * b.stride, R, C)
         at, m = S.offset + r, strip(M, s)
         for _ in range(depth):
             acc = outer_across(acc, S.array, at, M.array, m)
             at += S.stride
-            m += M.lanes
-        store(acc, Z.array, strip(Z, s) + r * Z.lanes, Z.lanes)
+            m += lanes
+        store(acc, Z.array, strip(Z, s) + r * lanes, lanes)
 
     return tile
 
@@ -94,13 +119,14 @@ def _along(R, C):
 
     @kernel(linked=True)
     def tile(S, b, M, Z, depth, r, s):
+        lanes = C * vector_lanes(M.array)
         acc = spread(b.array, b.offset + r * b.stride, R, C)
         at, m = S.offset + r * S.stride, strip(M, s)
         for _ in range(0, depth, UNROLL):
-            acc = outer_along(acc, S.array, at, S.stride, M.array, m, M.lanes, UNROLL)
+            acc = outer_along(acc, S.array, at, S.stride, M.array, m, lanes, UNROLL)
             at += UNROLL
-            m += UNROLL * M.lanes
-        store(acc, Z.array, strip(Z, s) + r * Z.lanes, Z.lanes)
+            m += UNROLL * lanes
+        store(acc, Z.array, strip(Z, s) + r * lanes, lanes)
 
     return tile
 
@@ -141,27 +167,27 @@ def _product(tile):
 product_across, product_along = _product(_across), _product(_along)
 
 
-def _over_strips(R, C):
+def _over_strips(R, C, Q):
     """G[r, c] = G[r, c] + factor sum_i A[r, i] D[i, c], or the sum if `fresh`, for R rows r.
 
-    The sum over i is over all strips of A. With factor 1 it adds a gradient, with minus the
-    learning rate it is the step of plain SGD, whose gradient is then never in memory.
+    The sum over i is over all strips of A, of Q vectors. With factor 1 it adds a gradient, with
+    minus the learning rate it is the step of plain SGD, whose gradient is then never in memory.
     """
 
     @kernel(linked=True)
     def tile(A, D, G, fresh, factor, depth, r):
-        g = G.offset + r * G.stride
+        V, g = vector_lanes(G.array), G.offset + r * G.stride
+        lanes, width = Q * V, C * V
         if not fresh:
             prefetch(G.array, g, G.stride, R, C)
         acc = zeros(G.array, R, C)
-        s, d = 0, D.offset
-        for i in range(0, depth, A.lanes):
-            a = strip(A, s) + r * A.lanes
-            for _ in range(0, min(A.lanes, depth - i), UNROLL):
-                acc = outer_along(acc, A.array, a, A.lanes, D.array, d, D.stride, UNROLL)
-                a += UNROLL
-                d += UNROLL * D.stride
-            s += 1
+        a, d = A.offset + r * lanes, D.offset
+        while depth > 0:
+            for i in range(0, min(lanes, depth), UNROLL):
+                acc = outer_along(acc, A.array, a + i, lanes, D.array, d, width, UNROLL)
+                d += UNROLL * width
+            a += A.height * lanes
+            depth -= lanes
         if not fresh:
             acc = plus(load(G.array, g, G.stride, R, C), scaled(acc, factor))
         store(acc, G.array, g, G.stride)
@@ -169,27 +195,35 @@ def _over_strips(R, C):
     return tile
 
 
-def _rows_of_gradient(R, C):
-    """The same for rows first ... last (a multiple of ROW)."""
-    tall, short = _over_strips(R, C), _over_strips(ROW, C)
+def _sums_over_samples(Q):
+    """The same for all columns, and rows first ... last (a multiple of ROW)."""
+    tall_1, tall_2 = _over_strips(TALL[0], 1, Q), _over_strips(TALL[1], 2, Q)
+    short_1, short_2 = _over_strips(ROW, 1, Q), _over_strips(ROW, 2, Q)
 
     @kernel
-    def panel(A, D, G, fresh, factor, depth, first, last):
-        r = first
-        while r + R <= last:
-            tall(A, D, G, fresh, factor, depth, r)
-            r += R
-        while r < last:
-            short(A, D, G, fresh, factor, depth, r)
-            r += ROW
+    def product(A, Delta_rows, G, fresh, factor, depth, n, first, last):
+        V = vector_lanes(G.array)
+        for c in range(0, n, 2 * V):
+            D, G_c, r = panel(Delta_rows, c), Matrix(G.array, G.offset + c, G.stride), first
+            if D.stride > V:
+                while r + TALL[1] <= last:
+                    tall_2(A, D, G_c, fresh, factor, depth, r)
+                    r += TALL[1]
+                while r < last:
+                    short_2(A, D, G_c, fresh, factor, depth, r)
+                    r += ROW
+            else:
+                while r + TALL[0] <= last:
+                    tall_1(A, D, G_c, fresh, factor, depth, r)
+                    r += TALL[0]
+                while r < last:
+                    short_1(A, D, G_c, fresh, factor, depth, r)
+                    r += ROW
 
-    return panel
+    return product
 
 
-sums_over_samples_1, sums_over_samples_2 = (
-    _rows_of_gradient(TALL[0], 1),
-    _rows_of_gradient(TALL[1], 2),
-)
+sums_over_samples_1, sums_over_samples_2 = _sums_over_samples(1), _sums_over_samples(2)
 
 
 def _column_sums(C):

@@ -7,7 +7,7 @@ import numpy as np
 
 from fastbackprop.engines._compile import inlined, kernel
 from fastbackprop.engines._functions import C, Model
-from fastbackprop.engines._product import TALL, Matrix, Strips, strip
+from fastbackprop.engines._product import TALL, Matrix, Panels, Strips, strip
 from fastbackprop.engines._reference import ReferenceType, reference_type
 from fastbackprop.engines._samples import Samples, without_targets
 from fastbackprop.engines._team import ALONE, Team
@@ -24,7 +24,7 @@ class Work(NamedTuple):
     z: np.ndarray  # (ROWS * sum of strides,), without that of layer 0 where X is sparse: strips
     a: np.ndarray
     delta: np.ndarray
-    delta_rows: np.ndarray  # Delta', panel after panel: matrices (ROWS, 2 V)
+    delta_rows: np.ndarray  # Delta': panels
     y: np.ndarray  # (ROWS * stride of layer L,): strips
     factor: np.ndarray  # (ROWS,): s_i / sum of s_i
     C: np.ndarray  # (ROWS,)
@@ -76,6 +76,13 @@ def neurons(model, array, l, lanes):
     """z, a or delta of layer l."""
     layer = model.layers[l]
     return Strips(array, ROWS * layer["start"], layer["stride"], lanes)
+
+
+@inlined
+def panels(model, array, l):
+    """Delta' of layer l."""
+    layer = model.layers[l]
+    return Panels(array, ROWS * layer["start"], ROWS, layer["stride"])
 
 
 @inlined

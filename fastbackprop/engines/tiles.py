@@ -28,7 +28,7 @@ import numpy as np
 from fastbackprop.activations import Activation
 from fastbackprop.costs import Cost
 from fastbackprop.engines import _functions, _team
-from fastbackprop.engines._columns import scale, vector_lanes
+from fastbackprop.engines._columns import scale
 from fastbackprop.engines._compile import address, call, inlined, kernel
 from fastbackprop.engines._functions import (
     Model,
@@ -53,12 +53,14 @@ from fastbackprop.engines._product import (
     Strips,
     column_sums_1,
     column_sums_2,
+    panel,
     product_across,
     product_along,
     strip,
     sums_over_samples_1,
     sums_over_samples_2,
     up,
+    vector_lanes,
 )
 from fastbackprop.engines._reference import ReferenceType, reference
 from fastbackprop.engines._samples import (
@@ -83,6 +85,7 @@ from fastbackprop.engines._task import (
     flat,
     lanes_of,
     neurons,
+    panels,
     sample,
     scratch,
     task_type,
@@ -140,32 +143,24 @@ def hidden_error(sigma, W_next, Delta_next, Z, A, Delta, n_next, n_l, none, own)
 
 
 @inlined
-def panel(Delta_rows, k, V):
-    """The part of Delta' from neuron k (a multiple of 2 V) on: two vectors, or the last one."""
-    width = min(2 * V, Delta_rows.stride - k)
-    return Matrix(Delta_rows.array, Delta_rows.offset + k * ROWS, width)
-
-
-@inlined
-def weight_gradient(A, Delta_rows, G, fresh, factor, n, n_l, first, last, V):
+def weight_gradient(A, Delta_rows, G, fresh, factor, n, n_l, first, last):
     """(3)  dC/dw^l_jk = sum_i a^{l-1}_ji delta^l_ik, for rows j of first ... last
 
     Times the factor and added to what G holds, unless `fresh`.
     """
     depth = up(n, UNROLL)
-    for k in range(0, n_l, 2 * V):
-        D, G_k = panel(Delta_rows, k, V), Matrix(G.array, G.offset + k, G.stride)
-        if k + V < n_l:
-            sums_over_samples_2(A, D, G_k, fresh, factor, depth, first, last)
-        else:
-            sums_over_samples_1(A, D, G_k, fresh, factor, depth, first, last)
+    if A.lanes == vector_lanes(G.array):
+        sums_over_samples_1(A, Delta_rows, G, fresh, factor, depth, n_l, first, last)
+    else:
+        sums_over_samples_2(A, Delta_rows, G, fresh, factor, depth, n_l, first, last)
 
 
 @kernel
-def bias_gradient(Delta_rows, n, g, fresh, V):
+def bias_gradient(Delta_rows, n, g, fresh):
     """(4)  dC/db^l_k = sum_i delta^l_ik, added to g (n_l,) unless that is `fresh`."""
-    for k in range(0, Delta_rows.stride, 2 * V):
-        D, g_k = panel(Delta_rows, k, V), Matrix(g, k, 0)
+    V = vector_lanes(g)
+    for k in range(0, Delta_rows.width, 2 * V):
+        D, g_k = panel(Delta_rows, k), Matrix(g, k, 0)
         if D.stride == V:
             column_sums_1(D, g_k, fresh, up(n, ROW))
         else:
@@ -306,7 +301,7 @@ def neurons_on_lanes(Delta, Delta_rows, n_l, own):
     """Delta' from the strips of Delta."""
     V = own.V
     for k in range(0, n_l, V):
-        D = panel(Delta_rows, k // (2 * V) * (2 * V), V)
+        D = panel(Delta_rows, k)
         for s in range(own.first, own.last):
             for i in range(0, Delta.lanes, V):
                 source = strip(Delta, s) + k * Delta.lanes + i
@@ -315,12 +310,12 @@ def neurons_on_lanes(Delta, Delta_rows, n_l, own):
 
 
 @inlined
-def on_lanes(model, l, work, own):
+def put_on_lanes(model, l, work, own):
     """Delta' of layer l, when the padding is zero."""
     Delta, n_l = neurons(model, work.delta, l, own.lanes), model.layers[l]["width"]
     for s in range(own.first, own.last):
         clear(Delta, s, n_l, up(n_l, max(own.V, UNROLL)))
-    neurons_on_lanes(Delta, Matrix(work.delta_rows, Delta.offset, Delta.height), n_l, own)
+    neurons_on_lanes(Delta, panels(model, work.delta_rows, l), n_l, own)
 
 
 @kernel
@@ -328,7 +323,7 @@ def hidden_errors(task, noise, own):
     """(2) down to layer 1, and Delta' of every layer."""
     model, theta, work, lanes = task.model, task.theta, task.work, own.lanes
     for l in range(model.layers.shape[0] - 1, 0, -1):
-        on_lanes(model, l, work, own)
+        put_on_lanes(model, l, work, own)
         if l > 1:
             sigma = model.layers[l - 1]
             n_l, n = model.layers[l]["width"], sigma["width"]
@@ -356,11 +351,11 @@ def add_gradient(task, tile, noise, gradient, fresh, direct, own):
     one, lanes, V, n = gradient.dtype.type(1), own.lanes, own.V, tile.n
     for l in range(model.layers.shape[0] - 1, 0, -1):
         A, G = neurons(model, work.a, l - 1, lanes), weights(model, gradient, l)
-        Delta_rows = Matrix(work.delta_rows, ROWS * model.layers[l]["start"], G.stride)
+        Delta_rows = panels(model, work.delta_rows, l)
         n_in, n_l = model.layers[l - 1]["width"], model.layers[l]["width"]
         first, last = share(up(n_in, ROW), ROW, team)
         if l > 1 or not is_sparse(task.samples):
-            weight_gradient(A, Delta_rows, G, fresh, one, n, n_l, first, last, V)
+            weight_gradient(A, Delta_rows, G, fresh, one, n, n_l, first, last)
         elif not direct:
             if fresh:
                 gradient[G.offset + first * G.stride : G.offset + last * G.stride] = 0
@@ -369,7 +364,7 @@ def add_gradient(task, tile, noise, gradient, fresh, direct, own):
             call(work.of_sparse.weight_gradient, arguments)
         if team.t == team.T - 1:
             start = model.layers[l]["bias_start"]
-            bias_gradient(Delta_rows, n, view(gradient, start, G.stride), fresh, V)
+            bias_gradient(Delta_rows, n, view(gradient, start, G.stride), fresh)
 
 
 @kernel
@@ -385,7 +380,7 @@ def step_with_gradient(task, tile, noise, update, batch, direct, own):
     whole = tile.start == batch
     for l in range(model.layers.shape[0] - 1, 0, -1):
         A, stride = neurons(model, work.a, l - 1, lanes), model.layers[l]["stride"]
-        Delta_rows = Matrix(work.delta_rows, ROWS * model.layers[l]["start"], stride)
+        Delta_rows = panels(model, work.delta_rows, l)
         n_in, n_l = model.layers[l - 1]["width"], model.layers[l]["width"]
         first, last = share(up(n_in, ROW), ROW, team)
         height, some = max(PANEL // stride // TALL[0], 1) * TALL[0], work.panels[team.t]
@@ -407,7 +402,7 @@ def step_with_gradient(task, tile, noise, update, batch, direct, own):
                 step_slice(theta, view(update.g, start, stop - start), update, 1, start, stop)
         elif whole and update.plain:
             W, minus_rate = weights(model, theta, l), -coefficients(update, l)[0]
-            weight_gradient(A, Delta_rows, W, False, minus_rate, n, n_l, first, last, V)
+            weight_gradient(A, Delta_rows, W, False, minus_rate, n, n_l, first, last)
         else:
             if whole:  # columns that no sum fills: the update must find zeros
                 for r in range(height):
@@ -418,12 +413,12 @@ def step_with_gradient(task, tile, noise, update, batch, direct, own):
                 stop = start + (end - j) * stride
                 g = view(some, 0, stop - start) if whole else view(update.g, start, stop - start)
                 G = Matrix(g, -j * stride, stride)
-                weight_gradient(A, Delta_rows, G, whole, one, n, n_l, j, end, V)
+                weight_gradient(A, Delta_rows, G, whole, one, n, n_l, j, end)
                 step_slice(theta, g, update, l, start, stop)
         if team.t == team.T - 1:
             start = model.layers[l]["bias_start"]
             g = view(some, 0, stride) if whole else view(update.g, start, stride)
-            bias_gradient(Delta_rows, n, g, whole, V)
+            bias_gradient(Delta_rows, n, g, whole)
             if update.plain:  # too few for a call by address
                 minus_rate = -coefficients(update, l)[0]
                 for k in range(stride):

@@ -12,7 +12,7 @@ import numpy as np
 from fastbackprop.activations import Activation
 from fastbackprop.costs import Cost
 from fastbackprop.engines import _task
-from fastbackprop.engines._columns import scale, vector_lanes
+from fastbackprop.engines._columns import scale
 from fastbackprop.engines._compile import inlined, kernel
 from fastbackprop.engines._functions import Model, cost_gradient, multiply_by_derivative
 from fastbackprop.engines._noise import SILENCE
@@ -25,6 +25,7 @@ from fastbackprop.engines._product import (
     product_along,
     strip,
     up,
+    vector_lanes,
 )
 from fastbackprop.engines._reference import reference
 from fastbackprop.engines._samples import without_targets
@@ -36,6 +37,7 @@ from fastbackprop.engines._task import (
     clear,
     flat,
     neurons,
+    panels,
     scratch,
     weights,
 )
@@ -55,10 +57,10 @@ from fastbackprop.engines.tiles import (
     forward,
     forward_tile,
     hidden_error,
-    on_lanes,
     output_errors,
     outputs,
     owned,
+    put_on_lanes,
     weight_gradient,
 )
 from fastbackprop.layout import aligned_zeros
@@ -258,9 +260,9 @@ def r_hidden_errors(model, curvature, theta, v, gauss_newton, work, own):
     """(2) and (2') down to layer 1."""
     lanes = own.lanes
     for l in range(model.layers.shape[0] - 1, 0, -1):
-        on_lanes(model, l, work.R, own)
+        put_on_lanes(model, l, work.R, own)
         if not gauss_newton:
-            on_lanes(model, l, work.own, own)
+            put_on_lanes(model, l, work.own, own)
         if l > 1:
             layer, delta, Rdelta = model.layers[l - 1], work.own.delta, work.R.delta
             n_l, n = model.layers[l]["width"], layer["width"]
@@ -288,18 +290,18 @@ def r_hidden_errors(model, curvature, theta, v, gauss_newton, work, own):
 @inlined
 def add_products(model, n, gauss_newton, product, fresh, work, own):
     """(3') and (4') for all layers, added to the product unless it is `fresh`."""
-    one, lanes, V = product.dtype.type(1), own.lanes, own.V
+    one, lanes = product.dtype.type(1), own.lanes
     for l in range(1, model.layers.shape[0]):
         n_in, n_l = model.layers[l - 1]["width"], model.layers[l]["width"]
-        G, offset = weights(model, product, l), ROWS * model.layers[l]["start"]
+        G = weights(model, product, l)
         A, RA = neurons(model, work.own.a, l - 1, lanes), neurons(model, work.R.a, l - 1, lanes)
-        RDelta_rows = Matrix(work.R.delta_rows, offset, G.stride)
-        weight_gradient(A, RDelta_rows, G, fresh, one, n, n_l, 0, up(n_in, ROW), V)
+        RDelta_rows = panels(model, work.R.delta_rows, l)
+        weight_gradient(A, RDelta_rows, G, fresh, one, n, n_l, 0, up(n_in, ROW))
         if l > 1 and not gauss_newton:
-            Delta_rows = Matrix(work.own.delta_rows, offset, G.stride)
-            weight_gradient(RA, Delta_rows, G, False, one, n, n_l, 0, up(n_in, ROW), V)
+            Delta_rows = panels(model, work.own.delta_rows, l)
+            weight_gradient(RA, Delta_rows, G, False, one, n, n_l, 0, up(n_in, ROW))
         start = model.layers[l]["bias_start"]
-        bias_gradient(RDelta_rows, n, product[start : start + G.stride], fresh, V)
+        bias_gradient(RDelta_rows, n, product[start : start + G.stride], fresh)
 
 
 @inlined
