@@ -2,7 +2,7 @@
 
     product_across         Z[r, c] = b[r] + sum_t S[t, r] M[t, c]        (0)
     product_along          Z[r, c] = b[r] + sum_t S[r, t] M[t, c]        (2)
-    sums_over_samples_Q    G[r, c] = sum_i A[r, i] D[i, c], or added     (3), strips of Q vectors
+    sums_over_samples      G[r, c] = sum_i A[r, i] D[i, c], or added     (3)
     column_sums_C          g[c] = sum_i D[i, c], or added                (4), for C vectors c
 
 Every sum stays in the registers from its first term to its last. Rows come in multiples of ROW and
@@ -195,35 +195,42 @@ def _over_strips(R, C, Q):
     return tile
 
 
-def _sums_over_samples(Q):
-    """The same for all columns, and rows first ... last (a multiple of ROW)."""
-    tall_1, tall_2 = _over_strips(TALL[0], 1, Q), _over_strips(TALL[1], 2, Q)
-    short_1, short_2 = _over_strips(ROW, 1, Q), _over_strips(ROW, 2, Q)
+def _rows_of_panel(R, C, Q):
+    """The same for rows first ... last (a multiple of ROW)."""
+    tall, short = _over_strips(R, C, Q), _over_strips(ROW, C, Q)
 
-    @kernel
-    def product(A, Delta_rows, G, fresh, factor, depth, n, first, last):
-        V = vector_lanes(G.array)
-        for c in range(0, n, 2 * V):
-            D, G_c, r = panel(Delta_rows, c), Matrix(G.array, G.offset + c, G.stride), first
-            if D.stride > V:
-                while r + TALL[1] <= last:
-                    tall_2(A, D, G_c, fresh, factor, depth, r)
-                    r += TALL[1]
-                while r < last:
-                    short_2(A, D, G_c, fresh, factor, depth, r)
-                    r += ROW
+    @kernel(linked=True)
+    def rows(A, D, G, fresh, factor, depth, first, last):
+        r = first
+        while r + R <= last:
+            tall(A, D, G, fresh, factor, depth, r)
+            r += R
+        while r < last:
+            short(A, D, G, fresh, factor, depth, r)
+            r += ROW
+
+    return rows
+
+
+narrow_1, narrow_2 = _rows_of_panel(TALL[0], 1, 1), _rows_of_panel(TALL[0], 1, 2)
+wide_1, wide_2 = _rows_of_panel(TALL[1], 2, 1), _rows_of_panel(TALL[1], 2, 2)
+
+
+@kernel
+def sums_over_samples(A, Delta_rows, G, fresh, factor, depth, n, first, last):
+    """The same for all n columns."""
+    V = vector_lanes(G.array)
+    for c in range(0, n, 2 * V):
+        D, G_c = panel(Delta_rows, c), Matrix(G.array, G.offset + c, G.stride)
+        if D.stride == V:
+            if A.lanes == V:
+                narrow_1(A, D, G_c, fresh, factor, depth, first, last)
             else:
-                while r + TALL[0] <= last:
-                    tall_1(A, D, G_c, fresh, factor, depth, r)
-                    r += TALL[0]
-                while r < last:
-                    short_1(A, D, G_c, fresh, factor, depth, r)
-                    r += ROW
-
-    return product
-
-
-sums_over_samples_1, sums_over_samples_2 = _sums_over_samples(1), _sums_over_samples(2)
+                narrow_2(A, D, G_c, fresh, factor, depth, first, last)
+        elif A.lanes == V:
+            wide_1(A, D, G_c, fresh, factor, depth, first, last)
+        else:
+            wide_2(A, D, G_c, fresh, factor, depth, first, last)
 
 
 def _column_sums(C):

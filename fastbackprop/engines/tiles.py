@@ -57,8 +57,7 @@ from fastbackprop.engines._product import (
     product_across,
     product_along,
     strip,
-    sums_over_samples_1,
-    sums_over_samples_2,
+    sums_over_samples,
     up,
     vector_lanes,
 )
@@ -148,11 +147,7 @@ def weight_gradient(A, Delta_rows, G, fresh, factor, n, n_l, first, last):
 
     Times the factor and added to what G holds, unless `fresh`.
     """
-    depth = up(n, UNROLL)
-    if A.lanes == vector_lanes(G.array):
-        sums_over_samples_1(A, Delta_rows, G, fresh, factor, depth, n_l, first, last)
-    else:
-        sums_over_samples_2(A, Delta_rows, G, fresh, factor, depth, n_l, first, last)
+    sums_over_samples(A, Delta_rows, G, fresh, factor, up(n, UNROLL), n_l, first, last)
 
 
 @kernel
