@@ -14,7 +14,6 @@ import numpy as np
 
 from fastbackprop.engines._compile import EXACT, kernel
 from fastbackprop.engines._math import exp, log
-from fastbackprop.engines._product import vector_lanes
 from fastbackprop.engines._tile import (
     VECTOR_BYTES,
     larger,
@@ -26,6 +25,7 @@ from fastbackprop.engines._tile import (
     scratch,
     store,
     times,
+    vector_lanes,
     zeros,
 )
 from fastbackprop.formulas.layer_norms import activate_row

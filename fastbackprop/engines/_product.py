@@ -26,6 +26,7 @@ from fastbackprop.engines._tile import (
     scaled,
     spread,
     store,
+    vector_lanes,
     zeros,
 )
 
@@ -34,12 +35,6 @@ UNROLL = 4  # outer products of one `outer_along`
 
 # Rows of a tile of one and of two vectors: as many accumulators as hide the latency of a sum.
 TALL = (16, 8) if VECTOR_BYTES == 64 else (8, 4)
-
-
-@inlined
-def vector_lanes(array):
-    """V of an array's dtype."""
-    return VECTOR_BYTES // array.itemsize
 
 
 @inlined
@@ -69,7 +64,6 @@ class Owned(NamedTuple):
     lanes: int  # V or 2 V
     first: int
     last: int
-    V: int  # elements of a vector
 
 
 class Matrix(NamedTuple):
@@ -142,7 +136,7 @@ def _product(tile):
     @kernel
     def product(S, b, M, Z, depth, rows, own):
         r = 0
-        if own.lanes == own.V:
+        if own.lanes == vector_lanes(M.array):
             while r + TALL[0] <= rows:
                 for s in range(own.first, own.last):
                     tall_1(S, b, M, Z, depth, r, s)

@@ -13,7 +13,7 @@ from fastbackprop.engines._compile import address, inlined, kernel
 from fastbackprop.engines._noise import SILENCE, input_after_dropout, key_of_input
 from fastbackprop.engines._product import Matrix, Owned, Strips, strip, up
 from fastbackprop.engines._task import ROWS, OfSparse, RowTile, sample, task_type
-from fastbackprop.engines._tile import load, plus, scaled, store, transpose_block
+from fastbackprop.engines._tile import load, plus, scaled, store, transpose_block, vector_lanes
 
 
 def _sum_of_rows(C):
@@ -41,7 +41,8 @@ def _sparse_weighted_input(task, tile, noise, W, b, Z, Z_rows, n_l, own):
     Z_rows are scratch; lanes behind the last sample repeat it.
     """
     layer, samples = task.model.layers[0], task.samples
-    V, lanes, width = own.V, own.lanes, up(n_l, own.V)
+    V, lanes = vector_lanes(Z.array), own.lanes
+    width = up(n_l, V)
     for s in range(own.first, own.last):
         for i in range(s * lanes, (s + 1) * lanes):
             z, k = Z_rows.offset + i * Z_rows.stride, 0
@@ -73,7 +74,7 @@ def _sparse_weighted_input(task, tile, noise, W, b, Z, Z_rows, n_l, own):
 @kernel
 def _errors_as_rows(Delta, Delta_rows, n_l, own):
     """Delta' in rows as long as those of W, for the samples of the strips of this thread."""
-    V = own.V
+    V = vector_lanes(Delta.array)
     for s in range(own.first, own.last):
         for k in range(0, n_l, V):
             for i in range(0, Delta.lanes, V):
@@ -99,12 +100,13 @@ add_row_1, add_row_2, add_row_4 = map(_add_row, (1, 2, 4))
 
 
 @kernel
-def _sparse_weight_gradient(task, tile, noise, Delta_rows, G, factor, n_l, first, last, V):
+def _sparse_weight_gradient(task, tile, noise, Delta_rows, G, factor, n_l, first, last):
     """(3) for layer 1: factor sum_i x_ij delta^1_ik added to rows j of first ... last.
 
     The tile may be longer than ROWS: whatever Delta_rows are of.
     """
-    layer, samples, width = task.model.layers[0], task.samples, up(n_l, V)
+    layer, samples, V = task.model.layers[0], task.samples, vector_lanes(G.array)
+    width = up(n_l, V)
     for i in range(tile.n):
         row, key = sample(task, tile, i), key_of_input(noise, i)
         for p in range(samples.spans[row, 0], samples.spans[row, 1]):
@@ -135,12 +137,12 @@ def of_sparse(dtype: np.dtype) -> OfSparse:
     """Compiled, or read from the disk, here."""
     vector, task = np.zeros(1, dtype), task_type(dtype)
     a_tile, a_matrix = RowTile(0, 0), Matrix(vector, 0, 0)
-    some_strips, some_owned = Strips(vector, 0, 0, 0), Owned(0, 0, 0, 0)
+    some_strips, some_owned = Strips(vector, 0, 0, 0), Owned(0, 0, 0)
     values = a_tile, SILENCE, a_matrix, some_strips, some_owned
     tile, noise, matrix, strips, own = map(numba.typeof, values)
     number, integer = numba.from_dtype(dtype), numba.intp
     to_rows = tile, noise, matrix, matrix, strips, matrix, integer, own
-    to_gradient = tile, noise, matrix, matrix, number, integer, integer, integer, integer
+    to_gradient = tile, noise, matrix, matrix, number, integer, integer, integer
     return OfSparse(
         address(_sparse_weighted_input, task, *to_rows),
         address(_errors_as_rows, strips, matrix, integer, own),

@@ -15,11 +15,11 @@ Inside a kernel a tile is made, updated and stored; it has no address. The vocab
     store(acc, array, offset, stride)
     view(array, start, n)                       so many elements from there on, an array
     transpose_block(source, ...)                one V x V block, in registers
-    gather_block(source, rows, ...)             the same from rows anywhere, of any length
+    gather_block(source, places, ...)           the same from rows anywhere, of any length
     array = scratch(like, n)                    n elements on the stack, of the array's dtype
 
-Offsets and strides count elements of flat arrays; a vector has V = lanes(dtype) of them. Loads and
-stores are not checked against bounds.
+Offsets and strides count elements of flat arrays; a vector has V = vector_lanes(array) of them, a
+constant. Loads and stores are not checked against bounds.
 """
 
 import os
@@ -130,6 +130,16 @@ def _add_outer(builder, tile, acc, scalars, w):
             value = multiply_add(factor, vectors[c], builder.extract_value(acc, i))
             acc = builder.insert_value(acc, value, i)
     return acc
+
+
+@intrinsic
+def vector_lanes(typingctx, array):
+    """V of the array's dtype."""
+
+    def generate(context, builder, signature, args):
+        return ir.Constant(_INDEX, _vector(array.dtype).count)
+
+    return types.intp(array), generate
 
 
 @intrinsic
@@ -381,10 +391,10 @@ def transpose_block(typingctx, S, s, s_stride, D, d, d_stride):
 
 
 @intrinsic
-def gather_block(typingctx, S, places, p, n, D, d, d_stride):
-    """D[d + c d_stride + r] = S[places[p + r] + c] for r < V and c < n, zero for n <= c < V.
+def gather_block(typingctx, S, s, places, p, n, D, d, d_stride):
+    """D[d + c d_stride + r] = S[s + places[p + r] + c] for r < V and c < n, zero for n <= c < V.
 
-    Nothing behind the n elements of a row is read.
+    Nothing behind the n elements of a row is read. S may have any number of dimensions.
     """
     dtype = S.dtype
 
@@ -393,22 +403,22 @@ def gather_block(typingctx, S, places, p, n, D, d, d_stride):
         V, width = vector.count, _INDEX
         numbers = ir.Constant(ir.VectorType(width, V), list(range(V)))
         undefined = ir.Constant(ir.VectorType(width, V), ir.Undefined)
-        n = builder.insert_element(undefined, args[3], ir.Constant(_LANE, 0))
+        n = builder.insert_element(undefined, args[4], ir.Constant(_LANE, 0))
         n = _shuffle(builder, n, undefined, [0] * V)
         mask = builder.icmp_signed("<", numbers, n)
         zeros = ir.Constant(vector, [0.0] * V)
-        place = _pointer(context, builder, places, args[1], args[2])
+        source = _pointer(context, builder, S, args[0], args[1])
+        place = _pointer(context, builder, places, args[2], args[3])
         rows = []
         for r in range(V):
             start = builder.load(builder.gep(place, [ir.Constant(_INDEX, r)]))
-            pointer = _pointer(context, builder, S, args[0], start)
-            rows.append(_masked_load(builder, pointer, mask, zeros, dtype))
-        target = _pointer(context, builder, D, args[4], args[5])
-        _store_rows(builder, _transposed(builder, rows), target, args[6], dtype)
+            rows.append(_masked_load(builder, builder.gep(source, [start]), mask, zeros, dtype))
+        target = _pointer(context, builder, D, args[5], args[6])
+        _store_rows(builder, _transposed(builder, rows), target, args[7], dtype)
         return context.get_dummy_value()
 
     index = types.intp
-    return types.void(S, places, index, index, D, index, index), generate
+    return types.void(S, index, places, index, index, D, index, index), generate
 
 
 def _masked_load(builder, pointer, mask, otherwise, dtype):

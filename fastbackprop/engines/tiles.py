@@ -59,7 +59,6 @@ from fastbackprop.engines._product import (
     strip,
     sums_over_samples,
     up,
-    vector_lanes,
 )
 from fastbackprop.engines._reference import ReferenceType, reference
 from fastbackprop.engines._samples import (
@@ -95,6 +94,7 @@ from fastbackprop.engines._tile import (
     VECTOR_BYTES,
     gather_block,
     transpose_block,
+    vector_lanes,
     view,
 )
 from fastbackprop.engines._update import (
@@ -169,9 +169,8 @@ def bias_gradient(Delta_rows, n, g, fresh):
 def gather(task, tile, own):
     """a^0 of the samples; lanes behind the last repeat it, so they are as finite as the rest."""
     model, work, X = task.model, task.work, task.samples.X
-    n_0, lanes, V = model.layers[0]["width"], own.lanes, own.V
+    n_0, lanes, V = model.layers[0]["width"], own.lanes, vector_lanes(work.a)
     A = neurons(model, work.a, 0, lanes)
-    values = X.reshape(X.size)
     for i in range(own.first * lanes, own.last * lanes):
         work.places[i] = n_0 * sample(task, tile, i)
     for s in range(own.first, own.last):
@@ -179,7 +178,7 @@ def gather(task, tile, own):
             for j in range(0, n_0, V):
                 a = strip(A, s) + j * lanes + i
                 p, rest = s * lanes + i, min(V, n_0 - j)
-                gather_block(values[j:], work.places, p, rest, A.array, a, lanes)
+                gather_block(X, j, work.places, p, rest, A.array, a, lanes)
         clear(A, s, up(n_0, V), up(n_0, ROW))
 
 
@@ -258,7 +257,7 @@ def targets(task, tile, y, s, lanes):
 @kernel
 def costs(task, tile, own):
     """sum_i s_i C_i of each vector of samples, in work.costs."""
-    model, work, lanes, V = task.model, task.work, own.lanes, own.V
+    model, work, lanes, V = task.model, task.work, own.lanes, vector_lanes(task.theta)
     for s in range(own.first, own.last):
         z, a, delta, y = outputs(model, work, s, lanes)
         targets(task, tile, y, s, lanes)
@@ -294,7 +293,7 @@ def output_errors(task, tile, total, own):
 @kernel
 def neurons_on_lanes(Delta, Delta_rows, n_l, own):
     """Delta' from the strips of Delta."""
-    V = own.V
+    V = vector_lanes(Delta.array)
     for k in range(0, n_l, V):
         D = panel(Delta_rows, k)
         for s in range(own.first, own.last):
@@ -309,7 +308,7 @@ def put_on_lanes(model, l, work, own):
     """Delta' of layer l, when the padding is zero."""
     Delta, n_l = neurons(model, work.delta, l, own.lanes), model.layers[l]["width"]
     for s in range(own.first, own.last):
-        clear(Delta, s, n_l, up(n_l, max(own.V, UNROLL)))
+        clear(Delta, s, n_l, up(n_l, max(vector_lanes(work.delta), UNROLL)))
     neurons_on_lanes(Delta, panels(model, work.delta_rows, l), n_l, own)
 
 
@@ -343,7 +342,7 @@ def add_gradient(task, tile, noise, gradient, fresh, direct, own):
     Without (3) of a sparse X where the step takes that `direct`ly to W.
     """
     team, model, work = task.team, task.model, task.work
-    one, lanes, V, n = gradient.dtype.type(1), own.lanes, own.V, tile.n
+    one, lanes, n = gradient.dtype.type(1), own.lanes, tile.n
     for l in range(model.layers.shape[0] - 1, 0, -1):
         A, G = neurons(model, work.a, l - 1, lanes), weights(model, gradient, l)
         Delta_rows = panels(model, work.delta_rows, l)
@@ -355,7 +354,7 @@ def add_gradient(task, tile, noise, gradient, fresh, direct, own):
             if fresh:
                 gradient[G.offset + first * G.stride : G.offset + last * G.stride] = 0
             D = errors_of_layer_1(task)
-            arguments = (task, tile, noise, D, G, one, n_l, first, last, V)
+            arguments = (task, tile, noise, D, G, one, n_l, first, last)
             call(work.of_sparse.weight_gradient, arguments)
         if team.t == team.T - 1:
             start = model.layers[l]["bias_start"]
@@ -371,7 +370,7 @@ def step_with_gradient(task, tile, noise, update, batch, direct, own):
     begins at place `batch`.
     """
     team, model, theta, work = task.team, task.model, task.theta, task.work
-    one, lanes, V, n = theta.dtype.type(1), own.lanes, own.V, tile.n
+    one, lanes, V, n = theta.dtype.type(1), own.lanes, vector_lanes(theta), tile.n
     whole = tile.start == batch
     for l in range(model.layers.shape[0] - 1, 0, -1):
         A, stride = neurons(model, work.a, l - 1, lanes), model.layers[l]["stride"]
@@ -386,13 +385,13 @@ def step_with_gradient(task, tile, noise, update, batch, direct, own):
                 minus_rate = -coefficients(update, 1)[0]
                 every = RowTile(batch, tile.start + n - batch)
                 of_all = Noise(noise.seed, noise.step, 0)
-                arguments = (task, every, of_all, G, W, minus_rate, n_l, first, last, V)
+                arguments = (task, every, of_all, G, W, minus_rate, n_l, first, last)
                 call(work.of_sparse.weight_gradient, arguments)
             else:
                 if whole:
                     update.g[start:stop] = 0
                 D = errors_of_layer_1(task)
-                arguments = (task, tile, noise, D, G, one, n_l, first, last, V)
+                arguments = (task, tile, noise, D, G, one, n_l, first, last)
                 call(work.of_sparse.weight_gradient, arguments)
                 step_slice(theta, view(update.g, start, stop - start), update, 1, start, stop)
         elif whole and update.plain:
@@ -503,7 +502,7 @@ def owned(team, n, V):
     """The strips of n samples that this thread owns."""
     lanes, strips = strips_of(n, V, team.T)
     first, last = share(strips, 1, team)
-    return Owned(lanes, first, last, V)
+    return Owned(lanes, first, last)
 
 
 @inlined

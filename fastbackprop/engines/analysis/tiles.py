@@ -25,7 +25,6 @@ from fastbackprop.engines._product import (
     product_along,
     strip,
     up,
-    vector_lanes,
 )
 from fastbackprop.engines._reference import reference
 from fastbackprop.engines._samples import without_targets
@@ -42,7 +41,7 @@ from fastbackprop.engines._task import (
     weights,
 )
 from fastbackprop.engines._team import ALONE
-from fastbackprop.engines._tile import transpose_block
+from fastbackprop.engines._tile import transpose_block, vector_lanes
 from fastbackprop.engines.analysis import _functions
 from fastbackprop.engines.analysis._functions import (
     Curvature,
@@ -95,7 +94,7 @@ def curvature(sigma: Sequence[Activation], cost: Cost, dtype: np.dtype) -> Curva
 @kernel
 def put(M, width, out, place, stride, n, own):
     """Out[place + i stride + k], k < width, for n samples i: from strips to rows."""
-    V = own.V
+    V = vector_lanes(M.array)
     for s in range(own.first, own.last):
         for i in range(0, M.lanes, V):
             first = s * M.lanes + i
