@@ -123,6 +123,7 @@ class Trainer:
         self._workspace = workspace  # scratch for so many threads, and whether X is sparse
         self._works: dict[tuple[int, bool], Any] = {}
         self.tile = engine.row_tile(model)
+        self._kept: list[np.ndarray] = []  # what steps change, as it was before them
         self.sums = np.zeros(N_SUMS)
         self.control = control
         # The schedule's factors of an epoch's steps, and the steps taken before that epoch.
@@ -230,13 +231,13 @@ class Trainer:
         order = rng.permutation(n) if rng is not None and control.shuffle else np.arange(n)
         if rng is not None and self.perturbed is not self.model:
             self._seed = int(rng.integers(2**32))
-        before = [array.copy() for array in self.stepper.changing]
+        self._keep()
         most = rows_at_once(samples)
         for start, stop in slices(n, self._batch_size(n), self.tile, self.theta.size, most):
             reached = self._train(samples, order, start, stop)
             if reached < stop or (stop == n and not self._finite()):
                 if not self._finite():
-                    self._take_back(samples, order, before)
+                    self._take_back(samples, order)
                 return False
             if stop < n:
                 pause()
@@ -297,26 +298,33 @@ class Trainer:
     def _finite(self) -> bool:
         return bool(np.isfinite(self.theta).all())
 
-    def _take_back(self, samples: Samples, order: np.ndarray, before: list[np.ndarray]) -> None:
+    def _keep(self) -> None:
+        """A copy of all that a step changes, in the same memory each time."""
+        if not self._kept:
+            self._kept = [np.empty_like(array) for array in self.stepper.changing]
+        for copy, array in zip(self._kept, self.stepper.changing, strict=True):
+            copy[...] = array
+
+    def _restore(self) -> None:
+        for array, copy in zip(self.stepper.changing, self._kept, strict=True):
+            array[...] = copy
+
+    def _take_back(self, samples: Samples, order: np.ndarray) -> None:
         """Undo the step that ruined the parameters.
 
         From the start of this pass its steps are taken again, one by one: rare, so no step has to
         keep a copy for it.
         """
-        self._restore(before)
+        self._restore()
         n, size = len(order), self._batch_size(len(order))
         some = max(self.tile, rows_at_once(samples) // self.tile * self.tile)
         for first in range(0, n, size):
             last = min(first + size, n)
-            before = [array.copy() for array in self.stepper.changing]
+            self._keep()
             for start in range(first, last, some):
                 self._train(samples, order, start, min(start + some, last))
             if not self._finite():
-                return self._restore(before)
-
-    def _restore(self, before: list[np.ndarray]) -> None:
-        for array, copy in zip(self.stepper.changing, before, strict=True):
-            array[...] = copy
+                return self._restore()
 
     def _validation_cost(self, samples: Samples, pause: Pause) -> float:
         sums = np.zeros(N_SUMS)
