@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+HUGE_PAGE, MANY_BYTES = 1 << 21, 1 << 22  # bytes
 CACHE_LINE = 64  # bytes
 
 N_P = 2  # parameters that an activation can have
@@ -42,10 +43,14 @@ def layer_type(dtype: np.dtype) -> np.dtype:
 
 
 def aligned_zeros(n: int, dtype: np.dtype) -> np.ndarray:
-    """Zeros, (n,), that start on a cache line: no vector then lies across two of them."""
+    """Zeros, (n,), that start on a cache line: no vector then lies across two of them.
+
+    Large ones fill huge pages, for which NumPy asks the system: their addresses are found faster.
+    """
     itemsize = np.dtype(dtype).itemsize
-    array = np.zeros(n + CACHE_LINE // itemsize, dtype)
-    skip = -array.ctypes.data % CACHE_LINE // itemsize
+    unit = CACHE_LINE if n * itemsize < MANY_BYTES else HUGE_PAGE
+    array = np.zeros((-(-n * itemsize // unit) + 1) * unit // itemsize, dtype)
+    skip = -array.ctypes.data % unit // itemsize
     return array[skip : skip + n]
 
 

@@ -23,6 +23,7 @@ from fastbackprop.engines._tile import (
     outer_along,
     plus,
     prefetch,
+    prefetch_tile,
     scaled,
     spread,
     store,
@@ -32,6 +33,8 @@ from fastbackprop.engines._tile import (
 
 ROW = 4  # rows of every product come in fours
 UNROLL = 4  # outer products of one `outer_along`
+FAR = (1 << 20) // VECTOR_BYTES  # vectors that the second cache does not hold
+BLOCK = 128  # rows of a gradient that meet all columns before the next: their A stays in the cache
 
 # Rows of a tile of one and of two vectors: as many accumulators as hide the latency of a sum.
 TALL = (16, 8) if VECTOR_BYTES == 64 else (8, 4)
@@ -91,8 +94,12 @@ def panel(M, c):
     return Matrix(M.array, M.offset + c * M.height, min(pair, M.width - c))
 
 
-def _across(R, C):
-    """Z[r, c] = b[r] + sum_t S[t, r] M[t, c] for R rows r of strip s."""
+def _across(R, C, far=False):
+    """Z[r, c] = b[r] + sum_t S[t, r] M[t, c] for R rows r of strip s.
+
+    Every S[t, r] is on another page. Where all of them are `far`, those of the next rows r are
+    asked for meanwhile; it takes time where they are not.
+    """
 
     @kernel(linked=True)
     def tile(S, b, M, Z, depth, r, s):
@@ -101,6 +108,8 @@ def _across(R, C):
         at, m = S.offset + r, strip(M, s)
         for _ in range(depth):
             acc = outer_across(acc, S.array, at, M.array, m)
+            if far:
+                prefetch(S.array, at + R)
             at += S.stride
             m += lanes
         store(acc, Z.array, strip(Z, s) + r * lanes, lanes)
@@ -125,13 +134,14 @@ def _along(R, C):
     return tile
 
 
-def _product(tile):
+def _product(tile, far=None):
     """The sums of all rows (a multiple of ROW) in the strips a thread owns.
 
     A group of rows of S meets all strips before the next: it is read from far away once.
     """
     tall_1, tall_2 = tile(TALL[0], 1), tile(TALL[1], 2)
     short_1, short_2 = tile(ROW, 1), tile(ROW, 2)
+    far_2 = far or tall_2
 
     @kernel
     def product(S, b, M, Z, depth, rows, own):
@@ -146,9 +156,13 @@ def _product(tile):
                     short_1(S, b, M, Z, depth, r, s)
                 r += ROW
         else:
+            is_far = depth * rows > FAR * vector_lanes(M.array)
             while r + TALL[1] <= rows:
                 for s in range(own.first, own.last):
-                    tall_2(S, b, M, Z, depth, r, s)
+                    if is_far:
+                        far_2(S, b, M, Z, depth, r, s)
+                    else:
+                        tall_2(S, b, M, Z, depth, r, s)
                 r += TALL[1]
             while r < rows:
                 for s in range(own.first, own.last):
@@ -158,7 +172,7 @@ def _product(tile):
     return product
 
 
-product_across, product_along = _product(_across), _product(_along)
+product_across, product_along = _product(_across, _across(TALL[1], 2, far=True)), _product(_along)
 
 
 def _over_strips(R, C, Q):
@@ -173,7 +187,7 @@ def _over_strips(R, C, Q):
         V, g = vector_lanes(G.array), G.offset + r * G.stride
         lanes, width = Q * V, C * V
         if not fresh:
-            prefetch(G.array, g, G.stride, R, C)
+            prefetch_tile(G.array, g, G.stride, R, C)
         acc = zeros(G.array, R, C)
         a, d = A.offset + r * lanes, D.offset
         while depth > 0:
@@ -214,17 +228,19 @@ wide_1, wide_2 = _rows_of_panel(TALL[1], 2, 1), _rows_of_panel(TALL[1], 2, 2)
 def sums_over_samples(A, Delta_rows, G, fresh, factor, depth, n, first, last):
     """The same for all n columns."""
     V = vector_lanes(G.array)
-    for c in range(0, n, 2 * V):
-        D, G_c = panel(Delta_rows, c), Matrix(G.array, G.offset + c, G.stride)
-        if D.stride == V:
-            if A.lanes == V:
-                narrow_1(A, D, G_c, fresh, factor, depth, first, last)
+    for top in range(first, last, BLOCK):
+        bottom = min(top + BLOCK, last)
+        for c in range(0, n, 2 * V):
+            D, G_c = panel(Delta_rows, c), Matrix(G.array, G.offset + c, G.stride)
+            if D.stride == V:
+                if A.lanes == V:
+                    narrow_1(A, D, G_c, fresh, factor, depth, top, bottom)
+                else:
+                    narrow_2(A, D, G_c, fresh, factor, depth, top, bottom)
+            elif A.lanes == V:
+                wide_1(A, D, G_c, fresh, factor, depth, top, bottom)
             else:
-                narrow_2(A, D, G_c, fresh, factor, depth, first, last)
-        elif A.lanes == V:
-            wide_1(A, D, G_c, fresh, factor, depth, first, last)
-        else:
-            wide_2(A, D, G_c, fresh, factor, depth, first, last)
+                wide_2(A, D, G_c, fresh, factor, depth, top, bottom)
 
 
 def _column_sums(C):

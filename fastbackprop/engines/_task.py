@@ -122,7 +122,8 @@ def scratch(
     """For so many threads; for a sparse X with its kernels."""
     strides = model.layers["stride"][of_sparse is not None :]
     per_sample, widest = int(strides.sum()), int(strides.max())
-    z, a, delta, delta_rows = (aligned_zeros(ROWS * per_sample, dtype) for _ in range(4))
+    # One piece of memory: from 4 MB on NumPy asks for huge pages.
+    z, a, delta, delta_rows = aligned_zeros(4 * ROWS * per_sample, dtype).reshape(4, -1)
     return Work(
         z,
         a,

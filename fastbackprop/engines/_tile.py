@@ -11,7 +11,8 @@ Inside a kernel a tile is made, updated and stored; it has no address. The vocab
     acc = plus(x, y)                            element by element; also minus, times, over, larger
     acc = scaled(x, factor)                     every element times a number
     acc = folded(x)                             one row: the sum of all rows
-    prefetch(array, offset, stride, R, C)       have so many vectors ready when they are loaded
+    prefetch(array, offset)                     have a cache line near when it is read
+    prefetch_tile(array, offset, stride, R, C)  have a tile at hand when it is loaded and stored
     store(acc, array, offset, stride)
     view(array, start, n)                       so many elements from there on, an array
     transpose_block(source, ...)                one V x V block, in registers
@@ -324,22 +325,37 @@ def folded(typingctx, x):
     return row(x), generate
 
 
+def _prefetch(builder, pointer, write, nearness):
+    """Ask for the cache line there; nothing waits for it. 3 is the nearest cache."""
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    function_type = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+    options = [ir.Constant(number, value) for value in (write, nearness, 1)]
+    builder.call(function, [builder.bitcast(pointer, byte), *options])
+
+
+@intrinsic
+def prefetch(typingctx, array, offset):
+    """Have the cache line of array[offset] in the second cache when it is read."""
+
+    def generate(context, builder, signature, args):
+        _prefetch(builder, _pointer(context, builder, array, *args), 0, 2)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
 @intrinsic(prefer_literal=True)
-def prefetch(typingctx, array, offset, stride, R, C):
-    """Ask for R rows of C vectors, to be written soon; nothing waits for them."""
+def prefetch_tile(typingctx, array, offset, stride, R, C):
+    """Have R rows of C vectors at hand when they are loaded and stored."""
     tile = TileType(array.dtype, R.literal_value, C.literal_value)
 
     def generate(context, builder, signature, args):
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        function_type = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        name = "llvm.prefetch.p0"
-        function = cgutils.get_or_insert_function(builder.module, function_type, name)
-        write, near, data = (ir.Constant(number, value) for value in (1, 3, 1))
         row = _pointer(context, builder, array, args[0], args[1])
         for _ in range(tile.R):
             for c in range(tile.C):
-                place = builder.gep(row, [ir.Constant(_INDEX, c * _vector(tile.dtype).count)])
-                builder.call(function, [builder.bitcast(place, byte), write, near, data])
+                place = ir.Constant(_INDEX, c * _vector(tile.dtype).count)
+                _prefetch(builder, builder.gep(row, [place]), 1, 3)
             row = builder.gep(row, [args[2]])
         return context.get_dummy_value()
 
