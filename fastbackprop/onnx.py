@@ -10,14 +10,14 @@ import contextlib
 import json
 import os
 import warnings
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from fastbackprop import inputs
 from fastbackprop.activations import ACTIVATIONS
-from fastbackprop.formats import _dense, saved
+from fastbackprop.formats import _atomic, _dense, saved
 from fastbackprop.formats._dense import P
 from fastbackprop.network import Network
 
@@ -117,7 +117,8 @@ def export(network: Network, path: str | os.PathLike[str]) -> None:
 
     The number of samples is free; the opset is 17, or the lowest that has every operator; weights
     and arithmetic are of the network's dtype. The sizes, the functions' names, the cost and the
-    dtype are in the metadata, as JSON under the key "fastbackprop".
+    dtype are in the metadata, as JSON under the key "fastbackprop". The file is written in one
+    piece or not at all.
 
     Parameters
     ----------
@@ -130,7 +131,9 @@ def export(network: Network, path: str | os.PathLike[str]) -> None:
     ImportError
         Without the onnx package (the extra `onnx`).
     ValueError
-        For an activation that `FUNCTIONS` lacks.
+        For parameters that are not finite, or an activation that `FUNCTIONS` lacks.
+    OSError
+        Where the file cannot be written; what was there is still there then.
 
     Warns
     -----
@@ -138,11 +141,12 @@ def export(network: Network, path: str | os.PathLike[str]) -> None:
         For a float64 network with an operator that ONNX Runtime has in float32 alone, with its
         name. The file is valid, and written.
     """
-    Path(path).write_bytes(model(network).SerializeToString())
+    file = inputs.file_of(path, network.get_parameters())
+    _atomic.write(file, [model(network).SerializeToString()])
 
 
 def model(network: Network) -> Any:
-    """The ONNX model, a ModelProto, that `export` writes; errors and warnings are the same."""
+    """The ONNX model, a ModelProto, that `export` writes; warnings are the same."""
     onnx = _onnx()
     graph = _Writer(onnx, network.dtype)
     a, layers = "X", zip(network.weights, network.biases, _dense.sigmas(network), strict=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fastbackprop as fb
+from fastbackprop import formats, onnx
 from fastbackprop.engines import ENGINES
 from fastbackprop.formats import _atomic, safetensors
 
@@ -239,11 +240,39 @@ def test_a_write_that_fails_leaves_the_old_file(at, tmp_path, monkeypatch):
     assert (tmp_path / "f").read_bytes() == b"old"
 
 
+@pytest.mark.parametrize(
+    "write", [fb.Network.save, formats.write_c, formats.write_numpy, onnx.export]
+)
+def test_every_file_of_a_network_is_whole_or_the_old_one(write, tmp_path, monkeypatch):
+    if write is onnx.export:
+        pytest.importorskip("onnx")
+    net, file = network("numpy"), tmp_path / "f"
+    file.write_bytes(b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            write(net, file)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        write(net, tmp_path / "no" / "f")
+    bad = network("numpy")
+    bad.biases[-1][0] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        write(bad, file)
+    assert list(tmp_path.iterdir()) == [file] and file.read_bytes() == b"old"
+    write(net, file)
+    assert list(tmp_path.iterdir()) == [file] and file.read_bytes() != b"old"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="links and permissions")
 def test_links_stay_links_and_files_have_the_usual_permissions(tmp_path):
     (tmp_path / "plain").touch()
     (tmp_path / "link").symlink_to(tmp_path / "target")
     _atomic.write(tmp_path / "link", [b"x"])
     assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_bytes() == b"x"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    _atomic.write(tmp_path / "pipe", [b"y", b"z"])
+    assert os.read(reader, 9) == b"yz" and (tmp_path / "pipe").is_fifo()
+    os.close(reader)
     mode = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "target")]
     assert mode[0] == mode[1]
