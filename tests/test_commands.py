@@ -165,6 +165,15 @@ def test_demo_draws_elsewhere_where_it_cannot_write(short_demo, tmp_path, monkey
     assert path.read_bytes().startswith(PNG)
 
 
+def test_the_ending_says_what_demo_draws(short_demo, tmp_path, capsys):
+    assert main(["demo", "--output", str(tmp_path / "curve.foo")]) == 2
+    printed = capsys.readouterr()
+    assert "the name must end in one of" in printed.err and printed.err.count("\n") == 1
+    assert printed.out == "" and not list(tmp_path.iterdir())
+    assert main(["demo", "--output", str(tmp_path / "curve.svg")]) == 0
+    assert "<svg" in (tmp_path / "curve.svg").read_text("utf-8")
+
+
 def test_demo_splits_by_class_and_always_alike():
     pytest.importorskip("sklearn")
     X, _, X_test, y_test = demo.load_digits()

@@ -9,7 +9,9 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from fastbackprop.callbacks import History
 
@@ -26,6 +28,22 @@ def require(module: str, otherwise: Exception) -> ModuleType:
         if error.name and module.split(".")[0] == error.name.split(".")[0]:
             raise otherwise from None
         raise
+
+
+def new_figure(option: str, path: str | os.PathLike[str], otherwise: Exception, **size: Any) -> Any:
+    """A figure that can be saved under this name, or a UsageError that says why not.
+
+    Raises `otherwise` where matplotlib is not installed.
+    """
+    figure = require("matplotlib.figure", otherwise).Figure(
+        facecolor="white", layout="constrained", **size
+    )
+    formats = figure.canvas.get_supported_filetypes()
+    if Path(path).suffix[1:].lower() not in formats:
+        raise UsageError(
+            f"{option} {path}: the name must end in one of {', '.join(sorted(formats))}"
+        )
+    return figure
 
 
 def finished(history: History) -> None:
