@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import io
 import json
 import os
 import subprocess
@@ -129,6 +130,37 @@ def test_nobody_reads_the_output(arguments):
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def command(*arguments, before="", **environment):
+    """In a process of its own, by a shell that does something before."""
+    script = f'{before} exec "{sys.executable}" -m fastbackprop "$@"'
+    return subprocess.run(
+        ["sh", "-c", script, "sh", *arguments],
+        capture_output=True,
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"} | environment,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("arguments", [[], ["warmup"]])
+def test_a_full_disk_is_one_line(arguments):
+    done = command(*arguments, before="exec > /dev/full;")
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert b"No space left" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of Unix")
+def test_without_any_output():
+    done = command("warmup", before="exec >&- 2>&-;")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_signs_that_a_terminal_lacks_are_written_as_numbers(monkeypatch):
+    bytes_written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(bytes_written, "ascii"))
+    assert exit_code(lambda: print("cürve.png")) == 0
+    assert bytes_written.getvalue().startswith(rb"c\xfcrve.png")
 
 
 def test_progress_is_one_line_that_goes(monkeypatch, capsys):
