@@ -64,6 +64,18 @@ def test_the_safetensors_package_reads_what_is_written(tmp_path):
     assert (loaded.get_parameters() == net.get_parameters()).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pytorch_s_loader_reads_what_is_written(dtype, tmp_path):
+    torch = pytest.importorskip("torch")
+    load_file = pytest.importorskip("safetensors.torch").load_file
+    net, X = network(dtype=dtype), np.linspace(-1, 1, 12, dtype=dtype).reshape(4, 3)
+    net.save(tmp_path / "net")
+    tensors, a = load_file(tmp_path / "net"), torch.from_numpy(X)
+    for l, sigma in enumerate([torch.tanh, torch.relu, lambda z: torch.softmax(z, 1)]):
+        a = sigma(a @ tensors[f"weights.{l}"] + tensors[f"biases.{l}"])
+    np.testing.assert_allclose(net.predict(X), a.numpy(), rtol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0), (2, 3, 4), (5,)])
 @pytest.mark.parametrize("code", safetensors.DTYPES.values())
 def test_every_shape_and_dtype(shape, code, tmp_path):

@@ -19,7 +19,7 @@ from typing import Any
 
 import numba
 
-from fastbackprop.commands import UsageError, new_figure
+from fastbackprop.commands import UsageError, new_figure, progress
 from fastbackprop.commands.work import ACTIVATIONS, ANALYSES, OPTIMIZERS
 
 LADDER = (
@@ -257,6 +257,7 @@ def measure(task: dict[str, Any], processors: list[int]) -> int:
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.getenv("PYTHONPATH")]))
     command = [sys.executable, "-c", RACE, json.dumps(task)]
     sys.stdout.flush()
+    progress(0, 1, "measuring the peak of this machine")
     with pinned(processors):
         code = subprocess.run(command, env=environment).returncode
     if code < 0:

@@ -104,8 +104,10 @@ def save_learning_curve(figure: Any, history: fb.History, title: str, path: Path
 
 
 def run(arguments: argparse.Namespace) -> int:
+    progress(0, 1, "loading scikit-learn and matplotlib")
     figure = new_figure("--output", arguments.output, MISSING, figsize=(7, 4.2), dpi=150)
     X, y, X_test, y_test = load_digits()
+    progress(1, 1)
     print(f"{len(X) + len(X_test):,} images of handwritten digits, {len(X_test)} of them held out")
     compile_engines(X, y)
     network = make_network()
@@ -121,6 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
     finished(history)
     right = int((network.predict(X_test).argmax(axis=1) == y_test).sum())
     accuracy = right / len(y_test)
+    progress(0, 1, "checking the gradient")
     error = network.check_gradient(X[:3], y[:3])
     times = seconds_per_epoch(X, y)
     title = f"Handwritten digits: {accuracy:.1%} of {len(y_test)} held-out images right"

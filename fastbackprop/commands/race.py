@@ -131,6 +131,7 @@ def main(task: Mapping[str, Any]) -> None:
     peaks = {dtype: Peak(dtype, threads) for dtype in dtypes}
     first = {dtype: max(peak.measure() for _ in range(10)) for dtype, peak in peaks.items()}
     processor = processor_name()
+    progress(1, 1)
     print_header(processor, threads, first)
     everything: list[Result] = []
     done, total = 0, len(task["works"]) * len(dtypes)
