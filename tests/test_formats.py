@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import sys
 
 import numpy as np
 import pytest
@@ -288,3 +289,20 @@ def test_links_stay_links_and_files_have_the_usual_permissions(tmp_path):
     os.close(reader)
     mode = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "target")]
     assert mode[0] == mode[1]
+
+
+@pytest.mark.parametrize(
+    ("package", "use", "command"),
+    [
+        ("onnx", lambda net, path: onnx.export(net, path), r'"fastbackprop\[onnx\]"'),
+        ("torch", lambda net, path: net.to_torch(), "torch"),
+        ("sklearn", lambda net, path: net.to_sklearn(), r'"fastbackprop\[sklearn\]"'),
+    ],
+)
+def test_a_missing_package_is_named(package, use, command, tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=f"pip install {command}"):
+        use(fb.Network([3, 4, 2], engine="numpy"), tmp_path / "f")
+    assert not list(tmp_path.iterdir())
