@@ -287,13 +287,12 @@ class _Reader:
     def __init__(self, onnx: ModuleType, proto: Any) -> None:
         self.onnx, graph = onnx, proto.graph
         self.opset = max(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
-        read = onnx.numpy_helper.to_array
-        self.constants = {tensor.name: read(tensor) for tensor in graph.initializer}
+        self.constants = {tensor.name: self.array(tensor) for tensor in graph.initializer}
         self.nodes = {name: node for node in graph.node for name in node.output}
         for node in graph.node:
             for attribute in node.attribute:
                 if node.op_type == "Constant" and attribute.name == "value":
-                    self.constants[node.output[0]] = read(attribute.t)
+                    self.constants[node.output[0]] = self.array(attribute.t)
         inputs = [i.name for i in graph.input if i.name not in self.constants]
         if len(inputs) != 1 or len(graph.output) != 1:
             raise ValueError(
@@ -301,6 +300,16 @@ class _Reader:
                 f"the outputs {[o.name for o in graph.output]}"
             )
         self.input, self.output = inputs[0], graph.output[0].name
+
+    def array(self, tensor: Any) -> np.ndarray:
+        """The values of a tensor; of a type that there is not, the checker says nothing."""
+        try:
+            values: np.ndarray = self.onnx.numpy_helper.to_array(tensor)
+        except KeyError:
+            raise ValueError(
+                f"the tensor {tensor.name!r} has type number {tensor.data_type}, which is none"
+            ) from None
+        return values
 
     def layers(self) -> tuple[list[Any], list[Any]]:
         """(W, b) of each linear layer, and the activation after it."""
