@@ -313,6 +313,14 @@ def file_path(value: Any, what: str) -> Path:
     return path
 
 
+def file_of(path: Any, parameters: np.ndarray) -> Path:
+    """`file_path`, for a network with these parameters. Raises ValueError unless all are finite."""
+    file = file_path(path, "path")
+    if not np.isfinite(parameters).all():
+        raise ValueError("the network holds parameters that are not finite: it is not saved")
+    return file
+
+
 def metrics(value: Any, labels: bool, cost: Cost) -> list[Metric]:
     """Metrics from a name, a function, an iterable of both, or a dict of functions by name."""
     if value is None:

@@ -598,10 +598,7 @@ class Network:
         Raises OSError where that fails, and ValueError where a parameter is not finite; what was in
         the file is still there then.
         """
-        path = inputs.file_path(path, "path")
-        if not np.isfinite(self._theta).all():
-            raise ValueError("the network holds parameters that are not finite: it is not saved")
-        saved.write(path, self)
+        saved.write(inputs.file_of(path, self._theta), self)
 
     @classmethod
     def load(

@@ -10,14 +10,14 @@ import contextlib
 import json
 import os
 import warnings
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from fastbackprop import inputs
 from fastbackprop.activations import ACTIVATIONS
-from fastbackprop.formats import _dense, saved
+from fastbackprop.formats import _atomic, _dense, saved
 from fastbackprop.formats._dense import P
 from fastbackprop.network import Network
 
@@ -117,7 +117,8 @@ def export(network: Network, path: str | os.PathLike[str]) -> None:
 
     The number of samples is free; the opset is 17, or the lowest that has every operator; weights
     and arithmetic are of the network's dtype. The sizes, the functions' names, the cost and the
-    dtype are in the metadata, as JSON under the key "fastbackprop".
+    dtype are in the metadata, as JSON under the key "fastbackprop". The file is written in one
+    piece or not at all.
 
     Parameters
     ----------
@@ -130,7 +131,9 @@ def export(network: Network, path: str | os.PathLike[str]) -> None:
     ImportError
         Without the onnx package (the extra `onnx`).
     ValueError
-        For an activation that `FUNCTIONS` lacks.
+        For parameters that are not finite, or an activation that `FUNCTIONS` lacks.
+    OSError
+        Where the file cannot be written; what was there is still there then.
 
     Warns
     -----
@@ -138,11 +141,12 @@ def export(network: Network, path: str | os.PathLike[str]) -> None:
         For a float64 network with an operator that ONNX Runtime has in float32 alone, with its
         name. The file is valid, and written.
     """
-    Path(path).write_bytes(model(network).SerializeToString())
+    file = inputs.file_of(path, network.get_parameters())
+    _atomic.write(file, [model(network).SerializeToString()])
 
 
 def model(network: Network) -> Any:
-    """The ONNX model, a ModelProto, that `export` writes; errors and warnings are the same."""
+    """The ONNX model, a ModelProto, that `export` writes; warnings are the same."""
     onnx = _onnx()
     graph = _Writer(onnx, network.dtype)
     a, layers = "X", zip(network.weights, network.biases, _dense.sigmas(network), strict=True)
@@ -283,13 +287,12 @@ class _Reader:
     def __init__(self, onnx: ModuleType, proto: Any) -> None:
         self.onnx, graph = onnx, proto.graph
         self.opset = max(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
-        read = onnx.numpy_helper.to_array
-        self.constants = {tensor.name: read(tensor) for tensor in graph.initializer}
+        self.constants = {tensor.name: self.array(tensor) for tensor in graph.initializer}
         self.nodes = {name: node for node in graph.node for name in node.output}
         for node in graph.node:
             for attribute in node.attribute:
                 if node.op_type == "Constant" and attribute.name == "value":
-                    self.constants[node.output[0]] = read(attribute.t)
+                    self.constants[node.output[0]] = self.array(attribute.t)
         inputs = [i.name for i in graph.input if i.name not in self.constants]
         if len(inputs) != 1 or len(graph.output) != 1:
             raise ValueError(
@@ -297,6 +300,16 @@ class _Reader:
                 f"the outputs {[o.name for o in graph.output]}"
             )
         self.input, self.output = inputs[0], graph.output[0].name
+
+    def array(self, tensor: Any) -> np.ndarray:
+        """The values of a tensor; of a type that there is not, the checker says nothing."""
+        try:
+            values: np.ndarray = self.onnx.numpy_helper.to_array(tensor)
+        except KeyError:
+            raise ValueError(
+                f"the tensor {tensor.name!r} has type number {tensor.data_type}, which is none"
+            ) from None
+        return values
 
     def layers(self) -> tuple[list[Any], list[Any]]:
         """(W, b) of each linear layer, and the activation after it."""

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import io
 import json
 import os
 import subprocess
@@ -131,6 +132,37 @@ def test_nobody_reads_the_output(arguments):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def command(*arguments, before="", **environment):
+    """In a process of its own, by a shell that does something before."""
+    script = f'{before} exec "{sys.executable}" -m fastbackprop "$@"'
+    return subprocess.run(
+        ["sh", "-c", script, "sh", *arguments],
+        capture_output=True,
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"} | environment,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("arguments", [[], ["warmup"]])
+def test_a_full_disk_is_one_line(arguments):
+    done = command(*arguments, before="exec > /dev/full;")
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert b"No space left" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of Unix")
+def test_without_any_output():
+    done = command("warmup", before="exec >&- 2>&-;")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_signs_that_a_terminal_lacks_are_written_as_numbers(monkeypatch):
+    bytes_written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(bytes_written, "ascii"))
+    assert exit_code(lambda: print("cürve.png")) == 0
+    assert bytes_written.getvalue().startswith(rb"c\xfcrve.png")
+
+
 def test_progress_is_one_line_that_goes(monkeypatch, capsys):
     progress(1, 4, "text")
     assert capsys.readouterr().err == ""  # nobody watches
@@ -163,6 +195,15 @@ def test_demo_draws_elsewhere_where_it_cannot_write(short_demo, tmp_path, monkey
     assert "Cannot write" in capsys.readouterr().out
     [path] = tmp_path.glob("fastbackprop-*/*.png")
     assert path.read_bytes().startswith(PNG)
+
+
+def test_the_ending_says_what_demo_draws(short_demo, tmp_path, capsys):
+    assert main(["demo", "--output", str(tmp_path / "curve.foo")]) == 2
+    printed = capsys.readouterr()
+    assert "the name must end in one of" in printed.err and printed.err.count("\n") == 1
+    assert printed.out == "" and not list(tmp_path.iterdir())
+    assert main(["demo", "--output", str(tmp_path / "curve.svg")]) == 0
+    assert "<svg" in (tmp_path / "curve.svg").read_text("utf-8")
 
 
 def test_demo_splits_by_class_and_always_alike():

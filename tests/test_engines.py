@@ -15,6 +15,7 @@ from problems import (
     problem,
 )
 
+from fastbackprop import inputs
 from fastbackprop.engines import ENGINES
 
 SHAPES = [  # 1 to 5 layers, widths from 1; the last two are wider than vectors and tiles
@@ -216,6 +217,22 @@ def test_samples_do_not_influence_one_another(engine, dtype):
     p = problem([3, 4, 2], 9, output="softmax", hidden="elu", engine=engine, dtype=dtype)
     one_by_one = np.concatenate([p.net.predict(p.X[i : i + 1]) for i in range(9)])
     assert deviation(p.net.predict(p.X), one_by_one) < TOLERANCE[dtype]
+
+
+@every_dtype
+@every_engine
+@every_combination
+def test_not_a_number_is_never_lost(hidden, output, cost, engine, dtype, monkeypatch):
+    """Nor gets into another sample; here the boundary, which refuses it, is out of the way."""
+    monkeypatch.setattr(inputs, "_first_non_finite", lambda *_: None)
+    p = problem([3, 5, 2], 6, hidden=hidden, output=output, cost=cost, engine=engine, dtype=dtype)
+    X, others = p.X.copy(), np.arange(6) != 4
+    X[4, 1] = np.nan
+    a = p.net.predict(X)
+    assert np.isnan(a[4]).all() and np.array_equal(a[others], p.net.predict(p.X)[others])
+    assert np.isnan(p.net.evaluate(X, p.Y))
+    cost_sum, _, gradient = p.net.gradient_sums(X, p.Y, p.s)
+    assert np.isnan(cost_sum) and np.isnan(gradient).any()
 
 
 # --- engines with one another --------------------------------------------------------------------

@@ -3,11 +3,13 @@
 import json
 import os
 import stat
+import sys
 
 import numpy as np
 import pytest
 
 import fastbackprop as fb
+from fastbackprop import formats, onnx
 from fastbackprop.engines import ENGINES
 from fastbackprop.formats import _atomic, safetensors
 
@@ -61,6 +63,18 @@ def test_the_safetensors_package_reads_what_is_written(tmp_path):
     numpy.save_file(tensors, tmp_path / "again", metadata)  # in another order
     loaded = fb.Network.load(tmp_path / "again")
     assert (loaded.get_parameters() == net.get_parameters()).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pytorch_s_loader_reads_what_is_written(dtype, tmp_path):
+    torch = pytest.importorskip("torch")
+    load_file = pytest.importorskip("safetensors.torch").load_file
+    net, X = network(dtype=dtype), np.linspace(-1, 1, 12, dtype=dtype).reshape(4, 3)
+    net.save(tmp_path / "net")
+    tensors, a = load_file(tmp_path / "net"), torch.from_numpy(X)
+    for l, sigma in enumerate([torch.tanh, torch.relu, lambda z: torch.softmax(z, 1)]):
+        a = sigma(a @ tensors[f"weights.{l}"] + tensors[f"biases.{l}"])
+    np.testing.assert_allclose(net.predict(X), a.numpy(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0), (2, 3, 4), (5,)])
@@ -239,11 +253,56 @@ def test_a_write_that_fails_leaves_the_old_file(at, tmp_path, monkeypatch):
     assert (tmp_path / "f").read_bytes() == b"old"
 
 
+@pytest.mark.parametrize(
+    "write", [fb.Network.save, formats.write_c, formats.write_numpy, onnx.export]
+)
+def test_every_file_of_a_network_is_whole_or_the_old_one(write, tmp_path, monkeypatch):
+    if write is onnx.export:
+        pytest.importorskip("onnx")
+    net, file = network("numpy"), tmp_path / "f"
+    file.write_bytes(b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            write(net, file)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        write(net, tmp_path / "no" / "f")
+    bad = network("numpy")
+    bad.biases[-1][0] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        write(bad, file)
+    assert list(tmp_path.iterdir()) == [file] and file.read_bytes() == b"old"
+    write(net, file)
+    assert list(tmp_path.iterdir()) == [file] and file.read_bytes() != b"old"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="links and permissions")
 def test_links_stay_links_and_files_have_the_usual_permissions(tmp_path):
     (tmp_path / "plain").touch()
     (tmp_path / "link").symlink_to(tmp_path / "target")
     _atomic.write(tmp_path / "link", [b"x"])
     assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_bytes() == b"x"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    _atomic.write(tmp_path / "pipe", [b"y", b"z"])
+    assert os.read(reader, 9) == b"yz" and (tmp_path / "pipe").is_fifo()
+    os.close(reader)
     mode = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "target")]
     assert mode[0] == mode[1]
+
+
+@pytest.mark.parametrize(
+    ("package", "use", "command"),
+    [
+        ("onnx", lambda net, path: onnx.export(net, path), r'"fastbackprop\[onnx\]"'),
+        ("torch", lambda net, path: net.to_torch(), "torch"),
+        ("sklearn", lambda net, path: net.to_sklearn(), r'"fastbackprop\[sklearn\]"'),
+    ],
+)
+def test_a_missing_package_is_named(package, use, command, tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=f"pip install {command}"):
+        use(fb.Network([3, 4, 2], engine="numpy"), tmp_path / "f")
+    assert not list(tmp_path.iterdir())

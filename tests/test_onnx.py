@@ -189,6 +189,25 @@ def test_no_model(tmp_path):
         load(tmp_path / "b.onnx")
 
 
+def test_random_damage_is_refused_or_harmless(tmp_path):
+    net = fb.Network([3, 4, 5, 2], hidden=["gelu", "elu"], engine="numpy", rng=0)
+    export(net, tmp_path / "a.onnx")
+    model, rng, refused = onnx.load(tmp_path / "a.onnx"), np.random.default_rng(0), 0
+    model.graph.initializer[1].data_type = 49
+    onnx.save(model, tmp_path / "b.onnx")
+    with pytest.raises(ValueError, match="the tensor 'b1' has type number 49"):
+        load(tmp_path / "b.onnx")
+    for i in range(300):
+        data = bytearray((tmp_path / "a.onnx").read_bytes())
+        data[rng.integers(len(data))] = rng.integers(256)
+        (tmp_path / "b.onnx").write_bytes(data[: rng.integers(len(data)) if i % 3 == 0 else None])
+        try:
+            assert np.isfinite(load(tmp_path / "b.onnx", engine="numpy").get_parameters()).all()
+        except ValueError:
+            refused += 1
+    assert refused > 100
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_file_of_pytorch(tmp_path):
     """Every activation that PyTorch has too, as its exporter writes it."""

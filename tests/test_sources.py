@@ -2,6 +2,7 @@
 
 import ctypes
 import dataclasses
+import re
 import runpy
 import shutil
 import subprocess
@@ -47,6 +48,8 @@ def compiled(net, folder, name="predict"):
     """`predict` of the C file: compiled without a warning, called row by row."""
     source, library = folder / f"{name}.c", folder / f"{name}.so"
     write_c(net, source, name=name)
+    text = source.read_text("utf-8")
+    assert re.findall("#include (.*)", text) == ["<math.h>"] and "malloc" not in text
     strict = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror"]
     subprocess.run(
         [compiler, *strict, "-shared", "-fPIC", source, "-o", library, "-lm"], check=True

@@ -19,7 +19,7 @@ from typing import Any
 
 import numba
 
-from fastbackprop.commands import UsageError, require
+from fastbackprop.commands import UsageError, new_figure, progress
 from fastbackprop.commands.work import ACTIVATIONS, ANALYSES, OPTIMIZERS
 
 LADDER = (
@@ -51,6 +51,8 @@ OTHERS = (
 QUICK_OTHERS = (("64-64-10:32", "gelu", "adam"),)
 PREDICTIONS = ("64-64-10:1", "64-64-10:10000")
 ANALYSED = ("64-64-10:32", "64-64-10:256", "16-64-64-4:32", "784-128-10:32", "784-128-10:256")
+
+MISSING = UsageError('--plot needs matplotlib: pip install "fastbackprop[plot]"')
 
 # All are read once, when a library is loaded: hence the process of its own. NPROC is XLA's.
 THREAD_VARIABLES = (
@@ -209,18 +211,6 @@ def check_writable(option: str, path: str | None) -> None:
             raise UsageError(f"{option} {path}: {error.strerror}") from None
 
 
-def new_figure(path: str) -> Any:
-    """A figure that can be saved under this name, or a UsageError that says why not."""
-    missing = UsageError('--plot needs matplotlib: pip install "fastbackprop[plot]"')
-    figure = require("matplotlib.figure", missing).Figure(
-        figsize=(8, 5.2), dpi=160, facecolor="white", layout="constrained"
-    )
-    formats = figure.canvas.get_supported_filetypes()
-    if Path(path).suffix[1:].lower() not in formats:
-        raise UsageError(f"--plot {path}: the name must end in one of {', '.join(sorted(formats))}")
-    return figure
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Measure in a process of its own: threads and processors are fixed before NumPy is loaded."""
     processors = available_processors()
@@ -229,7 +219,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--threads {threads}: this process may use {len(processors)} processors")
     if numba.config.DISABLE_JIT:
         raise UsageError("compare measures compiled code: unset NUMBA_DISABLE_JIT")
-    figure = new_figure(arguments.plot) if arguments.plot else None
+    figure = None
+    if arguments.plot:
+        figure = new_figure("--plot", arguments.plot, MISSING, figsize=(8, 5.2), dpi=160)
     check_writable("--json", arguments.json)
     check_writable("--plot", arguments.plot)
     with tempfile.TemporaryDirectory() as folder:
@@ -265,6 +257,7 @@ def measure(task: dict[str, Any], processors: list[int]) -> int:
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.getenv("PYTHONPATH")]))
     command = [sys.executable, "-c", RACE, json.dumps(task)]
     sys.stdout.flush()
+    progress(0, 1, "measuring the peak of this machine")
     with pinned(processors):
         code = subprocess.run(command, env=environment).returncode
     if code < 0:

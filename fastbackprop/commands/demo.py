@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastbackprop as fb
-from fastbackprop.commands import UsageError, finished, progress, require
+from fastbackprop.commands import UsageError, finished, new_figure, progress, require
 from fastbackprop.engines import ENGINES
 
 SIZES = [64, 256, 256, 10]
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=OUTPUT,
         metavar="PATH",
-        help=f"where the learning curve goes, as a PNG (default: ./{OUTPUT})",
+        help=f"where the learning curve goes; the ending says as what (default: ./{OUTPUT})",
     )
 
 
@@ -88,25 +88,26 @@ def seconds_per_epoch(X: np.ndarray, y: np.ndarray) -> dict[str, float]:
     return best
 
 
-def save_learning_curve(figure_module: Any, history: fb.History, title: str, path: Path) -> Path:
-    """Write the PNG, into a temporary folder where `path` cannot be written; returns its path."""
+def save_learning_curve(figure: Any, history: fb.History, title: str, path: Path) -> Path:
+    """Write it, as a PNG in a temporary folder where `path` cannot be written; returns its path."""
     from fastbackprop import plot
 
-    figure = figure_module.Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
     ax = plot.history(history, figure.subplots())
     ax.set_title(title, loc="left", fontsize=11)
     try:
-        figure.savefig(path, format="png")
+        figure.savefig(path)
     except OSError as error:
         print(f"Cannot write {path} ({error.strerror}): using a temporary folder")
         path = Path(tempfile.mkdtemp(prefix="fastbackprop-")) / OUTPUT
-        figure.savefig(path, format="png")
+        figure.savefig(path)
     return path
 
 
 def run(arguments: argparse.Namespace) -> int:
-    figure_module = require("matplotlib.figure", MISSING)
+    progress(0, 1, "loading scikit-learn and matplotlib")
+    figure = new_figure("--output", arguments.output, MISSING, figsize=(7, 4.2), dpi=150)
     X, y, X_test, y_test = load_digits()
+    progress(1, 1)
     print(f"{len(X) + len(X_test):,} images of handwritten digits, {len(X_test)} of them held out")
     compile_engines(X, y)
     network = make_network()
@@ -122,10 +123,11 @@ def run(arguments: argparse.Namespace) -> int:
     finished(history)
     right = int((network.predict(X_test).argmax(axis=1) == y_test).sum())
     accuracy = right / len(y_test)
+    progress(0, 1, "checking the gradient")
     error = network.check_gradient(X[:3], y[:3])
     times = seconds_per_epoch(X, y)
     title = f"Handwritten digits: {accuracy:.1%} of {len(y_test)} held-out images right"
-    path = save_learning_curve(figure_module, history, title, arguments.output)
+    path = save_learning_curve(figure, history, title, arguments.output)
 
     print(f"Held-out accuracy   {accuracy:.1%} ({right} of {len(y_test)})")
     print(f"Gradient check      {error:.1e} largest relative error against central differences")

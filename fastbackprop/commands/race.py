@@ -8,7 +8,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from fastbackprop.commands.report import (
 )
 from fastbackprop.commands.systems import systems
 from fastbackprop.commands.work import ANALYSES, System, Unavailable, Work, flat
+from fastbackprop.formats import _atomic
 
 # How far apart rounding may take trained weights, relative to the way they went, or predictions,
 # relative to their size (Euclidean norms); what is further away has done other work. In float32,
@@ -131,6 +131,7 @@ def main(task: Mapping[str, Any]) -> None:
     peaks = {dtype: Peak(dtype, threads) for dtype in dtypes}
     first = {dtype: max(peak.measure() for _ in range(10)) for dtype, peak in peaks.items()}
     processor = processor_name()
+    progress(1, 1)
     print_header(processor, threads, first)
     everything: list[Result] = []
     done, total = 0, len(task["works"]) * len(dtypes)
@@ -157,7 +158,7 @@ def main(task: Mapping[str, Any]) -> None:
         "peak_gflops": first,
         "results": [result.to_dict() for result in everything],
     }
-    Path(task["json"]).write_text(json.dumps(report, indent=1) + "\n")
+    _atomic.write(task["json"], [json.dumps(report, indent=1).encode(), b"\n"])
 
 
 if __name__ == "__main__":

@@ -13,8 +13,12 @@ def write(path: str | os.PathLike[str], parts: Iterable[Any]) -> None:
 
     They go to a temporary file in the same folder, onto the disk, and then take the place of what
     was there: whoever reads, and whoever looks after a crash, finds the old file or the new one.
-    Raises OSError, and then the old file is as it was.
+    Raises OSError, and then the old file is as it was. A device or a pipe is written to as it is.
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as file:
+            file.writelines(parts)
+        return
     target = Path(os.path.realpath(path))  # through a link: the link stays
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:

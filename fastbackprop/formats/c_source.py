@@ -3,12 +3,13 @@
 import os
 import re
 import textwrap
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fastbackprop import inputs
 from fastbackprop.activations import Activation
+from fastbackprop.formats import _atomic
 from fastbackprop.formats._dense import entry, sigmas
 from fastbackprop.network import Network
 
@@ -110,7 +111,8 @@ def write_c(network: Network, path: str | os.PathLike[str], *, name: str = "pred
 
     `void NAME(const T x[n_0], T out[n_L])`, where T is float or double as the network's dtype says.
     The weights are constants of the file; it allocates nothing, keeps no state and needs libm only.
-    The sums have the order of the "loops" engine; outputs differ from `predict` by rounding.
+    The sums have the order of the "loops" engine; outputs differ from `predict` by rounding. The
+    file is written in one piece or not at all.
 
     Parameters
     ----------
@@ -123,11 +125,15 @@ def write_c(network: Network, path: str | os.PathLike[str], *, name: str = "pred
     Raises
     ------
     ValueError
-        For a name that C does not take, or an activation that `FUNCTIONS` lacks.
+        For a name that C does not take, parameters that are not finite, or an activation that
+        `FUNCTIONS` lacks.
+    OSError
+        Where the file cannot be written; what was there is still there then.
     """
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
         raise ValueError(f"name must be a C identifier, such as 'predict'; got {name!r}")
-    Path(path).write_text(c_source(network, name), "utf-8")
+    file = inputs.file_of(path, network.get_parameters())
+    _atomic.write(file, [c_source(network, name).encode()])
 
 
 def c_source(network: Network, name: str) -> str:

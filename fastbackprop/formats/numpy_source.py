@@ -3,10 +3,11 @@
 import base64
 import os
 import textwrap
-from pathlib import Path
 
 import numpy as np
 
+from fastbackprop import inputs
+from fastbackprop.formats import _atomic
 from fastbackprop.formats._dense import entry, sigmas
 from fastbackprop.network import Network
 
@@ -120,7 +121,7 @@ def write_numpy(network: Network, path: str | os.PathLike[str]) -> None:
     """Write the network as one Python file with a `predict(X)` that needs NumPy alone.
 
     The weights are in the file, as base64: exact. Outputs differ from `Network.predict` by
-    rounding, and are of the network's dtype.
+    rounding, and are of the network's dtype. The file is written in one piece or not at all.
 
     Parameters
     ----------
@@ -131,7 +132,9 @@ def write_numpy(network: Network, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     ValueError
-        For an activation that `EXPRESSIONS` lacks.
+        For parameters that are not finite, or an activation that `EXPRESSIONS` lacks.
+    OSError
+        Where the file cannot be written; what was there is still there then.
     """
     from fastbackprop import __version__
 
@@ -154,7 +157,8 @@ def write_numpy(network: Network, path: str | os.PathLike[str]) -> None:
         order=order.str,
         layers=layers,
     )
-    Path(path).write_text(text, "utf-8")
+    file = inputs.file_of(path, network.get_parameters())
+    _atomic.write(file, [text.encode()])
 
 
 def _base64(values: np.ndarray) -> str:
