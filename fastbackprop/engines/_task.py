@@ -33,7 +33,7 @@ class Work(NamedTuple):
     zeros: np.ndarray  # a row of them
     no_order: np.ndarray  # (0,) int64: samples as they stand
     keys: np.ndarray  # (ROWS,) uint32: of the noise
-    places: np.ndarray  # (ROWS,) int64: where the samples begin in X
+    rows: np.ndarray  # (ROWS,) int64: which samples are in the row tile, behind the last it again
     n_threads: int
     of_sparse: "OfSparse"
 
@@ -137,7 +137,7 @@ def scratch(
         zeros=aligned_zeros(max(widest, 2 * VECTOR_BYTES), dtype),
         no_order=np.zeros(0, np.int64),
         keys=np.zeros(ROWS, np.uint32),
-        places=np.zeros(ROWS, np.int64),
+        rows=np.zeros(ROWS, np.int64),
         n_threads=n_threads,
         of_sparse=of_sparse or OfSparse(),
     )

@@ -16,7 +16,7 @@ Inside a kernel a tile is made, updated and stored; it has no address. The vocab
     store(acc, array, offset, stride)
     view(array, start, n)                       so many elements from there on, an array
     transpose_block(source, ...)                one V x V block, in registers
-    gather_block(source, places, ...)           the same from rows anywhere, of any length
+    gather_block(source, rows, ...)             the same from rows anywhere, of any length
     array = scratch(like, n)                    n elements on the stack, of the array's dtype
 
 Offsets and strides count elements of flat arrays; a vector has V = vector_lanes(array) of them, a
@@ -407,8 +407,8 @@ def transpose_block(typingctx, S, s, s_stride, D, d, d_stride):
 
 
 @intrinsic
-def gather_block(typingctx, S, s, places, p, n, D, d, d_stride):
-    """D[d + c d_stride + r] = S[s + places[p + r] + c] for r < V and c < n, zero for n <= c < V.
+def gather_block(typingctx, S, s, s_stride, rows, p, n, D, d, d_stride):
+    """D[d + c d_stride + r] = S[s + rows[p + r] s_stride + c] for r < V, c < n; 0 for n <= c < V.
 
     Nothing behind the n elements of a row is read. S may have any number of dimensions.
     """
@@ -419,22 +419,23 @@ def gather_block(typingctx, S, s, places, p, n, D, d, d_stride):
         V, width = vector.count, _INDEX
         numbers = ir.Constant(ir.VectorType(width, V), list(range(V)))
         undefined = ir.Constant(ir.VectorType(width, V), ir.Undefined)
-        n = builder.insert_element(undefined, args[4], ir.Constant(_LANE, 0))
+        n = builder.insert_element(undefined, args[5], ir.Constant(_LANE, 0))
         n = _shuffle(builder, n, undefined, [0] * V)
         mask = builder.icmp_signed("<", numbers, n)
         zeros = ir.Constant(vector, [0.0] * V)
         source = _pointer(context, builder, S, args[0], args[1])
-        place = _pointer(context, builder, places, args[2], args[3])
-        rows = []
+        row = _pointer(context, builder, rows, args[3], args[4])
+        block = []
         for r in range(V):
-            start = builder.load(builder.gep(place, [ir.Constant(_INDEX, r)]))
-            rows.append(_masked_load(builder, builder.gep(source, [start]), mask, zeros, dtype))
-        target = _pointer(context, builder, D, args[5], args[6])
-        _store_rows(builder, _transposed(builder, rows), target, args[7], dtype)
+            start = builder.load(builder.gep(row, [ir.Constant(_INDEX, r)]))
+            pointer = builder.gep(source, [builder.mul(start, args[2])])
+            block.append(_masked_load(builder, pointer, mask, zeros, dtype))
+        target = _pointer(context, builder, D, args[6], args[7])
+        _store_rows(builder, _transposed(builder, block), target, args[8], dtype)
         return context.get_dummy_value()
 
     index = types.intp
-    return types.void(S, index, places, index, index, D, index, index), generate
+    return types.void(S, index, index, rows, index, index, D, index, index), generate
 
 
 def _masked_load(builder, pointer, mask, otherwise, dtype):

@@ -171,14 +171,12 @@ def gather(task, tile, own):
     model, work, X = task.model, task.work, task.samples.X
     n_0, lanes, V = model.layers[0]["width"], own.lanes, vector_lanes(work.a)
     A = neurons(model, work.a, 0, lanes)
-    for i in range(own.first * lanes, own.last * lanes):
-        work.places[i] = n_0 * sample(task, tile, i)
     for s in range(own.first, own.last):
         for i in range(0, lanes, V):
             for j in range(0, n_0, V):
                 a = strip(A, s) + j * lanes + i
                 p, rest = s * lanes + i, min(V, n_0 - j)
-                gather_block(X, j, work.places, p, rest, A.array, a, lanes)
+                gather_block(X, j, n_0, work.rows, p, rest, A.array, a, lanes)
         clear(A, s, up(n_0, V), up(n_0, ROW))
 
 
@@ -215,6 +213,8 @@ def forward(task, tile, noise, own):
     """a^0, (0) and a^l = sigma_l(z^l) through all layers; in training, dropout of both."""
     model, theta, work = task.model, task.theta, task.work
     lanes, sparse = own.lanes, is_sparse(task.samples)
+    for i in range(own.first * lanes, own.last * lanes):
+        work.rows[i] = sample(task, tile, i)
     if not sparse:
         gather(task, tile, own)
         for s in range(own.first, own.last):
@@ -240,18 +240,17 @@ def forward(task, tile, noise, own):
 
 
 @kernel
-def targets(task, tile, y, s, lanes):
+def targets(task, y, s, lanes):
     """y of the samples of strip s, one-hot where there are labels."""
-    samples = task.samples
-    if samples.labels.shape[0] > 0:
+    rows, labels, Y = lanes_of(task.work.rows, s, lanes), task.samples.labels, task.samples.Y
+    if labels.shape[0] > 0:
         y[:] = 0
-    for i in range(lanes):
-        k = sample(task, tile, s * lanes + i)
-        if samples.labels.shape[0] > 0:
-            y[samples.labels[k] * lanes + i] = 1
-        else:
-            for j in range(samples.Y.shape[1]):
-                y[j * lanes + i] = samples.Y[k, j]
+        for i in range(lanes):
+            y[labels[rows[i]] * lanes + i] = 1
+    else:
+        for i in range(lanes):
+            for j in range(Y.shape[1]):
+                y[j * lanes + i] = Y[rows[i], j]
 
 
 @kernel
@@ -260,23 +259,26 @@ def costs(task, tile, own):
     model, work, lanes, V = task.model, task.work, own.lanes, vector_lanes(task.theta)
     for s in range(own.first, own.last):
         z, a, delta, y = outputs(model, work, s, lanes)
-        targets(task, tile, y, s, lanes)
+        targets(task, y, s, lanes)
         cost_of_samples(model.cost, z, a, y, delta, lanes_of(work.C, s, lanes), lanes)
         for v in range(0, lanes, V):  # by vectors: strips may differ with the number of threads
             cost = 0.0
             for i in range(s * lanes + v, min(s * lanes + v + V, tile.n)):
-                cost += weight(task.samples, sample(task, tile, i)) * work.C[i]
+                cost += weight(task.samples, work.rows[i]) * work.C[i]
             work.costs[(s * lanes + v) // V] = cost
 
 
 @inlined
 def factors(task, tile, total, s, lanes):
     """s_i / total of the samples of strip s, (lanes,); zeros behind the last sample."""
-    factor = lanes_of(task.work.factor, s, lanes)
-    for i in range(lanes):
+    factor, weights = lanes_of(task.work.factor, s, lanes), task.samples.s
+    factor[:] = 1 / total
+    if weights.shape[0] > 0:
+        rows = lanes_of(task.work.rows, s, lanes)
+        for i in range(lanes):
+            factor[i] = weights[rows[i]] / total
+    for i in range(max(0, tile.n - s * lanes), lanes):
         factor[i] = 0
-        if s * lanes + i < tile.n:
-            factor[i] = weight(task.samples, sample(task, tile, s * lanes + i)) / total
     return factor
 
 
@@ -537,7 +539,7 @@ def add_sums(sums, task, tile, V):
     """sum_i s_i C_i and sum_i s_i of a row tile."""
     sums[COST] += cost_of_tile(task.work, tile.n, V)
     for i in range(tile.n):
-        sums[WEIGHT] += weight(task.samples, sample(task, tile, i))
+        sums[WEIGHT] += weight(task.samples, task.work.rows[i])
 
 
 @kernel(entry=True)
