@@ -1,6 +1,6 @@
 """What looks at all outputs of a sample, for samples side by side on the vector lanes.
 
-Sums, maxima and factors of columns, softmax and what belongs to it, layer normalisation. An array
+Sums, maxima and factors of columns, softmax and what belongs to it, costs of a row. An array
 here holds rows of `lanes` samples, a row for each neuron k from its beginning on; a vector of
 samples goes down its columns in registers. What needs one element at a time is in
 `fastbackprop.formulas`.
@@ -35,7 +35,6 @@ from fastbackprop.formulas.distances import (
     quantile_gradient_row,
     quantile_row,
 )
-from fastbackprop.formulas.layer_norms import activate_row
 from fastbackprop.formulas.likelihoods import (
     gaussian_nll_gradient_row,
     gaussian_nll_row,
@@ -324,94 +323,6 @@ def cosine_gradient(z, a, y, delta, p, lanes):
             u = times(over(load(a, at, 0, 1, 1), of_a), a_i)
             v = times(over(load(y, at, 0, 1, 1), of_y), y_i)
             store(over(times(minus(times(c_i, u), v), a_i), of_a), delta, at, 0)
-
-
-# --- layer normalisation -------------------------------------------------------------------------
-
-SOME = 8 * VECTOR_BYTES  # elements that are normalised at once: a multiple of every strip's lanes
-
-
-@kernel(fastmath=EXACT)
-def moments(z, lanes, epsilon, m, r):
-    """m_i = mean_k z_ki - z_0i and r_i = 1 / sqrt(var_k z_ki + epsilon); m, r (lanes,)."""
-    part = z.dtype.type(1) / z.dtype.type(z.shape[0] // lanes)
-    for i in range(0, lanes, vector_lanes(z)):
-        z_0, total, squares = load(z, i, 0, 1, 1), zeros(z, 1, 1), zeros(z, 1, 1)
-        for at in range(i, z.shape[0], lanes):
-            total = plus(minus(load(z, at, 0, 1, 1), z_0), total)
-        mean = scaled(total, part)
-        for at in range(i, z.shape[0], lanes):
-            d = minus(minus(load(z, at, 0, 1, 1), z_0), mean)
-            squares = plus(times(d, d), squares)
-        store(mean, m, i, 0)
-        store(scaled(squares, part), r, i, 0)
-    for i in range(lanes):
-        r[i] = z.dtype.type(1) / np.sqrt(r[i] + epsilon)
-
-
-@kernel(fastmath=EXACT)
-def normalise(z, lanes, m, r, first, last, x):
-    """x_ki = ((z_ki - z_0i) - m_i) r_i, for the elements first ... last of z."""
-    for i in range(0, lanes, vector_lanes(z)):
-        z_0, mean, scale = load(z, i, 0, 1, 1), load(m, i, 0, 1, 1), load(r, i, 0, 1, 1)
-        for at in range(i, last - first, lanes):
-            d = minus(minus(load(z, first + at, 0, 1, 1), z_0), mean)
-            store(times(d, scale), x, at, 0)
-
-
-@kernel(fastmath=EXACT)
-def project(z, lanes, m, r, delta):
-    """delta_ji = r_i (delta_ji - mean_k delta_ki - x_ji mean_k (delta_ki x_ki))."""
-    part = z.dtype.type(1) / z.dtype.type(z.shape[0] // lanes)
-    for i in range(0, lanes, vector_lanes(z)):
-        z_0, m_i, scale = load(z, i, 0, 1, 1), load(m, i, 0, 1, 1), load(r, i, 0, 1, 1)
-        mean, inner = zeros(z, 1, 1), zeros(z, 1, 1)
-        for at in range(i, z.shape[0], lanes):
-            d, x = load(delta, at, 0, 1, 1), minus(minus(load(z, at, 0, 1, 1), z_0), m_i)
-            mean = plus(d, mean)
-            inner = plus(times(d, times(x, scale)), inner)
-        mean, inner = scaled(mean, part), scaled(inner, part)
-        for at in range(i, z.shape[0], lanes):
-            d, x = load(delta, at, 0, 1, 1), minus(minus(load(z, at, 0, 1, 1), z_0), m_i)
-            value = minus(minus(d, mean), times(times(x, scale), inner))
-            store(times(scale, value), delta, at, 0)
-
-
-@functools.cache
-def layer_norm(sigma: Callable, epsilon: float) -> Any:
-    """a_ki = sigma(x_ki), with m and r in delta's first two rows."""
-    row = activate_row(sigma, epsilon)
-
-    @kernel(fastmath=EXACT)
-    def layer_norm_of_columns(z, a, delta, p, lanes):
-        if lanes == 1:
-            row(z, a, p)
-            return
-        m, r = delta[:lanes], delta[lanes : 2 * lanes]
-        moments(z, lanes, z.dtype.type(epsilon), m, r)
-        normalise(z, lanes, m, r, 0, z.shape[0], a)
-        for k in range(z.shape[0]):
-            a[k] = sigma(a[k], p)
-
-    return layer_norm_of_columns
-
-
-@functools.cache
-def layer_norm_pull_back(derivative: Callable, epsilon: float) -> Any:
-    """delta_ji: from dC/da to dC/dz."""
-
-    @kernel(fastmath=EXACT)
-    def layer_norm_pull_back_of_columns(z, a, delta, p, lanes):
-        m, r, x = scratch(z, VECTOR_BYTES), scratch(z, VECTOR_BYTES), scratch(z, SOME)
-        moments(z, lanes, z.dtype.type(epsilon), m, r)
-        for first in range(0, z.shape[0], SOME):
-            last = min(first + SOME, z.shape[0])
-            normalise(z, lanes, m, r, first, last, x)
-            for k in range(last - first):
-                delta[first + k] *= derivative(x[k], a[first + k], p)
-        project(z, lanes, m, r, delta)
-
-    return layer_norm_pull_back_of_columns
 
 
 OF_ROWS = {
