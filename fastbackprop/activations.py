@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbackprop._numbers import is_number
 from fastbackprop.engines._math import sigmoid, tanh
 from fastbackprop.formulas import elementwise as of
 from fastbackprop.formulas import softmaxes
@@ -318,7 +319,7 @@ def _with(activation: Activation, **p: float) -> Activation:
 
 def parameter(function: str, name: str, value: Any) -> float:
     """A finite number. Raises TypeError or ValueError."""
-    if isinstance(value, bool) or not isinstance(value, float | int | np.floating | np.integer):
+    if not is_number(value):
         raise TypeError(f"{name} of {function} must be a number; got {value!r}")
     if not math.isfinite(value):
         raise ValueError(f"{name} of {function} must be finite; got {value!r}")
