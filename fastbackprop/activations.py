@@ -268,6 +268,8 @@ def CELU(alpha: float = 1.0) -> Activation:
 def LayerNorm(activation: str | Activation = "relu", epsilon: float = EPSILON) -> Activation:
     """Layer normalisation, and an activation after it: for any layer of two or more neurons.
 
+    Of exactly two, little more than which z is the larger is left: normalised they are 1 and -1.
+
     a_k = sigma((z_k - mean z) / sqrt(var z + epsilon)): mean and variance (divided by n, not by
     n - 1) are over the neurons of the layer, of each sample by itself, in training and prediction
     alike. It is torch.nn.LayerNorm(n, eps=epsilon, elementwise_affine=False) between Linear and
