@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbackprop._numbers import is_number
 from fastbackprop.engines._math import sigmoid, tanh
 from fastbackprop.formulas import elementwise as of
 from fastbackprop.formulas import softmaxes
@@ -267,6 +268,8 @@ def CELU(alpha: float = 1.0) -> Activation:
 def LayerNorm(activation: str | Activation = "relu", epsilon: float = EPSILON) -> Activation:
     """Layer normalisation, and an activation after it: for any layer of two or more neurons.
 
+    Of exactly two, little more than which z is the larger is left: normalised they are 1 and -1.
+
     a_k = sigma((z_k - mean z) / sqrt(var z + epsilon)): mean and variance (divided by n, not by
     n - 1) are over the neurons of the layer, of each sample by itself, in training and prediction
     alike. It is torch.nn.LayerNorm(n, eps=epsilon, elementwise_affine=False) between Linear and
@@ -318,7 +321,7 @@ def _with(activation: Activation, **p: float) -> Activation:
 
 def parameter(function: str, name: str, value: Any) -> float:
     """A finite number. Raises TypeError or ValueError."""
-    if isinstance(value, bool) or not isinstance(value, float | int | np.floating | np.integer):
+    if not is_number(value):
         raise TypeError(f"{name} of {function} must be a number; got {value!r}")
     if not math.isfinite(value):
         raise ValueError(f"{name} of {function} must be finite; got {value!r}")

@@ -7,7 +7,6 @@ trusts that. Every error says what was passed, what is expected and, where it is
 import contextlib
 import difflib
 import math
-import numbers
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop import own_functions
+from fastbackprop._numbers import is_number, is_whole
 from fastbackprop.activations import ACTIVATIONS, Activation
 from fastbackprop.callbacks import EarlyStopping, Stopping
 from fastbackprop.costs import COSTS, TARGETS, Cost, pair
@@ -49,7 +49,7 @@ def choice(name: Any, known: Mapping[str, Any] | Iterable[str], what: str) -> st
 
 def positive_integer(value: Any, what: str) -> int:
     """An integer of at least 1. Raises TypeError or ValueError."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+    if not is_whole(value):
         raise TypeError(f"{what} must be a positive integer; got {_shown(value)}")
     if value < 1:
         raise ValueError(f"{what} must be a positive integer; got {value}")
@@ -209,7 +209,7 @@ def _own_parts(
     dtype: np.dtype,
 ) -> None:
     p = function.p
-    if not isinstance(p, tuple) or not all(isinstance(v, float | int) for v in p):
+    if not isinstance(p, tuple) or not all(map(is_number, p)):
         raise TypeError(f"p of {what} must be a tuple of numbers; got {_shown(p)}")
     if function.rows is None:
         second = {} if function.second is None else {"second": (function.second, words)}
@@ -260,15 +260,11 @@ def seconds(value: Any, what: str) -> float | None:
     """None or a positive number. Raises TypeError or ValueError."""
     if value is None:
         return None
-    if not _is_number(value):
+    if not is_number(value):
         raise TypeError(f"{what} must be None or a number of seconds; got {_shown(value)}")
     if not value > 0:
         raise ValueError(f"{what} must be a positive number of seconds; got {value}")
     return float(value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, float | int | np.number) and not isinstance(value, bool)
 
 
 def dropout_rates(hidden: Any, of_input: Any, n_layers: int) -> tuple[float, ...]:
@@ -285,7 +281,7 @@ def dropout_rates(hidden: Any, of_input: Any, n_layers: int) -> tuple[float, ...
 
 
 def _rate(value: Any, what: str) -> float:
-    if not _is_number(value):
+    if not is_number(value):
         raise TypeError(f"{what} must be a number in [0, 1); got {_shown(value)}")
     if not 0 <= value < 1:
         raise ValueError(f"{what} must be in [0, 1), the part to leave out; got {value}")
@@ -294,7 +290,7 @@ def _rate(value: Any, what: str) -> float:
 
 def deviation(value: Any, what: str) -> float:
     """A finite standard deviation, zero or more. Raises TypeError or ValueError."""
-    if not _is_number(value):
+    if not is_number(value):
         raise TypeError(f"{what} must be a standard deviation; got {_shown(value)}")
     if not 0 <= value < np.inf:
         raise ValueError(f"{what} must be a finite standard deviation, 0 or more; got {value}")
@@ -367,7 +363,7 @@ def early_stopping(
     positive_integer(value.patience, "patience")
     flag(value.restore_best, "restore_best")
     least = value.min_improvement
-    if not _is_number(least):
+    if not is_number(least):
         raise TypeError(f"min_improvement must be a number; got {_shown(least)}")
     if not 0 <= least < math.inf:
         raise ValueError(f"min_improvement must be finite and at least 0; got {least}")
@@ -760,14 +756,20 @@ def refuse_for_batches(**arguments: Any) -> None:
             )
 
 
-def refuse_for_lbfgs(**arguments: Any) -> None:
+def refuse_for_lbfgs(*, checkpoint: Any, **arguments: Any) -> None:
     """Raise ValueError for an argument of `fit` that means nothing to a minimizer of the whole."""
     for name, value in arguments.items():
         if value is not None:
             raise ValueError(
-                f"LBFGS has no use for {name}: each iteration takes all samples at once, it finds "
-                f"its own step, and its memory is SciPy's. Leave {name} out"
+                f"LBFGS has no use for {name}: each iteration takes all samples at once and finds "
+                f"its own step. Leave {name} out"
             )
+    if checkpoint is not None:
+        raise ValueError(
+            "LBFGS has no checkpoint: SciPy keeps the memory of the iterations to itself and takes "
+            "none back. Leave checkpoint out; `save` the network in a callback, and `fit` goes on "
+            "from that with an empty memory"
+        )
 
 
 # --- validation ----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbackprop import inputs
 from fastbackprop.callbacks import Callbacks, History
 from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples
 from fastbackprop.layout import aligned_zeros
@@ -27,6 +28,14 @@ class LBFGSTrainer(Trainer):
     The network's parameters change where SciPy accepts a point, and nowhere else: the costs and
     gradients that it asks for on the way are those of a vector beside.
     """
+
+    auto_batch_size = None
+
+    @staticmethod
+    def check(**arguments: Any) -> None:
+        """Also raises ImportError without SciPy."""
+        scipy_minimize()
+        inputs.refuse_for_lbfgs(**arguments)
 
     def run(self, network: Any, epochs: int, callbacks: Callbacks) -> History:
         """As of `Trainer`; Ctrl-C and the time budget leave the last accepted point."""

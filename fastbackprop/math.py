@@ -2,7 +2,8 @@
 
 In compiled code, a network's or your own, these are polynomials that the compiler vectorises, to 2
 units in the last place; the same functions of `math` and `numpy` are calls of the C library, one
-element at a time, and make a kernel several times as slow. In Python they take arrays, as NumPy's.
+element at a time, and make a kernel several times as slow. In an activation or a cost of your own
+the latter become these by themselves. In Python they take arrays, as NumPy's.
 """
 
 from fastbackprop.engines._math import cos, erf, exp, expm1, log, log1p, sigmoid, sin, tanh

@@ -20,7 +20,7 @@ from fastbackprop.engines.analysis import load as load_analysis
 from fastbackprop.formats import saved
 from fastbackprop.initializers import INITIALIZERS
 from fastbackprop.layout import Layout, Views, aligned_zeros, read_only
-from fastbackprop.lbfgs import LBFGSTrainer, scipy_minimize
+from fastbackprop.lbfgs import LBFGSTrainer
 from fastbackprop.optimizers import LBFGS, Optimizer
 from fastbackprop.own_functions import Function
 from fastbackprop.rows import Rows, at_hand, rows_at_once
@@ -723,7 +723,7 @@ class Network:
             Written before the first epoch and after every epoch, in one piece or not at all. Where
             the file exists, training goes on from it until `epochs` in total: the same script, run
             again after a crash, ends with the bits of the run that was not interrupted. What
-            callbacks keep for themselves is not in it.
+            callbacks keep for themselves is not in it. `LBFGS` has none.
         dropout : float or sequence of float
             The part of the activations of the hidden layers that each step, for each sample, takes
             as zero, one rate or one for each hidden layer; the others are divided by 1 minus it
@@ -753,20 +753,23 @@ class Network:
         rule.check_free_for(self)
         rates = inputs.dropout_rates(dropout, input_dropout, self.n_layers)
         noise = inputs.deviation(input_noise, "input_noise")
-        if isinstance(rule, LBFGS):
-            scipy_minimize()
-            inputs.refuse_for_lbfgs(
-                batches=X if inputs.are_batches(X, y) else None,
-                batch_size=None if isinstance(batch_size, str) else batch_size,
-                schedule=schedule,
-                checkpoint=checkpoint,
-                dropout=rates if any(rates) else None,
-                input_noise=noise or None,
-            )
-            batch_size = None
+        trainer_class = LBFGSTrainer if isinstance(rule, LBFGS) else Trainer
+        trainer_class.check(
+            batches=X if inputs.are_batches(X, y) else None,
+            batch_size=None if isinstance(batch_size, str) else batch_size,
+            schedule=schedule,
+            checkpoint=checkpoint,
+            dropout=rates if any(rates) else None,
+            input_noise=noise or None,
+        )
+
+        def check(X: Any, y: Any, sample_weight: Any = None) -> Samples:
+            if noise:
+                inputs.refuse_sparse(X, "input_noise would make it dense")
+            return self._samples(X, y, sample_weight)
+
         parts: Iterable[Samples]
         known: Samples | None = None  # all samples, unless they come in batches
-        dense_for = "input_noise would make it dense" if noise else None
         if inputs.are_batches(X, y):
             inputs.refuse_for_batches(
                 schedule=schedule,
@@ -774,13 +777,11 @@ class Network:
                 training_metrics=training_metrics,
                 metrics=metrics if validation is None else None,
             )
-            parts, held_out = self._batches(X, epochs, sample_weight, validation, dense_for)
+            parts, held_out = self._batches(X, epochs, sample_weight, validation, check)
         else:
-            if dense_for:
-                inputs.refuse_sparse(X, dense_for)
-            parts, held_out = self._training_samples(X, y, sample_weight, validation)
-            (known,) = parts
-        rows = inputs.batch_size(batch_size, 32 if known else None)
+            known, held_out = self._training_samples(check(X, y, sample_weight), validation)
+            parts = [known]
+        rows = inputs.batch_size(batch_size, trainer_class.auto_batch_size if known else None)
         shuffle = inputs.flag(shuffle, "shuffle")
         rng = self._rng if shuffle or any(rates) or noise else None
         n_threads = inputs.thread_count(n_threads)
@@ -818,7 +819,7 @@ class Network:
         stepper = rule.stepper(self, self._theta)  # the last that can refuse
         self._optimizer = rule
         with contextlib.ExitStack() as borrowed:
-            trainer = (LBFGSTrainer if isinstance(rule, LBFGS) else Trainer)(
+            trainer = trainer_class(
                 self._engine,
                 self._model,
                 self._theta,
@@ -872,13 +873,12 @@ class Network:
         )
 
     def _training_samples(
-        self, X: Any, y: Any, sample_weight: Any, validation: Any
-    ) -> tuple[list[Samples], Samples | None]:
-        samples = self._samples(X, y, sample_weight)
+        self, samples: Samples, validation: Any
+    ) -> tuple[Samples, Samples | None]:
         if validation is None or isinstance(validation, tuple | list):
-            return [samples], self._validation_samples(validation)
+            return samples, self._validation_samples(validation)
         train, held_out = inputs.split(validation, len(samples.X))
-        return [inputs.take(samples, train)], inputs.take(samples, held_out)
+        return inputs.take(samples, train), inputs.take(samples, held_out)
 
     def _batches(
         self,
@@ -886,7 +886,7 @@ class Network:
         epochs: int,
         sample_weight: Any,
         validation: Any,
-        dense_for: str | None,
+        check: Callable[..., Samples],
     ) -> tuple[inputs.Batches, Samples | None]:
         if sample_weight is not None:
             raise ValueError("of batches, each has its own weights: (X, y, sample_weight)")
@@ -895,14 +895,7 @@ class Network:
                 f"validation beside batches must be (X, y) or (X, y, sample_weight); "
                 f"got {validation!r}"
             )
-        held_out = self._validation_samples(validation)
-
-        def check(X: Any, y: Any, sample_weight: Any = None) -> Samples:
-            if dense_for:
-                inputs.refuse_sparse(X, dense_for)
-            return self._samples(X, y, sample_weight)
-
-        return inputs.Batches(batches, epochs, check), held_out
+        return inputs.Batches(batches, epochs, check), self._validation_samples(validation)
 
     def _validation_samples(self, validation: Any) -> Samples | None:
         if validation is None:

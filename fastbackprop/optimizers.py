@@ -9,7 +9,6 @@ h[0] is that rate. Rules, defaults and order of operations are PyTorch's. To add
 
 import copy
 import dataclasses
-import numbers
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastbackprop._numbers import is_number, is_whole
 from fastbackprop.engines._compile import formula
 from fastbackprop.engines._update import NOTHING, Update, pieces
 from fastbackprop.layout import aligned_zeros
@@ -260,14 +260,13 @@ def _likeness(network: Any) -> str:
 
 def _check(name: str, value: Any, low: float, high: float) -> float:
     """A hyperparameter in [low, high), as a float."""
-    real = isinstance(value, numbers.Real | np.floating) and not isinstance(value, bool)
-    if not real or not low <= value < high:
+    if not is_number(value) or not low <= value < high:
         raise ValueError(f"{name} must be a number in [{low:g}, {high:g}); got {value!r}")
     return float(value)
 
 
 def _check_whole(name: str, value: Any, least: int, kind: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+    if not is_whole(value) or value < least:
         raise ValueError(f"{name} must be a {kind}; got {value!r}")
 
 

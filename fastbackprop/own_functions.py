@@ -2,22 +2,27 @@
 
 They come as plain scalar functions, or as functions that `numba.njit` has made, and are compiled
 here, anew for each dtype, with the options of kernels: a number written in one is of the network's
-dtype, as in the built-in formulas. What could raise an exception is refused: a thread that left a
-kernel by one would leave the others of its team waiting for it, for ever.
+dtype, as in the built-in formulas, and exp of `math` or NumPy is that of `fastbackprop.math`, which
+is vectorised; so in `njit` functions that they call. What could raise an exception is refused: a
+thread that left a kernel by one would leave the others of its team waiting for it, for ever.
 """
 
 import functools
 import inspect
+import math
 import re
 from collections.abc import Callable
-from types import FunctionType
+from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 import numba
 import numpy as np
 from numba.core import types
+from numba.core.dispatcher import Dispatcher
 from numba.core.errors import NumbaError
+from numba.extending import overload
 
+from fastbackprop.engines import _math
 from fastbackprop.engines._compile import EXACT, OPTIONS
 
 Function = Callable[..., Any]  # of whatever a user, or Numba, gives it
@@ -34,16 +39,57 @@ def compiled(function: Function, dtype: np.dtype) -> Any:
     number = np.dtype(dtype).type
     plain = getattr(function, "py_func", function)
     constants = (number(c) if type(c) is float else c for c in plain.__code__.co_consts)
-    copy = FunctionType(
-        plain.__code__.replace(co_consts=tuple(constants)),
-        plain.__globals__,
-        plain.__name__,
-        plain.__defaults__,
-        plain.__closure__,
-    )
+    code = plain.__code__.replace(co_consts=tuple(constants))
+    if numba.config.DISABLE_JIT:
+        names, cells = plain.__globals__, plain.__closure__
+    else:
+
+        def ours(value: Any) -> Any:
+            if type(value) is float:
+                return number(value)
+            theirs = isinstance(value, Dispatcher) and not is_ours(value)
+            if theirs and value.py_func is not plain:
+                return compiled(value, dtype)
+            return _in_our_words(value)
+
+        used = {*code.co_names} & {*plain.__globals__}
+        names = plain.__globals__ | {name: ours(plain.__globals__[name]) for name in used}
+        cells = tuple(CellType(ours(cell.cell_contents)) for cell in plain.__closure__ or ())
+    copy = FunctionType(code, names, plain.__name__, plain.__defaults__, cells)
     if numba.config.DISABLE_JIT:
         return copy
     return numba.njit(copy, fastmath=set(EXACT), forceinline=True, **OPTIONS)
+
+
+def _word(ours: Function, theirs: Function) -> Function:
+    """Ours of floats, theirs of integers."""
+
+    def word(x: Any) -> Any:
+        return theirs(x)
+
+    overload(word, jit_options={"forceinline": True})(
+        lambda x: (lambda x: ours(x)) if isinstance(x, types.Float) else (lambda x: theirs(x))
+    )
+    return word
+
+
+def _in_our_words(value: Any) -> Any:
+    """What a name in a user's function means: a word of `math` or NumPy is ours."""
+    if value is math or value is np:
+        return MODULES[value.__name__]
+    return WORDS.get(id(value), value)
+
+
+MODULES: dict[str, ModuleType] = {}
+WORDS: dict[int, Function] = {}  # by the id of theirs
+for _module in (math, np):
+    MODULES[_module.__name__] = _copy = ModuleType(_module.__name__)
+    _copy.__dict__.update(vars(_module))
+    for _name in ("cos", "erf", "exp", "expm1", "log", "log1p", "sin", "tanh"):
+        if hasattr(_module, _name):
+            _theirs = getattr(_module, _name)
+            WORDS[id(_theirs)] = _word(getattr(_math, _name), _theirs)
+            setattr(_copy, _name, WORDS[id(_theirs)])
 
 
 def takes_p(function: Function, n: int) -> bool:

@@ -6,12 +6,13 @@ number. At whole epochs the factors are those of `torch.optim.lr_scheduler`'s sc
 has them.
 """
 
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from fastbackprop._numbers import is_number
 
 
 class Schedule:
@@ -230,7 +231,7 @@ class Plateau(Schedule):
         return dict(self._state)
 
     def set_state(self, state: dict[str, Any]) -> None:
-        numbers_only = all(_is_number(x) or (k == "best" and x is None) for k, x in state.items())
+        numbers_only = all(is_number(x) or (k == "best" and x is None) for k, x in state.items())
         if state.keys() != self._state.keys() or not numbers_only:
             raise ValueError(f"this is not the state of a Plateau: {state!r}")
         self._state = dict(state)
@@ -276,10 +277,6 @@ def _cosine(start: float, end: float, part: np.ndarray) -> np.ndarray:
     return end + (start - end) * (1 + np.cos(np.pi * part)) / 2
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
 def _check(name: str, value: Any, fits: Callable[[Any], bool], expected: str) -> None:
-    if not _is_number(value) or not np.isfinite(value) or not fits(value):
+    if not is_number(value) or not np.isfinite(value) or not fits(value):
         raise ValueError(f"{name} must be a number {expected}; got {value!r}")

@@ -100,6 +100,12 @@ class Trainer:
     each part as one minibatch.
     """
 
+    auto_batch_size: int | None = 32  # of all samples
+
+    @staticmethod
+    def check(**arguments: Any) -> None:
+        """Raise ValueError for arguments of `fit`, None where left out, that have no use here."""
+
     def __init__(
         self,
         engine: ModuleType,

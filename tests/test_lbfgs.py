@@ -154,10 +154,13 @@ def test_what_it_has_no_use_for_is_refused(tmp_path):
     for option in (
         {"batch_size": 3},
         {"schedule": fb.Cosine(3)},
-        {"checkpoint": tmp_path / "c"},
     ):
         with pytest.raises(ValueError, match=f"LBFGS has no use for {next(iter(option))}"):
             net.fit(X, Y, optimizer=fb.LBFGS(), **option)
+    with pytest.raises(ValueError, match="LBFGS has no checkpoint: SciPy keeps the memory"):
+        net.fit(X, Y, optimizer=fb.LBFGS(), checkpoint=tmp_path / "c")
+    with pytest.raises(TypeError, match="batch_size must be"):
+        net.fit(X, Y, optimizer=fb.LBFGS(), batch_size="all")
     with pytest.raises(ValueError, match="no use for batches"):
         net.fit([(X, Y)], optimizer=fb.LBFGS())
     for option in ({"l1": 0.1}, {"max_norm": 1}, {"layer_rates": (1, 2)}, {"averaging": fb.EMA()}):

@@ -112,6 +112,37 @@ def test_numbers_in_it_are_of_the_networks_dtype():
     assert f.nopython_signatures[0].return_type == numba.float32
 
 
+SHIFT = 0.5
+
+
+@numba.njit
+def logistic(z):
+    return 1.0 / (1.0 + math.exp(-z))  # would raise by itself, for Python's division does
+
+
+def in_words_of_others(z):
+    return np.tanh(SHIFT * z) + z * logistic(z) + math.log1p(abs(z)) * math.log(2)
+
+
+def in_our_words(z):
+    ours = fb.math.tanh(0.5 * z) + z * (1.0 / (1.0 + fb.math.exp(-z)))
+    return ours + fb.math.log1p(abs(z)) * math.log(2)
+
+
+@compiled
+@every_dtype
+def test_words_of_math_and_numpy_are_ours(dtype):
+    """To the last bit, where the C library's differ in some places."""
+    from fastbackprop.own_functions import check
+    from fastbackprop.own_functions import compiled as compile_for
+
+    comp, ref = (compile_for(f, np.dtype(dtype)) for f in (in_words_of_others, in_our_words))
+    check(in_words_of_others, "sigma", "z", np.dtype(dtype), ())
+    for z in np.random.default_rng(0).normal(scale=5, size=200).astype(dtype):
+        assert comp(z) == ref(z)
+    assert any(comp(z) != in_words_of_others(z) for z in np.linspace(-5, 5, 200))
+
+
 def test_in_other_compiled_code():
     p = problem([3, 4, 2], 2, engine="numpy", dtype="float64", hidden=SWISH)
     f, out = p.net.as_njit(), np.empty(2)

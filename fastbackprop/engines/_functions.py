@@ -3,8 +3,8 @@
 A formula of `fastbackprop.formulas` becomes a loop here, over the neurons of one sample (the loops
 engine) or over a strip of samples on the vector lanes (the tiles engine): an array with a row of
 `lanes` samples for each neuron; one sample is a strip of one lane. A function that couples the
-neurons of a sample is a kernel for a row; `_columns` has faster ones for strips of some, the others
-meet one column after the other.
+neurons of a sample is a kernel for a row; `_columns` and `_layer_norm` have faster ones for strips,
+the others meet one column after the other.
 
     activate(z, a, delta, p, lanes)         a = sigma(z); delta is scratch
     pull_back(z, a, delta, p, lanes)        delta: from dC/da to dC/dz
@@ -24,7 +24,7 @@ from numba.core import types
 
 from fastbackprop.activations import Activation
 from fastbackprop.costs import Cost
-from fastbackprop.engines import _columns
+from fastbackprop.engines import _columns, _layer_norm
 from fastbackprop.engines._compile import EXACT, address, call, formula, inlined, kernel
 from fastbackprop.engines._math import plus
 from fastbackprop.engines._vector_math import SIN_LIMIT
@@ -87,7 +87,7 @@ def _addresses(function: Activation | Cost, dtype: np.dtype, columns: bool) -> t
         formulas = (function.terms, 3, value), (function.gradient, 3, _gradient)
         of_rows = _value_of_rows, _gradient_of_rows
     if isinstance(function, Activation) and function.of is not None:
-        kernels = _layer_norm(function, dtype, columns)
+        kernels = _normalised(function, dtype, columns)
     elif function.rows is None:
         kernels = [_loop(formula, n, loop, dtype) for formula, n, loop in formulas]
     else:
@@ -291,14 +291,14 @@ def layer_norm_formula(function: Callable, n: int, dtype: np.dtype) -> Callable:
     return with_p(near, n, dtype)
 
 
-def _layer_norm(activation: Activation, dtype: np.dtype, columns: bool) -> list[Any]:
+def _normalised(activation: Activation, dtype: np.dtype, columns: bool) -> list[Any]:
     epsilon = activation.epsilon
     sigma = layer_norm_formula(activation.sigma, 1, dtype)
     derivative = layer_norm_formula(activation.derivative, 2, dtype)
     if columns:
         return [
-            _columns.layer_norm(sigma, epsilon),
-            _columns.layer_norm_pull_back(derivative, epsilon),
+            _layer_norm.activate(sigma, epsilon),
+            _layer_norm.pull_back(derivative, epsilon),
         ]
     return [
         _activate_rows(layer_norms.activate_row(sigma, epsilon)),

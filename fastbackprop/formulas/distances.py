@@ -113,26 +113,34 @@ def quantile_second(
     return np.zeros_like(V)
 
 
+@formula
+def of_level(level, a, y):
+    """The term of one output."""
+    T = scalar(a)
+    return np.maximum(level * (y - a), (level - T(1)) * (y - a))
+
+
+@formula
+def of_level_gradient(level, a, y):
+    T = scalar(a)
+    return where(a > y, T(1) - level, where(a < y, -level, T(0)))
+
+
 @kernel(fastmath=EXACT)
 def quantile_row(z, a, y, p):
-    n = a.shape[0] // p.shape[0]
-    C = a.dtype.type(0)
-    for k in range(a.shape[0]):
-        level, x = p[k // n], y[k] - a[k]
-        C = plus(C, max(level * x, (level - a.dtype.type(1)) * x))
+    n, C = a.shape[0] // p.shape[0], a.dtype.type(0)
+    for q in range(p.shape[0]):
+        for k in range(q * n, (q + 1) * n):
+            C = plus(C, of_level(p[q], a[k], y[k]))
     return C
 
 
 @kernel(fastmath=EXACT)
 def quantile_gradient_row(z, a, y, delta, p):
     n = a.shape[0] // p.shape[0]
-    for j in range(a.shape[0]):
-        level = p[j // n]
-        delta[j] = 0
-        if a[j] > y[j]:
-            delta[j] = a.dtype.type(1) - level
-        elif a[j] < y[j]:
-            delta[j] = -level
+    for q in range(p.shape[0]):
+        for j in range(q * n, (q + 1) * n):
+            delta[j] = of_level_gradient(p[q], a[j], y[j])
 
 
 # --- of margins: y is -1 or 1 --------------------------------------------------------------------
@@ -204,28 +212,27 @@ def cosine_second(V: np.ndarray, Z: np.ndarray, A: np.ndarray, Y: np.ndarray) ->
 
 @kernel(fastmath=EXACT)
 def _length(a):
-    """The largest |a_k|, and |a| in units of it: 1 where it is 0."""
+    """The largest |a_k|, or 1, and what a part of that |a| is, as its reciprocal, or 0."""
     T = a.dtype.type
-    largest = T(0)
+    largest, total = T(0), T(0)
     for k in range(a.shape[0]):
         largest = max(largest, abs(a[k]))
-    total = T(0)
+    if not largest > 0:
+        return T(1), T(0)
     for k in range(a.shape[0]):
         total += (a[k] / largest) * (a[k] / largest)
-    if largest > 0:
-        return largest, np.sqrt(total)
-    return T(1), T(1)
+    return largest, T(1) / np.sqrt(total)
 
 
 @kernel(fastmath=EXACT)
 def _cosine_of(a, y):
-    """c, and what |a| and |y| are multiplied of."""
-    a_scale, a_length = _length(a)
-    y_scale, y_length = _length(y)
+    """c, and what makes u of a and v of y."""
+    a_scale, a_part = _length(a)
+    y_scale, y_part = _length(y)
     c = a.dtype.type(0)
     for k in range(a.shape[0]):
-        c += (a[k] / a_scale / a_length) * (y[k] / y_scale / y_length)
-    return c, a_scale, a_length, y_scale, y_length
+        c += (a[k] / a_scale * a_part) * (y[k] / y_scale * y_part)
+    return c, a_scale, a_part, y_scale, y_part
 
 
 @kernel(fastmath=EXACT)
@@ -235,12 +242,7 @@ def cosine_row(z, a, y, p):
 
 @kernel(fastmath=EXACT)
 def cosine_gradient_row(z, a, y, delta, p):
-    c, a_scale, a_length, y_scale, y_length = _cosine_of(a, y)
-    zero = True
-    for k in range(a.shape[0]):
-        zero &= a[k] == 0
+    c, a_scale, a_part, y_scale, y_part = _cosine_of(a, y)
     for j in range(a.shape[0]):
-        u, v = a[j] / a_scale / a_length, y[j] / y_scale / y_length
-        delta[j] = (c * u - v) / a_length / a_scale
-        if zero:
-            delta[j] = 0
+        u, v = a[j] / a_scale * a_part, y[j] / y_scale * y_part
+        delta[j] = (c * u - v) * a_part / a_scale

@@ -57,9 +57,8 @@ def of_arrays(of: Any, epsilon: Any) -> dict[str, Any]:
     def second(U, RZ, RA, Z, A):
         X, r = _normalised(Z, epsilon)
         RX, G = r * _projected(RZ, X), U * of.derivative(X, A)
-        RG = U * of.second(X, A) * RX
-        moved = _projected(RG, X) - RX * _mean(G * X) - X * _mean(G * RX)
-        return r * (moved - r * _mean(X * RZ) * _projected(G, X))
+        H = U * of.second(X, A) * RX - r * _mean(X * RZ) * G
+        return r * (_projected(H, X) - RX * _mean(G * X) - X * _mean(G * RX))
 
     return {
         "sigma": sigma,
@@ -153,24 +152,19 @@ def second_row(derivative: Callable[..., Any], second: Callable[..., Any], epsil
         T, n = z.dtype.type, z.shape[0]
         m, r = moments(z, epsilon)
         Rz_mean, Rz_inner = projection(Rz, z, m, r)
-        mean, inner, R_mean, R_inner = T(0), T(0), T(0), T(0)
+        mean, of_x, of_Rx = T(0), T(0), T(0)
         for k in range(n):
             x = ((z[k] - z[0]) - m) * r
             Rx = r * ((Rz[k] - Rz_mean) - x * Rz_inner)
-            g, Rg = u[k] * derivative(x, a[k], p), u[k] * second(x, a[k], p) * Rx
-            mean += g
-            inner += g * x
-            R_mean += Rg
-            R_inner += Rg * x + g * Rx
-        mean /= T(n)
-        inner /= T(n)
-        R_mean /= T(n)
-        R_inner /= T(n)
+            g = u[k] * derivative(x, a[k], p)
+            h = u[k] * second(x, a[k], p) * Rx - r * Rz_inner * g
+            Rdelta[k] += r * h
+            mean += h
+            of_x += h * x + g * Rx
+            of_Rx += g * x
         for j in range(n):
             x = ((z[j] - z[0]) - m) * r
             Rx = r * ((Rz[j] - Rz_mean) - x * Rz_inner)
-            g, Rg = u[j] * derivative(x, a[j], p), u[j] * second(x, a[j], p) * Rx
-            moved = (Rg - R_mean) - Rx * inner - x * R_inner
-            Rdelta[j] += r * (moved - r * Rz_inner * ((g - mean) - x * inner))
+            Rdelta[j] -= r * (mean + x * of_x + Rx * of_Rx) / T(n)
 
     return layer_norm_second_row

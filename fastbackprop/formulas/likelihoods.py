@@ -87,14 +87,19 @@ def gaussian_nll_second(V: np.ndarray, Z: np.ndarray, A: np.ndarray, Y: np.ndarr
     return np.hstack([precision * V_m - G * V_s, (M - Y) * G / 2 * V_s - G * V_m])
 
 
+@formula
+def of_moments(m, s, y):
+    """The term of one target."""
+    T = scalar(m)
+    return T(0.5) * (s + (m - y) * (m - y) * exp(-s))
+
+
 @kernel(fastmath=EXACT)
 def gaussian_nll_row(z, a, y, p):
-    n = a.shape[0] // 2
-    C = a.dtype.type(0)
+    n, C = a.shape[0] // 2, a.dtype.type(0)
     for k in range(n):
-        x = a[k] - y[k]
-        C = plus(C, a[n + k] + x * x * exp(-a[n + k]))
-    return a.dtype.type(0.5) * C
+        C = plus(C, of_moments(a[k], a[n + k], y[k]))
+    return C
 
 
 @kernel(fastmath=EXACT)

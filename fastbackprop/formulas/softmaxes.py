@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop.engines._compile import EXACT, kernel
-from fastbackprop.engines._math import exp, expm1, log, plus
+from fastbackprop.engines._compile import EXACT, formula, kernel
+from fastbackprop.engines._math import exp, expm1, log, plus, scalar, where
 
 # softmax couples a row: a_k = e^(z_k - m) / sum_i e^(z_i - m), m = max_i z_i;
 # da_k/dz_j = a_k (1[k=j] - a_j), symmetric. When a moves along R a, what dC/dz_j = a_j (u_j - sum_k
@@ -207,14 +207,19 @@ def softmax_kl(Z: np.ndarray, A: np.ndarray, Y: np.ndarray, p: Any) -> np.ndarra
     return Y * (np.log(np.where(Y > 0, Y, 1)) - log_softmax(Z))
 
 
+@formula
+def kl_term(minus_log, y, p):
+    """Of one output, from -log a_k."""
+    T = scalar(y)
+    return where(y > T(0), y * (log(where(y > T(0), y, T(1))) + minus_log), T(0))
+
+
 @kernel(fastmath=EXACT)
 def softmax_kl_row(z, a, y, p):
-    T, n = z.dtype.type, z.shape[0]
     m, log_total = log_sum(z)
-    C = T(0)
-    for k in range(n):
-        if y[k] > 0:
-            C = plus(C, y[k] * (log(y[k]) + ((m - z[k]) + log_total)))
+    C = z.dtype.type(0)
+    for k in range(z.shape[0]):
+        C = plus(C, kl_term((m - z[k]) + log_total, y[k], p))
     return C
 
 
@@ -254,26 +259,42 @@ def softmax_focal_second(
     return VH - VA * total - A * V_total
 
 
+@formula
+def _power(q, exponent):
+    """q^exponent, and 0 for q = 0."""
+    T = scalar(q)
+    return where(q > T(0), exp(exponent * log(where(q > T(0), q, T(1)))), T(0))
+
+
+@formula
+def focal_term(minus_log, y, p):
+    """Of one output, from -log a_k."""
+    return y * _power(-expm1(-minus_log), p[0]) * minus_log
+
+
+@formula
+def focal_slope(a, y, p):
+    """h_k."""
+    T = scalar(a)
+    minus_log = -log(where(a > T(0), a, T(1)))  # times a, so 0 where a is
+    once = _power(T(1) - a, p[0] - T(1))
+    return -y * once * (p[0] * a * minus_log + (T(1) - a))
+
+
 @kernel(fastmath=EXACT)
 def softmax_focal_row(z, a, y, p):
     m, log_total = log_sum(z)
     C = z.dtype.type(0)
     for k in range(z.shape[0]):
-        minus_log = (m - z[k]) + log_total
-        C = plus(C, y[k] * (-expm1(-minus_log)) ** p[0] * minus_log)
+        C = plus(C, focal_term((m - z[k]) + log_total, y[k], p))
     return C
 
 
 @kernel(fastmath=EXACT)
 def softmax_focal_delta_row(z, a, y, delta, p):
-    T = z.dtype.type
-    m, log_total = log_sum(z)
-    total = T(0)
+    total = z.dtype.type(0)
     for k in range(z.shape[0]):
-        minus_log = (m - z[k]) + log_total
-        q = -expm1(-minus_log)
-        once = q ** (p[0] - T(1)) if q > 0 else T(0)
-        delta[k] = -y[k] * (p[0] * once * exp(-minus_log) * minus_log + q ** p[0])
+        delta[k] = focal_slope(a[k], y[k], p)
         total = plus(total, delta[k])
     for j in range(z.shape[0]):
-        delta[j] -= exp(-((m - z[j]) + log_total)) * total
+        delta[j] -= a[j] * total

@@ -1,7 +1,8 @@
 """Second derivatives as kernels call them: by address, as in `engines._functions`.
 
 push_forward(z, a, Ra, p, lanes)                Ra: from R z to R a, the product with da/dz
-second(z, a, u, Rz, Ra, Rdelta, p, lanes)       Rdelta_j += sigma''(z_j) R z_j u_j, u = dC/da
+second(z, a, u, Rz, Ra, Rdelta, p, lanes)       Rdelta_j += sigma''(z_j) R z_j u_j, u = dC/da; Rz is
+                                                scratch from there on
 cost(z, a, y, Rz, Ra, Rdelta, p, lanes)         Rdelta_j = d2C/da2 R a_j, or d2C/dz2 R z_j where
 the cost is fused
 """
@@ -16,6 +17,7 @@ from numba.core import types
 
 from fastbackprop.activations import Activation
 from fastbackprop.costs import Cost
+from fastbackprop.engines import _layer_norm
 from fastbackprop.engines._compile import EXACT, address, call, inlined, kernel
 from fastbackprop.engines._functions import (
     _addresses,
@@ -56,7 +58,10 @@ def _of_layer(activation: Activation, dtype: np.dtype, columns: bool) -> tuple[i
     T, p = _types(dtype)
     if activation.of is not None:
         derivative = layer_norm_formula(activation.derivative, 2, dtype)
-        forward = _pull_back_rows(layer_norms.push_forward_row(derivative, activation.epsilon))
+        if columns:
+            forward = _layer_norm.push_forward(derivative, activation.epsilon)
+        else:
+            forward = _pull_back_rows(layer_norms.push_forward_row(derivative, activation.epsilon))
         push_forward = address(forward, T, T, T, p, types.intp)
     else:
         push_forward = _addresses(activation, dtype, columns)[1]
@@ -64,7 +69,10 @@ def _of_layer(activation: Activation, dtype: np.dtype, columns: bool) -> tuple[i
         return push_forward, 0
     if activation.of is not None:
         second = layer_norm_formula(activation.second, 2, dtype)
-        loop = _second_of_rows(layer_norms.second_row(derivative, second, activation.epsilon))
+        if columns:
+            loop = _layer_norm.second(derivative, second, activation.epsilon)
+        else:
+            loop = _second_of_rows(layer_norms.second_row(derivative, second, activation.epsilon))
     elif activation.second_row is None:
         loop = _second(with_p(activation.second, 2, dtype))
     else:
