@@ -99,13 +99,13 @@ def make_tiled(layer):
 
 @inlined
 def all_strips(V):
-    return tiles.Owned(2 * V, 0, N_SAMPLES // (2 * V), V)
+    return tiles.Owned(2 * V, 0, N_SAMPLES // (2 * V))
 
 
 @kernel(entry=True)
 def neurons_on_lanes(p):
     Delta = tiles.neurons(p.model, p.work.delta, 1, 2 * p.V)
-    Delta_rows = tiles.Matrix(p.work.delta_rows, Delta.offset, Delta.height)
+    Delta_rows = tiles.panels(p.model, p.work.delta_rows, 1)
     tiles.neurons_on_lanes(Delta, Delta_rows, p.model.layers[1]["width"], all_strips(p.V))
 
 
@@ -140,19 +140,19 @@ def tiled_hidden_error(p):
 @kernel(entry=True)
 def tiled_weight_gradient(p):
     A, G = tiles.neurons(p.model, p.work.a, 0, 2 * p.V), tiles.weights(p.model, p.gradient, 1)
-    Delta_rows = tiles.Matrix(p.work.delta_rows, N_SAMPLES * p.model.layers[1]["start"], G.stride)
+    Delta_rows = tiles.panels(p.model, p.work.delta_rows, 1)
     n_in, n_l = p.model.layers[0]["width"], p.model.layers[1]["width"]
     rows = tiles.up(n_in, tiles.ROW)
     one = p.theta.dtype.type(1)
-    tiles.weight_gradient(A, Delta_rows, G, p.V < 0, one, N_SAMPLES, n_l, 0, rows, p.V)
+    tiles.weight_gradient(A, Delta_rows, G, p.V < 0, one, N_SAMPLES, n_l, 0, rows)
 
 
 @kernel(entry=True)
 def tiled_bias_gradient(p):
     stride, start = p.model.layers[1]["stride"], p.model.layers[1]["bias_start"]
-    Delta_rows = tiles.Matrix(p.work.delta_rows, N_SAMPLES * p.model.layers[1]["start"], stride)
+    Delta_rows = tiles.panels(p.model, p.work.delta_rows, 1)
     g = p.gradient[start : start + stride]
-    tiles.bias_gradient(Delta_rows, N_SAMPLES, g, p.V < 0, p.V)
+    tiles.bias_gradient(Delta_rows, N_SAMPLES, g, p.V < 0)
 
 
 # The kernels take one sample: for a batch, a compiled loop around each, as in the engine.
