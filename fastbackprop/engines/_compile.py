@@ -33,7 +33,8 @@ import numba
 import numpy as np
 from numba.core import cgutils, types
 from numba.core.caching import _Cache
-from numba.core.compiler import CompileResult
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler, CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.imputils import user_function
 from numba.core.registry import CPUDispatcher
@@ -84,6 +85,41 @@ formula = register_jitable(forceinline=True)
 # --- kernels -------------------------------------------------------------------------------------
 
 
+class _Library(JITCodeLibrary):
+    """The code of a kernel. Numba's first passes of LLVM find no counted references here."""
+
+    def _optimize_final_module(self) -> None:
+        passes = self._codegen._module_pass_manager()
+        manager, *builder = passes if isinstance(passes, tuple) else (passes,)
+        manager.run(self._final_module, *builder)
+
+
+class _LinkedLibrary(_Library):
+    """The code of a linked kernel: it is optimised and compiled in the kernels that call it."""
+
+    def _optimize_final_module(self) -> None: ...
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+
+class _Compiler(Compiler):
+    library = _Library
+
+    def compile_extra(self, func: Any) -> Any:
+        self.state.library = self.library(self.state.targetctx.codegen(), func.__qualname__)
+        self.state.library.enable_object_caching()
+        return super().compile_extra(func)
+
+
+class _LinkedCompiler(_Compiler):
+    library = _LinkedLibrary
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.state.flags.no_compile = True
+
+
 class Kernel(CPUDispatcher):
     """A kernel's compiled versions, one for each signature.
 
@@ -101,7 +137,8 @@ class Kernel(CPUDispatcher):
             function = _renamed(function, f"{function.__qualname__}.{_digest(self.identity)}")
         options = OPTIONS | {"nopython": True, "fastmath": set(fastmath), "no_cfunc_wrapper": True}
         options |= {"no_cpython_wrapper": not entry, "forceinline": linked}
-        super().__init__(function, targetoptions=options)
+        pipeline = _LinkedCompiler if linked and not entry else _Compiler
+        super().__init__(function, targetoptions=options, pipeline_class=pipeline)
         self.linked = linked
         self.calls: dict[Any, list[Call]] = {}  # the symbols in each version's code
         if self.identity is not None:
@@ -128,7 +165,11 @@ class Kernel(CPUDispatcher):
 
     def add_overload(self, cres: Any) -> None:
         """Numba calls this for a new version, compiled or loaded."""
-        super().add_overload(cres)
+        if cres.entry_point is None:  # linked: nothing that Python could call, but a name for it
+            cres = cres._replace(entry_point=object())
+            self.overloads[cres.signature.args] = cres
+        else:
+            super().add_overload(cres)
         argument_types, target = cres.signature.args, self.targetctx
         calls = self.calls.setdefault(argument_types, [])
         calls += [call for call in _OPEN[-1] if call not in calls]
@@ -141,7 +182,8 @@ class Kernel(CPUDispatcher):
             fndesc = copy.copy(cres.fndesc)
             fndesc.mangled_name = self.symbol(argument_types)
             implementation = user_function(fndesc, [])
-        target.remove_user_function(cres.entry_point)
+        if cres.entry_point in target._defns:
+            target.remove_user_function(cres.entry_point)
         target._defns[cres.entry_point].append(
             functools.wraps(implementation)(_noting(calls, implementation)), argument_types
         )

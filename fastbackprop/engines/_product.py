@@ -32,7 +32,7 @@ from fastbackprop.engines._tile import (
 )
 
 ROW = 4  # rows of every product come in fours
-UNROLL = 4  # outer products of one `outer_along`
+UNROLL = 2  # outer products of one `outer_along`
 FAR = (1 << 20) // VECTOR_BYTES  # vectors that the second cache does not hold
 BLOCK = 128  # rows of a gradient that meet all columns before the next: their A stays in the cache
 
