@@ -491,10 +491,11 @@ def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = 
 def strips_of(n, V, T):
     """(lanes of a strip, strips) for n samples and T threads.
 
-    Two vectors for speed; one where that leaves no thread idle, or no vector empty.
+    Two vectors for speed; one where that leaves no thread idle, or no vector empty, and holds ROW
+    samples, of which (4) takes so many at once.
     """
     vectors = (n + V - 1) // V
-    narrow = V >= UNROLL and (vectors < 2 * T or vectors == 3)
+    narrow = V >= ROW and (vectors < 2 * T or vectors == 3)
     lanes = V if narrow else 2 * V
     return lanes, (n + lanes - 1) // lanes
 
