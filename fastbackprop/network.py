@@ -285,7 +285,7 @@ class Network:
             if np.may_share_memory(out, samples.columns):
                 samples = samples._replace(columns=read_only(samples.columns.copy()))
         if n_threads is None:
-            n_threads = self._engine.threads(self._model, n, n, samples.inputs_per_sample)
+            n_threads = self._engine.threads(self._model, None, n, samples.inputs_per_sample)
         filled = np.asarray(out)
         with self._workspace(n_threads, samples.is_sparse) as work:
             for block, start, stop, offset in self._at_hand(samples):

@@ -46,8 +46,8 @@ def test_no_bit_depends_on_the_number_of_threads(batch_size, optimizer, dtype):
 
 @every_dtype
 def test_the_chosen_number_of_threads_changes_no_bit(dtype, monkeypatch):
-    monkeypatch.setattr("fastbackprop.engines.tiles.MIN_STEP", 1)
-    monkeypatch.setattr("fastbackprop.engines.tiles.MIN_CALL", 1)
+    for least in ("MIN_STEP", "MIN_TILE", "MIN_CALL"):
+        monkeypatch.setattr(f"fastbackprop.engines.tiles.{least}", 1)
     monkeypatch.setattr(_team, "available_processors", lambda: 2)
     p = problem([5, 9, 2], 64, dtype=dtype, **OPTIONS)
     assert p.net._engine.threads(p.net._model, 64, 64) == 2

@@ -16,8 +16,9 @@ only at multiples of `row_tile(model)`, which keeps every sum in one order.
     stride(width, dtype)            length, padding included, of a row of so many elements
     row_tile(model)                 samples that are taken through the layers together
     threads(model, batch_size, n_samples, inputs_per_sample)
-                                    how many threads such a call is worth; of a sparse X only the
-                                    non-zeros are inputs
+                                    how many threads such a call is worth, which takes steps of
+                                    batch_size samples, or None; of a sparse X only the non-zeros
+                                    are inputs
     workspace(model, dtype, n_threads, sparse)
                                     scratch memory for the calls below, which use so many threads;
                                     no result depends on their number. For samples with a sparse X,

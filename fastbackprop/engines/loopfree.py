@@ -122,7 +122,7 @@ def row_tile(model: Model) -> int:
 
 
 def threads(
-    model: Model, batch_size: int, n_samples: int, inputs_per_sample: float | None = None
+    model: Model, batch_size: int | None, n_samples: int, inputs_per_sample: float | None = None
 ) -> int:
     """One: what BLAS does is its own affair."""
     return 1

@@ -109,9 +109,9 @@ from fastbackprop.engines._update import (
 )
 from fastbackprop.layout import Layout
 
-# Multiply-adds of (0) that a thread must have to do in a step, to be worth the barriers, and in a
-# call, to be worth starting.
-MIN_STEP, MIN_CALL = 250_000, 50_000_000
+# Multiply-adds of (0) that a thread must have to do in a step and in each of its row tiles, to be
+# worth the barriers, and in a call, to be worth starting.
+MIN_STEP, MIN_TILE, MIN_CALL = 250_000, 80_000, 50_000_000
 
 
 # --- the equations -------------------------------------------------------------------------------
@@ -471,15 +471,21 @@ def row_tile(model: Model) -> int:
 
 
 def threads(
-    model: Model, batch_size: int, n_samples: int, inputs_per_sample: float | None = None
+    model: Model,
+    batch_size: int | None,
+    n_samples: int,
+    inputs_per_sample: float | None = None,
 ) -> int:
-    """So many threads as a step and the whole call give work to, by MIN_STEP and MIN_CALL."""
+    """So many threads as the call, and its steps if it takes any, give work to."""
     widths = model.layers["width"].astype(float)
     if inputs_per_sample is not None:
         widths[0] = inputs_per_sample
     products = widths[1:] @ widths[:-1]
-    by_step, by_call = batch_size * products // MIN_STEP, n_samples * products // MIN_CALL
-    return max(1, int(min(by_step, by_call, _team.available_processors())))
+    work = [n_samples * products // MIN_CALL]
+    if batch_size is not None:
+        work += [batch_size * products // MIN_STEP]
+        work += [min(batch_size, ROWS) * products // MIN_TILE]
+    return max(1, int(min(*work, _team.available_processors())))
 
 
 def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False) -> Work:
