@@ -33,7 +33,7 @@ class Work(NamedTuple):
     zeros: np.ndarray  # a row of them
     no_order: np.ndarray  # (0,) int64: samples as they stand
     keys: np.ndarray  # (ROWS,) uint32: of the noise
-    rows: np.ndarray  # (ROWS,) int64: which samples are in the row tile, behind the last it again
+    rows: np.ndarray  # (ROWS,) int64: the samples of the row tile; behind its last, that again
     n_threads: int
     of_sparse: "OfSparse"
 
