@@ -34,8 +34,11 @@ def is_ours(function: Function) -> bool:
 
 
 @functools.cache
-def compiled(function: Function, dtype: np.dtype) -> Any:
-    """A user's scalar function for numbers of this dtype; plain Python where nothing compiles."""
+def compiled(function: Function, dtype: np.dtype, within: tuple[Function, ...] = ()) -> Any:
+    """A user's scalar function for numbers of this dtype; plain Python where nothing compiles.
+
+    Called by those `within` which it is: calls of these, recursion, stay as they are.
+    """
     number = np.dtype(dtype).type
     plain = getattr(function, "py_func", function)
     constants = (number(c) if type(c) is float else c for c in plain.__code__.co_consts)
@@ -48,8 +51,8 @@ def compiled(function: Function, dtype: np.dtype) -> Any:
             if type(value) is float:
                 return number(value)
             theirs = isinstance(value, Dispatcher) and not is_ours(value)
-            if theirs and value.py_func is not plain:
-                return compiled(value, dtype)
+            if theirs and value.py_func not in (plain, *within):
+                return compiled(value, dtype, (plain, *within))
             return _in_our_words(value)
 
         used = {*code.co_names} & {*plain.__globals__}

@@ -210,6 +210,20 @@ def calls_what_raises(z):
     return raises_below(z) + 1.0
 
 
+@numba.njit
+def halves(z):
+    return z if z < 1.0 else halves_too(z / 2.0)
+
+
+@numba.njit
+def halves_too(z):
+    return z if z < 1.0 else halves(z / 2.0)
+
+
+def calls_two_that_call_each_other(z):
+    return halves(z)
+
+
 def prints(z):
     print(z)
     return z
@@ -241,6 +255,7 @@ BAD_SIGMAS = {
 }
 DO_NOT_COMPILE = {
     "raises": (calls_what_raises, "calls_what_raises, could raise an exception"),
+    "each other": (calls_two_that_call_each_other, "could raise an exception"),
     "prints": (prints, "could raise an exception"),
     "indexes": (indexes, "could raise an exception"),
     "allocates": (allocates, "allocates, cannot be compiled for float32"),
