@@ -298,7 +298,7 @@ def _normalised(activation: Activation, dtype: np.dtype, columns: bool) -> list[
     if columns:
         return [
             _layer_norm.activate(sigma, epsilon),
-            _layer_norm.pull_back(derivative, epsilon),
+            _layer_norm.product_with_derivative(derivative, epsilon, transposed=True),
         ]
     return [
         _activate_rows(layer_norms.activate_row(sigma, epsilon)),

@@ -111,33 +111,21 @@ def _times_derivative(derivative: Callable) -> Any:
 
 
 @functools.cache
-def pull_back(derivative: Callable, epsilon: float) -> Any:
-    """delta_ji: from dC/da to dC/dz."""
+def product_with_derivative(derivative: Callable, epsilon: float, transposed: bool) -> Any:
+    """v_ki: from R z to R a, or `transposed`, the same backwards, from dC/da to dC/dz."""
     times_derivative = _times_derivative(derivative)
 
     @kernel(fastmath=EXACT)
-    def layer_norm_pull_back_of_columns(z, a, delta, p, lanes):
+    def product_of_columns(z, a, v, p, lanes):
         m, r = scratch(z, VECTOR_BYTES), scratch(z, VECTOR_BYTES)
         moments(z, lanes, z.dtype.type(epsilon), m, r)
-        times_derivative(z, a, delta, p, lanes, m, r)
-        project(z, lanes, m, r, delta)
+        if not transposed:
+            project(z, lanes, m, r, v)
+        times_derivative(z, a, v, p, lanes, m, r)
+        if transposed:
+            project(z, lanes, m, r, v)
 
-    return layer_norm_pull_back_of_columns
-
-
-@functools.cache
-def push_forward(derivative: Callable, epsilon: float) -> Any:
-    """Ra_ki: from R z to R a."""
-    times_derivative = _times_derivative(derivative)
-
-    @kernel(fastmath=EXACT)
-    def layer_norm_push_forward_of_columns(z, a, Ra, p, lanes):
-        m, r = scratch(z, VECTOR_BYTES), scratch(z, VECTOR_BYTES)
-        moments(z, lanes, z.dtype.type(epsilon), m, r)
-        project(z, lanes, m, r, Ra)
-        times_derivative(z, a, Ra, p, lanes, m, r)
-
-    return layer_norm_push_forward_of_columns
+    return product_of_columns
 
 
 @kernel(fastmath=EXACT)

@@ -59,7 +59,9 @@ def _of_layer(activation: Activation, dtype: np.dtype, columns: bool) -> tuple[i
     if activation.of is not None:
         derivative = layer_norm_formula(activation.derivative, 2, dtype)
         if columns:
-            forward = _layer_norm.push_forward(derivative, activation.epsilon)
+            forward = _layer_norm.product_with_derivative(
+                derivative, activation.epsilon, transposed=False
+            )
         else:
             forward = _pull_back_rows(layer_norms.push_forward_row(derivative, activation.epsilon))
         push_forward = address(forward, T, T, T, p, types.intp)
