@@ -1,6 +1,7 @@
 """Threads: the same bits for any number of them, beside other threads, after a fork, cut short."""
 
 import multiprocessing
+import subprocess
 import sys
 import threading
 import warnings
@@ -118,10 +119,24 @@ def test_processes_of_joblib_come_to_the_same_bits():
         assert all(map(np.array_equal, results, expected))
 
 
-def test_no_thread_outlives_its_call():
-    before = threading.active_count()
+def test_a_team_is_used_again():
     trained([7, 33, 20, 3], 300, 3, "float64", 32)
-    assert threading.active_count() == before
+    before = set(threading.enumerate())
+    trained([7, 33, 20, 3], 300, 3, "float64", 32)
+    trained([7, 33, 20, 3], 300, 2, "float64", 32)
+    assert set(threading.enumerate()) == before
+
+
+def test_idle_threads_end_with_the_program():
+    code = (
+        "import fastbackprop as fb, numpy as np\n"
+        "fb.Network([3, 40, 2]).predict(np.ones((500, 3)), n_threads=3)\n"
+        "print('done')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (done.stdout, done.stderr) == ("done\n", "")
 
 
 def test_a_thread_that_cannot_start_leaves_none_waiting(monkeypatch):
@@ -135,9 +150,12 @@ def test_a_thread_that_cannot_start_leaves_none_waiting(monkeypatch):
 
     p = problem([3, 4, 2], 50)
     before = p.net.get_parameters()
+    monkeypatch.setattr(_team, "_idle", [])
     monkeypatch.setattr(threading.Thread, "start", second_fails)
     with pytest.raises(RuntimeError, match="can't start"):
         p.net.fit(p.X, p.Y, n_threads=3)
+    monkeypatch.undo()
+    calls[0].join(10)
     assert not calls[0].is_alive()
     assert np.array_equal(p.net.get_parameters(), before)
 

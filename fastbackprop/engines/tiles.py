@@ -111,7 +111,7 @@ from fastbackprop.layout import Layout
 
 # Multiply-adds of (0) that a thread must have to do in a step and in each of its row tiles, to be
 # worth the barriers, and in a call, to be worth starting.
-MIN_STEP, MIN_TILE, MIN_CALL = 250_000, 80_000, 50_000_000
+MIN_STEP, MIN_TILE, MIN_CALL = 250_000, 80_000, 20_000_000
 
 
 # --- the equations -------------------------------------------------------------------------------
