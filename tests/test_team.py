@@ -1,6 +1,7 @@
 """Threads: the same bits for any number of them, beside other threads, after a fork, cut short."""
 
 import multiprocessing
+import os
 import subprocess
 import sys
 import threading
@@ -125,6 +126,32 @@ def test_a_team_is_used_again():
     trained([7, 33, 20, 3], 300, 3, "float64", 32)
     trained([7, 33, 20, 3], 300, 2, "float64", 32)
     assert set(threading.enumerate()) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processors of threads")
+def test_the_members_of_a_team_have_a_processor_each(monkeypatch):
+    before = os.sched_getaffinity(0)
+    if len(before) < 2:
+        pytest.skip("needs two processors")
+    seen = {}
+
+    def look(team):
+        seen[team.t] = os.sched_getaffinity(0)
+        return team.t
+
+    assert _team.run(look, 2) == 0
+    assert len(seen[0]) == len(seen[1]) == 1
+    assert seen[0] != seen[1]
+    assert _team.run(look, len(before) + 1) == 0
+    assert sorted(map(len, seen.values()))[-1] == len(before)  # one was left over
+    assert os.sched_getaffinity(0) == before
+
+    def refuse(pid, processors):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    assert _team.run(look, 2) == 0
+    assert seen[0] == seen[1] == before
 
 
 def test_idle_threads_end_with_the_program():

@@ -6,6 +6,8 @@ call, a forked child starts its own, and no threading layer takes part. A barrie
 a team some 50 us to come together.
 """
 
+import contextlib
+import ctypes
 import os
 import sys
 from collections.abc import Callable
@@ -120,6 +122,8 @@ def share(n, unit, team):
     return min(first, n), min(last, n)
 
 
+_LIBC = ctypes.PyDLL(None) if sys.platform == "linux" else None
+_processor: Any = getattr(_LIBC, "sched_getcpu", None)  # the one this thread is on
 _idle: list[ThreadPoolExecutor] = []  # each of one thread
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)  # a child has none of them
@@ -133,6 +137,36 @@ def _member() -> ThreadPoolExecutor:
         return ThreadPoolExecutor(1)
 
 
+def _in_place(
+    allowed: set[int], free: set[int], function: Callable, team: Team, *arguments: Any
+) -> Any:
+    """A member's part, on one of the processors that are still free, if there is one.
+
+    Left to itself, Linux wakes a thread where its waker runs and may have both of them share that
+    processor for a whole call, beside one where nothing runs, or only a thread that spins.
+    """
+    if not free:
+        return function(team, *arguments)
+    try:
+        _take_one(free)
+        return function(team, *arguments)
+    finally:
+        try:  # not a function of Python's: an interrupt may come into it
+            os.sched_setaffinity(0, allowed)
+        except OSError:
+            pass
+
+
+def _take_one(free: set[int]) -> None:
+    """Let this thread run on one of these processors and on no other; on any if that fails."""
+    with contextlib.suppress(OSError):
+        if _processor() not in free:
+            os.sched_setaffinity(0, free)
+        here = _processor()
+        free.discard(here)
+        os.sched_setaffinity(0, {here})
+
+
 def run(function: Callable, n_threads: int, *arguments: Any) -> Any:
     """Call the kernel in so many threads, this one among them; returns what thread 0 returned.
 
@@ -142,13 +176,15 @@ def run(function: Callable, n_threads: int, *arguments: Any) -> Any:
     if n_threads == 1:
         return function(ALONE, *arguments)
     state = np.zeros(N_WORDS, np.int64)
-    members, calls = [], []
+    allowed = os.sched_getaffinity(0) if _processor else set()
+    free, members, calls = set(allowed), [], []
     try:
         for t in range(1, n_threads):
             member = _member()
-            calls.append(member.submit(function, Team(state, t, n_threads), *arguments))
+            part = (allowed, free, function, Team(state, t, n_threads), *arguments)
+            calls.append(member.submit(_in_place, *part))
             members.append(member)
-        return function(Team(state, 0, n_threads), *arguments)
+        return _in_place(allowed, free, function, Team(state, 0, n_threads), *arguments)
     except BaseException:
         if state[GATE] == CLOSED:
             state[GATE] = CANCELLED
