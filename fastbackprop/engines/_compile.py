@@ -17,6 +17,7 @@ Nothing is compiled at import: a kernel compiles, or is read from the disk, when
 import contextlib
 import copy
 import functools
+import gc
 import hashlib
 import os
 import pickle
@@ -86,7 +87,13 @@ formula = register_jitable(forceinline=True)
 
 
 class _Library(JITCodeLibrary):
-    """The code of a kernel. Numba's first passes of LLVM find no counted references here."""
+    """The code of a kernel, optimised once, as a whole.
+
+    Numba's passes before that, over each function and for counted references, find nothing here
+    that the last one does not.
+    """
+
+    def _optimize_functions(self, module: Any) -> None: ...
 
     def _optimize_final_module(self) -> None:
         passes = self._codegen._module_pass_manager()
@@ -156,7 +163,7 @@ class Kernel(CPUDispatcher):
         return super().get_call_template([types.unliteral(type_) for type_ in args], kws)
 
     def compile(self, sig: Any) -> Any:
-        with global_compiler_lock:
+        with global_compiler_lock, without_collection():
             _OPEN.append([])
             try:
                 return super().compile(sig)
@@ -199,6 +206,19 @@ class Inner(Kernel):
 Call = tuple[Any, Any]  # a kernel's identity, and the types of the arguments
 KERNELS: dict[Any, Kernel] = {}
 _OPEN: list[list[Call]] = []  # of the kernels that are being compiled, the innermost last
+
+
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """Numba makes so much that Python's search for garbage takes a tenth of a compilation."""
+    if not gc.isenabled():
+        yield
+        return
+    try:
+        gc.disable()
+        yield
+    finally:
+        gc.enable()
 
 
 def _noting(calls: list[Call], implementation: Callable) -> Callable:
