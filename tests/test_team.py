@@ -58,9 +58,15 @@ def test_the_chosen_number_of_threads_changes_no_bit(dtype, monkeypatch):
     assert all(map(np.array_equal, chosen, alone))
 
 
-def test_small_work_takes_one_thread():
-    net = fb.Network([4, 16, 3])
-    assert net._engine.threads(net._model, 16, 10**6) == 1
+def test_small_work_takes_one_thread(monkeypatch):
+    def chosen(sizes, batch_size):
+        net = fb.Network(sizes)
+        return net._engine.threads(net._model, batch_size, 10**6)
+
+    monkeypatch.setattr(_team, "available_processors", lambda: 2)
+    assert chosen([4, 16, 3], 16) == 1
+    assert chosen([784, 128, 10], 32) == 2
+    assert chosen([784, 128, 10], 4) == 1  # a vector of samples or less
 
 
 def test_divergence_in_a_team_is_the_divergence_of_one():

@@ -111,7 +111,7 @@ from fastbackprop.layout import Layout
 
 # Multiply-adds of (0) that a thread must have to do in a step and in each of its row tiles, to be
 # worth the barriers, and in a call, to be worth starting.
-MIN_STEP, MIN_TILE, MIN_CALL = 250_000, 80_000, 20_000_000
+MIN_STEP, MIN_TILE, MIN_CALL = 190_000, 80_000, 20_000_000
 
 
 # --- the equations -------------------------------------------------------------------------------
@@ -476,7 +476,11 @@ def threads(
     n_samples: int,
     inputs_per_sample: float | None = None,
 ) -> int:
-    """So many threads as the call, and its steps if it takes any, give work to."""
+    """So many threads as the call, and its steps if it takes any, give work to.
+
+    With fewer vectors of samples in a minibatch than threads they share the gradient only: up to
+    15 % slower.
+    """
     widths = model.layers["width"].astype(float)
     if inputs_per_sample is not None:
         widths[0] = inputs_per_sample
@@ -485,6 +489,7 @@ def threads(
     if batch_size is not None:
         work += [batch_size * products // MIN_STEP]
         work += [min(batch_size, ROWS) * products // MIN_TILE]
+        work += [-(-batch_size * model.cost.p.itemsize // VECTOR_BYTES)]
     return max(1, int(min(*work, _team.available_processors())))
 
 
