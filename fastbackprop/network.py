@@ -141,7 +141,8 @@ class Network:
         self._idle: dict[Any, list[Any]] = {}
         self._idle_rows: list[np.ndarray] = []
         self._row_shape = (1, self._sizes[0])
-        self._has_rows = hasattr(self._engine, "predict_row")
+        few = getattr(self._engine, "few", None)
+        self._few = few(self._sizes) if few else 0
         strides = [self._engine.stride(n, self._dtype) for n in self._sizes]
         self._layout = Layout(self._sizes, strides)
         self._theta = aligned_zeros(self._layout.length, self._dtype)
@@ -264,9 +265,9 @@ class Network:
             For a wrong shape or dtype, or values that are not finite; `out` is untouched then.
         """
         n_threads = inputs.thread_count(n_threads)
-        row = self._predict_row(X, out)
-        if row is not None:
-            return row
+        few = self._predict_few(X, out, n_threads)
+        if few is not None:
+            return few
         n_in, n_out = self._sizes[0], self._sizes[-1]
         samples = inputs.inputs_alone(X, n_in, n_out, self._dtype)
         n = len(samples.X)
@@ -293,33 +294,45 @@ class Network:
                 self._engine.predict(self._model, self._theta, block, rows, work, start, stop)
         return out
 
-    def _predict_row(self, X: Any, out: Any) -> np.ndarray | None:
-        """a^L of one row that needs no conversion, or None: then the long way will do, or say why.
+    def _predict_few(self, X: Any, out: Any, n_threads: int | None) -> np.ndarray | None:
+        """a^L of few rows that need no conversion, or None: then the long way will do, or say why.
 
-        Control and simulation ask for one row a million times. The checks of `inputs` take several
-        times as long as the answer; these leave nothing out.
+        Control and simulation ask for a row, or some, a million times. The checks of `inputs` take
+        several times as long as the answer; these leave nothing out.
         """
         dtype, theta = self._dtype, self._theta
-        if type(X) is not np.ndarray or X.dtype != dtype or X.shape != self._row_shape:
+        if type(X) is not np.ndarray or X.dtype != dtype or not self._few:
             return None
-        if not self._has_rows or not X.flags.carray:
+        one = X.shape == self._row_shape
+        if not one:
+            if n_threads not in (None, 1) or X.ndim != 2 or X.shape[1] != self._sizes[0]:
+                return None
+            if not 0 < len(X) <= self._few:
+                return None
+        if not X.flags.carray:
             return None
+        shape = (len(X), self._sizes[-1])
         if out is None:
-            out = np.empty((1, self._sizes[-1]), dtype)
+            out = np.empty(shape, dtype)
         elif (
             type(out) is not np.ndarray
             or out.dtype != dtype
-            or out.shape != (1, self._sizes[-1])
+            or out.shape != shape
             or not out.flags.carray
             or (out.base is not None and np.may_share_memory(out, theta))
+            or (not one and np.may_share_memory(out, X))
         ):
             return None
-        try:
-            neurons = self._idle_rows.pop()
-        except IndexError:
-            neurons = np.zeros((3, max(self._layout.strides)), dtype)
-        done = self._engine.predict_row(self._model.layers, theta, X, out, neurons)
-        self._idle_rows.append(neurons)
+        if one:
+            try:
+                neurons = self._idle_rows.pop()
+            except IndexError:
+                neurons = np.zeros((3, max(self._layout.strides)), dtype)
+            done = self._engine.predict_row(self._model.layers, theta, X, out, neurons)
+            self._idle_rows.append(neurons)
+        else:
+            with self._workspace() as work:
+                done = self._engine.predict_rows(self._model.layers, theta, X, out, work)
         return out if done else None
 
     @contextlib.contextmanager

@@ -315,7 +315,7 @@ def test_what_compare_measures():
     default = planned()
     functions = {(work["activation"], work["optimizer"]) for work in default}
     assert {("relu", "sgd"), ("relu", "adam"), ("tanh", "adam"), ("gelu", "adam")} <= functions
-    assert [w["batch_size"] for w in default if w["task"] == "predict"] == [1, 10_000]
+    assert [w["batch_size"] for w in default if w["task"] == "predict"] == [1, 32, 10_000]
     assert len(planned("--quick")) < len(default) / 2
     chosen = planned("--activation", "gelu", "--optimizer", "adam", "--shapes", "4-3:10000")
     assert [work["task"] for work in chosen] == ["train", "predict"]

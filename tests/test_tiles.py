@@ -266,6 +266,27 @@ def test_what_is_not_finite_reaches_its_own_row_and_the_cost_alone(vector_bytes)
     run(PADDING + NOT_FINITE, cases, vector_bytes)
 
 
+# --- few rows -------------------------------------------------------------------------------------
+
+
+@every_dtype
+@pytest.mark.parametrize("n", [2, 15, 16, 127, 128, 129, 300])
+@every_combination
+def test_the_short_way_of_few_rows_is_the_long_way(hidden, output, cost, n, dtype):
+    p = problem([5, 17, 33, 2], n, hidden=hidden, output=output, cost=cost, dtype=dtype)
+    X, out = p.X.astype(dtype), np.full((n, 2), 7, dtype)
+    short, long = p.net._predict_few(X, out, None), p.net.predict(X.astype("float64"))
+    assert short is out and short.tobytes() == long.tobytes()
+    assert p.net._predict_few(X, None, None).tobytes() == long.tobytes()
+    for other in (np.asfortranarray(X), X[::2, ::-1], X.tolist(), X[0], X[:0], X[:, :4]):
+        assert p.net._predict_few(other, None, None) is None
+    for row in {0, n // 2, n - 1}:
+        bad = X.copy()
+        bad[row, 4] = np.inf
+        out[:] = 7
+        assert p.net._predict_few(bad, out, None) is None and (out == 7).all()
+
+
 # --- one row -------------------------------------------------------------------------------------
 
 

@@ -49,7 +49,7 @@ OTHERS = (
     ("784-128-10:128", "gelu", "sgd"),
 )
 QUICK_OTHERS = (("64-64-10:32", "gelu", "adam"),)
-PREDICTIONS = ("64-64-10:1", "64-64-10:10000")
+PREDICTIONS = ("64-64-10:1", "64-64-10:32", "64-64-10:10000")
 ANALYSED = ("64-64-10:32", "64-64-10:256", "16-64-64-4:32", "784-128-10:32", "784-128-10:256")
 
 MISSING = UsageError('--plot needs matplotlib: pip install "fastbackprop[plot]"')

@@ -40,7 +40,8 @@ only at multiples of `row_tile(model)`, which keeps every sum in one order.
     activations(model, theta, X)    list a (L + 1)
 
 An engine may also have `predict_row(layers, theta, X, out, neurons)`, the same for a single row
-that nothing has checked: False where it is not finite.
+that nothing has checked: False where it is not finite; `predict_rows(layers, theta, X, out, work)`,
+for up to `few(sizes)` rows.
 """
 
 from importlib import import_module

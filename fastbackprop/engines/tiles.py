@@ -20,6 +20,7 @@ A sparse X has products of its own for layer 1, in `_sparse`.
 """
 
 import functools
+import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ from fastbackprop.engines import _functions, _team
 from fastbackprop.engines._columns import scale
 from fastbackprop.engines._compile import address, call, inlined, kernel
 from fastbackprop.engines._functions import (
+    C,
     Model,
     activate,
     cost_gradient,
@@ -64,6 +66,10 @@ from fastbackprop.engines._reference import ReferenceType, reference
 from fastbackprop.engines._samples import (
     COST,
     MINIBATCH_COST,
+    NO_COLUMNS,
+    NO_LABELS,
+    NO_SPANS,
+    NO_WEIGHTS,
     WEIGHT,
     Samples,
     is_sparse,
@@ -75,6 +81,7 @@ from fastbackprop.engines._sparse import errors_of_layer_1, of_sparse
 from fastbackprop.engines._task import (
     PANEL,
     ROWS,
+    OfSparse,
     RowTile,
     Task,
     Work,
@@ -89,7 +96,7 @@ from fastbackprop.engines._task import (
     task_type,
     weights,
 )
-from fastbackprop.engines._team import barrier, begins, share
+from fastbackprop.engines._team import Team, barrier, begins, share
 from fastbackprop.engines._tile import (
     VECTOR_BYTES,
     gather_block,
@@ -107,7 +114,7 @@ from fastbackprop.engines._update import (
     step_slice,
     update_type,
 )
-from fastbackprop.layout import Layout
+from fastbackprop.layout import Layout, read_only
 
 # Multiply-adds of (0) that a thread must have to do in a step and in each of its row tiles, to be
 # worth the barriers, and in a call, to be worth starting.
@@ -481,16 +488,26 @@ def threads(
     With fewer vectors of samples in a minibatch than threads they share the gradient only: up to
     15 % slower.
     """
-    widths = model.layers["width"].astype(float)
+    widths = model.layers["width"].tolist()
     if inputs_per_sample is not None:
         widths[0] = inputs_per_sample
-    products = widths[1:] @ widths[:-1]
+    products = _products(widths)
     work = [n_samples * products // MIN_CALL]
     if batch_size is not None:
         work += [batch_size * products // MIN_STEP]
         work += [min(batch_size, ROWS) * products // MIN_TILE]
         work += [-(-batch_size * model.cost.p.itemsize // VECTOR_BYTES)]
     return max(1, int(min(*work, _team.available_processors())))
+
+
+def few(sizes: Sequence[int]) -> int:
+    """So many rows at most are no work for a second thread."""
+    return max(1, int(2 * MIN_CALL // _products(sizes)))
+
+
+def _products(widths: Sequence[float]) -> float:
+    """Multiply-adds of (0) for a sample."""
+    return sum(map(operator.mul, widths, widths[1:]))
 
 
 def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False) -> Work:
@@ -554,15 +571,13 @@ def add_sums(sums, task, tile, V):
         sums[WEIGHT] += weight(task.samples, task.work.rows[i])
 
 
-@kernel(entry=True)
-def _predict(team, model, theta, samples, out, work, start, stop):
-    if not begins(team):
-        return
-    V, n_L = vector_lanes(theta), out.shape[1]
-    task = reference(Task(team, model, theta, samples, work.no_order, work))
+@kernel
+def _predict_tiles(task, out, start, stop):
+    """out[i] = a^L of samples start ... stop."""
+    model, work, V, n_L = task.model, task.work, vector_lanes(task.theta), out.shape[1]
     for first in range(start, stop, ROWS):
         tile = RowTile(first, min(ROWS, stop - first))
-        own = owned(team, tile.n, V)
+        own = owned(task.team, tile.n, V)
         forward(task, tile, SILENCE, own)
         for s in range(own.first, own.last):
             a = outputs(model, work, s, own.lanes).a
@@ -570,7 +585,38 @@ def _predict(team, model, theta, samples, out, work, start, stop):
                 row = out[first + s * own.lanes + i]
                 for k in range(n_L):
                     row[k] = a[k * own.lanes + i]
-        barrier(team)  # the next tile may have other strips
+        barrier(task.team)  # the next tile may have other strips
+
+
+@kernel(entry=True)
+def _predict(team, model, theta, samples, out, work, start, stop):
+    if begins(team):
+        task = reference(Task(team, model, theta, samples, work.no_order, work))
+        _predict_tiles(task, out, start, stop)
+
+
+@kernel(entry=True)
+def _predict_rows(layers, theta, X, out, z, a, delta, costs, panels, keys, rows):
+    """`predict` alone; False, and nothing done, if X is not finite.
+
+    No tuple is passed, for each costs the caller 2 us. What no prediction looks at is one of the
+    arrays that there are.
+    """
+    zero = theta.dtype.type(0)
+    for i in range(X.shape[0]):
+        for j in range(X.shape[1]):
+            zero += X[i, j] * theta.dtype.type(0)
+    if zero != 0:  # NaN or infinity times 0 is NaN
+        return False
+    nothing = rows[:0]
+    team, model = Team(nothing, 0, 1), Model(layers, C(0, 0, False, theta))
+    samples = Samples(X, X[:0], NO_LABELS, NO_WEIGHTS, NO_SPANS, NO_COLUMNS, X[0])
+    work = Work(
+        z, a, delta, a, a, a, a, costs, panels, a, nothing, keys, rows, 1, OfSparse(0, 0, 0)
+    )
+    task = reference(Task(team, model, theta, samples, nothing, work))
+    _predict_tiles(task, out, 0, X.shape[0])
+    return True
 
 
 @kernel(entry=True)
@@ -693,6 +739,12 @@ def _train(team, model, theta, samples, order, batch_size, update, seed, sums, w
 def predict(model, theta, samples, out, work, start, stop):
     """out[i] = a^L of sample i."""
     _team.run(_predict, work.n_threads, model, theta, samples, out, work, start, stop)
+
+
+def predict_rows(layers, theta, X, out, work):
+    """The same in one thread, of so `few` rows that nothing has checked; False if not finite."""
+    arrays = work.z, work.a, work.delta, work.costs, work.panels, work.keys, work.rows
+    return _predict_rows(layers, theta, read_only(X), out, *arrays)
 
 
 def cost_sum(model, theta, samples, sums, work, start, stop):
