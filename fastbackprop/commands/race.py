@@ -82,19 +82,19 @@ def prepare(
     return ready
 
 
-def undisturbed(peak: Peak, best: float) -> float:
+def undisturbed(peak: Peak, best: float, threads: int) -> float:
     """The peak now, when the machine is ours: then it is nearly what it was at best.
 
-    Threads of the system before may spin for another 0.1 s, and a host may for a while have two of
-    our processors share a core.
+    Threads of the system before, if it has several, may spin for another 0.1 s, and a host may for
+    a while have two of our processors share a core.
     """
     end = time.perf_counter() + PATIENCE
     while True:
-        used = NAP
-        while used > NAP / 10 and time.perf_counter() < end:
+        spinning = threads > 1
+        while spinning and time.perf_counter() < end:
             before = time.process_time()
             time.sleep(NAP)
-            used = time.process_time() - before
+            spinning = time.process_time() - before > NAP / 10
         now = peak.measure()
         if now > UNDISTURBED * best or time.perf_counter() > end:
             return now
@@ -121,7 +121,7 @@ def race(
             label = result.system
             if result.reason or (n > 2 and spent[label] > seconds):
                 continue
-            peak_gflops = max(peak_gflops, undisturbed(peak, peak_gflops))
+            peak_gflops = max(peak_gflops, undisturbed(peak, peak_gflops, work.threads))
             with failure_is_a_reason(result):
                 ready[label].reset()
                 before, used = time.perf_counter(), time.process_time()
