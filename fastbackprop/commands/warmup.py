@@ -34,7 +34,7 @@ def items(dtype: str, engine: str) -> Iterator[tuple[str, Callable[[], object]]]
         [2, 3, 2], output="softmax", cost="cross_entropy", dtype=dtype, engine=engine, rng=0
     )
     X, y = np.eye(2, dtype=dtype), np.arange(2)
-    yield "predict", lambda: network.predict(X)
+    yield "predict", lambda: [network.predict(rows) for rows in (X, X[:1], X.tolist())]
     yield "evaluate", lambda: network.evaluate(X, y)
     yield "gradient", lambda: network.gradient(X, y)
     yield "activations", lambda: network.activations(X)
