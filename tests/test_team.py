@@ -152,6 +152,14 @@ def test_the_members_of_a_team_have_a_processor_each(monkeypatch):
     assert sorted(map(len, seen.values()))[-1] == len(before)  # one was left over
     assert os.sched_getaffinity(0) == before
 
+    def interrupt(team):
+        if team.t == 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _team.run(interrupt, 2)
+    assert os.sched_getaffinity(0) == before
+
     def refuse(pid, processors):
         raise PermissionError
 
