@@ -179,7 +179,7 @@ def cut_at_every_tile(monkeypatch, net, name):
 @pytest.mark.parametrize(
     ("name", "ask"),
     [
-        ("predict", lambda p, s: [p.net.predict(p.X)]),
+        ("predict", lambda p, s: [p.net.predict(p.X.tolist())]),  # no array: the long way
         ("cost_sum", lambda p, s: [p.net.evaluate(p.X, p.Y, s)]),
         ("gradient_sums", lambda p, s: p.net.gradient_sums(p.X, p.Y, s)),
     ],
