@@ -501,8 +501,8 @@ def threads(
 
 
 def few(sizes: Sequence[int]) -> int:
-    """So many rows at most are no work for a second thread."""
-    return max(1, int(2 * MIN_CALL // _products(sizes)))
+    """So many rows at most are no work for a second thread, nor long: 100,000 of a tiny network."""
+    return max(1, int(2 * MIN_CALL // max(_products(sizes), 400)))
 
 
 def _products(widths: Sequence[float]) -> float:
