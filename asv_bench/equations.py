@@ -6,12 +6,13 @@ import numpy as np
 from asv_runner.benchmarks.mark import parameterize
 
 from asv_bench import DTYPE, ENGINE, REPEAT
-from fastbackprop.activations import ACTIVATIONS
-from fastbackprop.costs import COSTS
 from fastbackprop.engines import loopfree, loops, tiles
-from fastbackprop.engines._compile import inlined, kernel
-from fastbackprop.engines._functions import Model
-from fastbackprop.engines._tile import VECTOR_BYTES
+from fastbackprop.engines.functions import Model
+from fastbackprop.engines.tiles import equations, product, row_tile, task
+from fastbackprop.functions.activations import ACTIVATIONS
+from fastbackprop.functions.costs import COSTS
+from fastbackprop.jit.compiler import inlined, kernel
+from fastbackprop.jit.tile import VECTOR_BYTES
 from fastbackprop.layout import Layout, aligned_zeros
 
 SIGMA = ACTIVATIONS["sigmoid"]
@@ -99,60 +100,60 @@ def make_tiled(layer):
 
 @inlined
 def all_strips(V):
-    return tiles.Owned(2 * V, 0, N_SAMPLES // (2 * V))
+    return product.Owned(2 * V, 0, N_SAMPLES // (2 * V))
 
 
 @kernel(entry=True)
 def neurons_on_lanes(p):
-    Delta = tiles.neurons(p.model, p.work.delta, 1, 2 * p.V)
-    Delta_rows = tiles.panels(p.model, p.work.delta_rows, 1)
-    tiles.neurons_on_lanes(Delta, Delta_rows, p.model.layers[1]["width"], all_strips(p.V))
+    Delta = task.neurons(p.model, p.work.delta, 1, 2 * p.V)
+    Delta_rows = task.panels(p.model, p.work.delta_rows, 1)
+    row_tile.neurons_on_lanes(Delta, Delta_rows, p.model.layers[1]["width"], all_strips(p.V))
 
 
 @kernel(entry=True)
 def tiled_weighted_input(p):
-    W, b = tiles.weights(p.model, p.theta, 1), tiles.biases(p.model, p.theta, 1)
-    A = tiles.neurons(p.model, p.work.a, 0, 2 * p.V)
-    Z = tiles.neurons(p.model, p.work.z, 1, 2 * p.V)
+    W, b = task.weights(p.model, p.theta, 1), task.biases(p.model, p.theta, 1)
+    A = task.neurons(p.model, p.work.a, 0, 2 * p.V)
+    Z = task.neurons(p.model, p.work.z, 1, 2 * p.V)
     n_in, n_l = p.model.layers[0]["width"], p.model.layers[1]["width"]
-    tiles.weighted_input(W, b, A, Z, n_in, n_l, all_strips(p.V))
+    equations.weighted_input(W, b, A, Z, n_in, n_l, all_strips(p.V))
 
 
 @kernel(entry=True)
 def tiled_output_error(p):
     lanes, layer = 2 * p.V, p.model.layers[1]
     for s in range(all_strips(p.V).last):
-        z, a, delta, y = tiles.outputs(p.model, p.work, s, lanes)
-        tiles.output_error(layer, p.model.cost, z, a, y, delta, lanes)
+        z, a, delta, y = row_tile.outputs(p.model, p.work, s, lanes)
+        equations.output_error(layer, p.model.cost, z, a, y, delta, lanes)
 
 
 @kernel(entry=True)
 def tiled_hidden_error(p):
     lanes, n_l, n_next = 2 * p.V, p.model.layers[0]["width"], p.model.layers[1]["width"]
-    Z, A = tiles.neurons(p.model, p.work.z, 0, lanes), tiles.neurons(p.model, p.work.a, 0, lanes)
-    Delta_next = tiles.neurons(p.model, p.work.delta, 1, lanes)
-    Delta = tiles.neurons(p.model, p.work.delta, 0, lanes)
-    W, none = tiles.weights(p.model, p.theta, 1), tiles.Matrix(p.work.zeros, 0, 0)
+    Z, A = task.neurons(p.model, p.work.z, 0, lanes), task.neurons(p.model, p.work.a, 0, lanes)
+    Delta_next = task.neurons(p.model, p.work.delta, 1, lanes)
+    Delta = task.neurons(p.model, p.work.delta, 0, lanes)
+    W, none = task.weights(p.model, p.theta, 1), product.Matrix(p.work.zeros, 0, 0)
     own = all_strips(p.V)
-    tiles.hidden_error(p.model.layers[1], W, Delta_next, Z, A, Delta, n_next, n_l, none, own)
+    equations.hidden_error(p.model.layers[1], W, Delta_next, Z, A, Delta, n_next, n_l, none, own)
 
 
 @kernel(entry=True)
 def tiled_weight_gradient(p):
-    A, G = tiles.neurons(p.model, p.work.a, 0, 2 * p.V), tiles.weights(p.model, p.gradient, 1)
-    Delta_rows = tiles.panels(p.model, p.work.delta_rows, 1)
+    A, G = task.neurons(p.model, p.work.a, 0, 2 * p.V), task.weights(p.model, p.gradient, 1)
+    Delta_rows = task.panels(p.model, p.work.delta_rows, 1)
     n_in, n_l = p.model.layers[0]["width"], p.model.layers[1]["width"]
-    rows = tiles.up(n_in, tiles.ROW)
+    rows = product.up(n_in, tiles.ROW)
     one = p.theta.dtype.type(1)
-    tiles.weight_gradient(A, Delta_rows, G, p.V < 0, one, N_SAMPLES, n_l, 0, rows)
+    equations.weight_gradient(A, Delta_rows, G, p.V < 0, one, N_SAMPLES, n_l, 0, rows)
 
 
 @kernel(entry=True)
 def tiled_bias_gradient(p):
     stride, start = p.model.layers[1]["stride"], p.model.layers[1]["bias_start"]
-    Delta_rows = tiles.panels(p.model, p.work.delta_rows, 1)
+    Delta_rows = task.panels(p.model, p.work.delta_rows, 1)
     g = p.gradient[start : start + stride]
-    tiles.bias_gradient(Delta_rows, N_SAMPLES, g, p.V < 0)
+    equations.bias_gradient(Delta_rows, N_SAMPLES, g, p.V < 0)
 
 
 # The kernels take one sample: for a batch, a compiled loop around each, as in the engine.

@@ -2,8 +2,8 @@
 
     <!-- source: engines.loops.weighted_input -->    the text of a function; of several, tabs
     <!-- table: activations -->                      a table of what is registered
-    <!-- classes: schedules.Schedule -->             the reference of a class and all that are of it
-    [`name`](../fastbackprop/costs.py)               a link to code: to its place in the reference
+    <!-- classes: optimizers.Optimizer -->           the reference of a class and all that are of it
+    [`name`](../fastbackprop/network.py)             a link to code: to its place in the reference
 
 Where the pages are read as plain files, the markers are not seen, and links lead to the files.
 """
@@ -15,11 +15,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from fastbackprop.activations import ACTIVATIONS
-from fastbackprop.costs import COSTS
-from fastbackprop.initializers import INITIALIZERS
-from fastbackprop.metrics import METRICS
+from fastbackprop.functions.activations import ACTIVATIONS
+from fastbackprop.functions.costs import COSTS
+from fastbackprop.functions.initializers import INITIALIZERS
 from fastbackprop.optimizers import OPTIMIZERS
+from fastbackprop.training.metrics import METRICS
 
 PAGES = Path(__file__).parent
 Row = tuple[str, ...]
@@ -109,7 +109,7 @@ def optimizers() -> Iterator[Row]:
 
 def learning_rates() -> Iterator[Row]:
     yield "class", "factor of the learning rate at epoch e"
-    for kind in family("schedules.Schedule")[1:]:
+    for kind in family("optimizers.schedules.Schedule")[1:]:
         yield reference(f"{kind.__module__}.{kind.__name__}", kind), summary(kind)
 
 

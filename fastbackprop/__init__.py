@@ -1,9 +1,8 @@
 """Feed-forward neural networks on CPUs: the sums of backpropagation as compiled explicit loops."""
 
 from fastbackprop import math
-from fastbackprop.activations import CELU, ELU, Activation, LayerNorm, LeakyReLU
-from fastbackprop.callbacks import EarlyStopping, ErrorFlow, History
-from fastbackprop.costs import Cost, CrossEntropy, Focal, Huber, Quantile, Tweedie
+from fastbackprop.functions.activations import CELU, ELU, Activation, LayerNorm, LeakyReLU
+from fastbackprop.functions.costs import Cost, CrossEntropy, Focal, Huber, Quantile, Tweedie
 from fastbackprop.network import Gradient, Network, Trace
 from fastbackprop.optimizers import (
     EMA,
@@ -23,7 +22,7 @@ from fastbackprop.optimizers import (
     RMSprop,
     Rprop,
 )
-from fastbackprop.schedules import (
+from fastbackprop.optimizers.schedules import (
     Cosine,
     Exponential,
     OneCycle,
@@ -33,7 +32,8 @@ from fastbackprop.schedules import (
     Step,
     Warmup,
 )
-from fastbackprop.training import DivergenceError
+from fastbackprop.training.callbacks import EarlyStopping, ErrorFlow, History
+from fastbackprop.training.trainer import DivergenceError
 
 __version__ = "0.1.0"
 

@@ -6,6 +6,6 @@ element at a time, and make a kernel several times as slow. In an activation or 
 the latter become these by themselves. In Python they take arrays, as NumPy's.
 """
 
-from fastbackprop.engines._math import cos, erf, exp, expm1, log, log1p, sigmoid, sin, tanh
+from fastbackprop.jit.math import cos, erf, exp, expm1, log, log1p, sigmoid, sin, tanh
 
 __all__ = ["cos", "erf", "exp", "expm1", "log", "log1p", "sigmoid", "sin", "tanh"]

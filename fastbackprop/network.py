@@ -10,22 +10,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastbackprop import analysis, engines, inputs
-from fastbackprop.activations import Activation
-from fastbackprop.callbacks import Callbacks, EarlyStopping, History
-from fastbackprop.checkpoint import Checkpoint
-from fastbackprop.costs import Cost
-from fastbackprop.engines._samples import COST, N_SUMS, WEIGHT, Samples
-from fastbackprop.engines.analysis import load as load_analysis
+from fastbackprop import engines, inputs
+from fastbackprop.analysis import load as load_analysis
+from fastbackprop.analysis import quantities as analysis
 from fastbackprop.formats import saved
-from fastbackprop.initializers import INITIALIZERS
+from fastbackprop.functions.activations import Activation
+from fastbackprop.functions.costs import Cost
+from fastbackprop.functions.initializers import INITIALIZERS
+from fastbackprop.functions.own import Function
+from fastbackprop.inputs.rows import Rows, at_hand, rows_at_once
 from fastbackprop.layout import Layout, Views, aligned_zeros, read_only
-from fastbackprop.lbfgs import LBFGSTrainer
 from fastbackprop.optimizers import LBFGS, Optimizer
-from fastbackprop.own_functions import Function
-from fastbackprop.rows import Rows, at_hand, rows_at_once
-from fastbackprop.schedules import Schedule, as_schedule
-from fastbackprop.training import Control, Trainer, slices
+from fastbackprop.optimizers.schedules import Schedule, as_schedule
+from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples
+from fastbackprop.training.callbacks import Callbacks, EarlyStopping, History
+from fastbackprop.training.checkpoint import Checkpoint
+from fastbackprop.training.lbfgs import LBFGSTrainer
+from fastbackprop.training.trainer import Control, Trainer, slices
 
 
 class Gradient(NamedTuple):
@@ -60,20 +61,21 @@ class Network:
         Neurons per layer, input first: [n_0, ..., n_L].
     hidden : str, Activation or sequence of these
         Activation of the hidden layers, one or one per layer: a name of
-        `fastbackprop.activations.ACTIVATIONS`, one with parameters such as `LeakyReLU(0.2)`, or
-        `Activation(name, sigma, derivative)` of your own; any of them after layer normalisation,
-        `LayerNorm("relu")`.
+        `fastbackprop.functions.activations.ACTIVATIONS`, one with parameters such as
+        `LeakyReLU(0.2)`, or `Activation(name, sigma, derivative)` of your own; any of them after
+        layer normalisation, `LayerNorm("relu")`.
     output : str or Activation
         Activation of the last layer.
     cost : str or Cost
-        A name of `fastbackprop.costs.COSTS`, one with parameters such as `Huber(2.0)`, or
+        A name of `fastbackprop.functions.costs.COSTS`, one with parameters such as `Huber(2.0)`, or
         `Cost(name, terms, gradient)` of your own. Of one sample: "squared_error" is 1/2 sum_k (a_k
         - y_k)^2; "cross_entropy" with softmax -sum_k y_k log a_k, with sigmoid -sum_k [y_k log a_k
         + (1 - y_k) log(1 - a_k)]. A batch's cost is the mean over its samples, weighted where there
         are weights.
     init : str
-        Name of an initializer, see `fastbackprop.initializers.INITIALIZERS`. "auto" is He's normal
-        before relu and its kin, Glorot's uniform before the others. Biases start at zero.
+        Name of an initializer, see `fastbackprop.functions.initializers.INITIALIZERS`. "auto" is
+        He's normal before relu and its kin, Glorot's uniform before the others. Biases start at
+        zero.
     dtype : {"float32", "float64"}
         Of parameters and of all arithmetic.
     rng : None, int or numpy.random.Generator
@@ -156,7 +158,7 @@ class Network:
 
     @functools.cached_property
     def _analysis(self) -> Any:
-        """What the engine has for `fastbackprop.analysis`."""
+        """What the engine has for `fastbackprop.analysis.quantities`."""
         return load_analysis(self._engine_name)
 
     @functools.cached_property
@@ -493,7 +495,7 @@ class Network:
         """H v, where H is the matrix of second derivatives of the mean cost. Exact.
 
         By Pearlmutter's R-operator, at the price of some two or three gradients (Pearlmutter, 1994,
-        "Fast exact multiplication by the Hessian"); `fastbackprop.engines.analysis` has the
+        "Fast exact multiplication by the Hessian"); `fastbackprop.analysis` has the
         equations. The second derivative of relu is 0, at its kink too.
 
         Parameters
@@ -595,7 +597,7 @@ class Network:
         return inputs.samples(X, y, sample_weight, n_in, n_out, self._dtype, self._cost)
 
     def _at_hand(self, samples: Samples) -> Iterator[tuple[Samples, int, int, int]]:
-        """All samples, some tens of milliseconds at a time; see `fastbackprop.rows.at_hand`."""
+        """All samples, some tens of milliseconds at a time; see `inputs.rows.at_hand`."""
         n, tile = len(samples.X), self._engine.row_tile(self._model)
         return at_hand(samples, slices(n, n, tile, self._theta.size, rows_at_once(samples)))
 
@@ -711,8 +713,8 @@ class Network:
             Draw a new order of the samples for every epoch from the network's generator; of an
             iterable, an order inside each batch.
         callbacks : function, object or iterable of them
-            See `fastbackprop.callbacks.Callbacks`: a function is called (network, epoch, logs)
-            after each epoch, epochs count from 1; a true result ends the training.
+            See `fastbackprop.training.callbacks.Callbacks`: a function is called (network, epoch,
+            logs) after each epoch, epochs count from 1; a true result ends the training.
         progress : None, True or an object like tqdm
             True shows tqdm's progress bar.
         n_threads : int or None
@@ -721,7 +723,7 @@ class Network:
             of its BLAS.
         schedule : Schedule, function or None
             Maps a step, counted from 0 by the optimizer, to a factor of its learning rate; see
-            `fastbackprop.schedules`.
+            `fastbackprop.optimizers.schedules`.
         early_stopping : bool, int, EarlyStopping or None
             True is `EarlyStopping()`, a number is its patience in epochs.
         metrics : str, function, iterable of them, or dict of functions by name
@@ -957,7 +959,7 @@ class Network:
         >>> euler(np.ones(2), 0.01, 100).shape
         (2,)
         """
-        from fastbackprop.compiled import as_njit
+        from fastbackprop.formats.compiled import as_njit
 
         return as_njit(self)
 
@@ -981,7 +983,7 @@ class Network:
         ValueError
             For another kind, or several outputs where one is needed; and as `as_njit` does.
         """
-        from fastbackprop.compiled import as_cfunc
+        from fastbackprop.formats.compiled import as_cfunc
 
         return as_cfunc(self, kind)
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import fastbackprop as fb
-from fastbackprop.activations import ACTIVATIONS
-from fastbackprop.costs import COSTS, pair
 from fastbackprop.engines import ENGINES
+from fastbackprop.functions.activations import ACTIVATIONS
+from fastbackprop.functions.costs import COSTS, pair
 
 
 def is_defined(output, cost):

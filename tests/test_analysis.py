@@ -10,9 +10,9 @@ import pytest
 from problems import CHOSEN, HIDDEN, TOLERANCE, deviation, every_dtype, every_engine, problem
 
 import fastbackprop as fb
-from fastbackprop import analysis
-from fastbackprop.activations import ACTIVATIONS
-from fastbackprop.costs import COSTS
+from fastbackprop.analysis import quantities as analysis
+from fastbackprop.functions.activations import ACTIVATIONS
+from fastbackprop.functions.costs import COSTS
 
 # Fused pairs, softmax whose Jacobian is not diagonal, and pairs of element by element.
 CASES = [

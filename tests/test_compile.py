@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 import fastbackprop
-from fastbackprop.engines import _compile, loops
+from fastbackprop.engines import loops
+from fastbackprop.jit import compiler as _compile
 
 pytestmark = pytest.mark.compiled
 
@@ -59,7 +60,8 @@ def run(script, *arguments, **options):
 # The smallest kernel there is: g += delta.
 SMALL = """
     import numpy as np
-    from fastbackprop.engines import _compile, loops
+    from fastbackprop.engines import loops
+    from fastbackprop.jit import compiler as _compile
 
     g = np.ones(3)
     loops.bias_gradient(np.arange(3.0), g)
@@ -130,7 +132,8 @@ EVERYTHING = """
     import numpy as np
     from numba.core import event
     import fastbackprop as fb
-    from fastbackprop.engines import ENGINES, _compile
+    from fastbackprop.engines import ENGINES
+    from fastbackprop.jit import compiler as _compile
     from fastbackprop.optimizers import OPTIMIZERS
 
     rng, results = np.random.default_rng(0), []
@@ -193,7 +196,7 @@ def test_one_compilation_for_each_dtype_and_the_next_process_loads_it(tmp_path):
 A_NEURON = """
     import sys
     import fastbackprop as fb
-    from fastbackprop.engines import _compile
+    from fastbackprop.jit import compiler as _compile
 
     results = []
     for name in sys.argv[1:]:
@@ -400,12 +403,13 @@ def test_bounds_checks_have_a_folder_of_their_own(tmp_path):
 
 
 def test_an_edit_in_a_helpers_file_is_seen(tmp_path):
-    """output_error is in loops.py, the gradient that it calls in formulas/distances.py."""
+    """output_error is in loops.py, the gradient that it calls in functions/distances.py."""
     script = """
         import numpy as np
-        from fastbackprop.activations import ACTIVATIONS
-        from fastbackprop.costs import COSTS
-        from fastbackprop.engines import _compile, loops
+        from fastbackprop.functions.activations import ACTIVATIONS
+        from fastbackprop.functions.costs import COSTS
+        from fastbackprop.engines import loops
+        from fastbackprop.jit import compiler as _compile
         from fastbackprop.layout import Layout
 
         cost, one, delta = COSTS["squared_error"][0], np.ones(2), np.zeros(2)
@@ -416,7 +420,7 @@ def test_an_edit_in_a_helpers_file_is_seen(tmp_path):
         print((delta.tolist(), *counts, str(_compile.cache_directory())))
     """
     options = {"root": tmp_path, "NUMBA_CACHE_DIR": tmp_path / "cache"}
-    costs = copy_of_the_package(tmp_path) / "formulas" / "distances.py"
+    costs = copy_of_the_package(tmp_path) / "functions" / "distances.py"
     original = costs.read_text()
     assert original.count("return a - y\n") == 1
     *first, folder = run(script, **options)

@@ -12,7 +12,7 @@ import pytest
 from problems import HIDDEN, TOLERANCE, deviation, problem
 
 import fastbackprop as fb
-from fastbackprop.activations import ACTIVATIONS
+from fastbackprop.functions.activations import ACTIVATIONS
 
 # Each function once, four in a network: a network compiles for two seconds.
 FUNCTIONS = [

@@ -19,9 +19,9 @@ from problems import (
 )
 
 import fastbackprop as fb
-from fastbackprop.activations import ACTIVATIONS
-from fastbackprop.costs import COSTS
-from fastbackprop.engines._functions import on_arrays, with_p
+from fastbackprop.engines.functions import on_arrays, with_p
+from fastbackprop.functions.activations import ACTIVATIONS
+from fastbackprop.functions.costs import COSTS
 
 
 def outputs_are_inputs(n, engine="loops", dtype="float64", **options):

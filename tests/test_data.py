@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import fastbackprop as fb
-from fastbackprop import rows
 from fastbackprop.engines import ENGINES, load
+from fastbackprop.inputs import rows
 
 every_engine = pytest.mark.parametrize("engine", ENGINES)
 SIZES = [3, 4, 2]

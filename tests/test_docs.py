@@ -16,12 +16,12 @@ import pytest
 
 import fastbackprop as fb
 from fastbackprop.__main__ import main
-from fastbackprop.activations import ACTIVATIONS
-from fastbackprop.costs import COSTS
 from fastbackprop.engines import ENGINES, loopfree, loops
-from fastbackprop.initializers import INITIALIZERS
-from fastbackprop.metrics import METRICS
+from fastbackprop.functions.activations import ACTIVATIONS
+from fastbackprop.functions.costs import COSTS
+from fastbackprop.functions.initializers import INITIALIZERS
 from fastbackprop.optimizers import OPTIMIZERS
+from fastbackprop.training.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -118,7 +118,7 @@ REGISTRIES = {
     "schedules": [
         kind.__name__
         for kind in fb.Schedule.__subclasses__()
-        if kind.__module__ == "fastbackprop.schedules"  # others are of other tests
+        if kind.__module__ == "fastbackprop.optimizers.schedules"  # others are of other tests
     ],
     "initializers": INITIALIZERS,
     "metrics": METRICS,
@@ -188,7 +188,7 @@ def test_worked_diffs_apply_and_are_right():
     entries, formulas, oracles = [], {}, {}
     for path, before, added in hunks():
         assert (ROOT / path).read_text("utf-8").count(before) == 1, (path, before)
-        if not path.endswith(("activations.py", "costs.py")) and "formulas" not in path:
+        if not path.endswith(("activations.py", "costs.py")) and "functions" not in path:
             if path == "tests/naive.py":
                 oracles |= eval(f"{{{added}}}", vars(naive))
             continue

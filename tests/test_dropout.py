@@ -8,7 +8,7 @@ from problems import TOLERANCE, deviation, every_dtype, every_engine
 
 import fastbackprop as fb
 from fastbackprop.engines import ENGINES
-from fastbackprop.engines._noise import NO_LAYER, Noise, masks, noisy, perturbed
+from fastbackprop.engines.noise import NO_LAYER, Noise, masks, noisy, perturbed
 
 SIZES, RATES = [3, 7, 5, 2], (0.25, 0.5, 0.3)  # of a^0, a^1, a^2
 

@@ -169,7 +169,7 @@ def cut_at_every_tile(monkeypatch, net, name):
         return function(*arguments)
 
     monkeypatch.setattr(net._engine, name, counted)
-    monkeypatch.setattr("fastbackprop.training.SLICE_SECONDS", 0.0)
+    monkeypatch.setattr("fastbackprop.training.trainer.SLICE_SECONDS", 0.0)
     return stops
 
 
@@ -189,7 +189,7 @@ def test_calls_cut_at_row_tiles_change_no_bit(name, ask, weighted, engine, dtype
     n = rows_of_two_tiles(net)
     p = problem([2, 3, 2], n, hidden="tanh", engine=engine, dtype=dtype)
     s = p.s if weighted else None
-    monkeypatch.setattr("fastbackprop.training.SLICE_SECONDS", 1e9)
+    monkeypatch.setattr("fastbackprop.training.trainer.SLICE_SECONDS", 1e9)
     whole = ask(p, s)
     stops = cut_at_every_tile(monkeypatch, p.net, name)
     in_parts = ask(p, s)

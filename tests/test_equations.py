@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from problems import CHOSEN, TOLERANCE, deviation, every_dtype, every_hidden
 
-from fastbackprop.activations import ACTIVATIONS
-from fastbackprop.costs import COSTS, pair
 from fastbackprop.engines import loopfree, loops
-from fastbackprop.engines._functions import on_arrays
+from fastbackprop.engines.functions import on_arrays
+from fastbackprop.functions.activations import ACTIVATIONS
+from fastbackprop.functions.costs import COSTS, pair
 from fastbackprop.layout import Layout
 
 N = 5  # samples

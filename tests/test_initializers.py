@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import fastbackprop as fb
-from fastbackprop.activations import ACTIVATIONS
-from fastbackprop.initializers import INITIALIZERS
+from fastbackprop.functions.activations import ACTIVATIONS
+from fastbackprop.functions.initializers import INITIALIZERS
 
 MOMENTS = {  # name: variance of a weight as a function of n_in and n_out, and its distribution
     "glorot_uniform": (lambda n_in, n_out: 2 / (n_in + n_out), "uniform"),

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import fastbackprop as fb
-from fastbackprop.activations import ACTIVATIONS
-from fastbackprop.costs import COSTS
 from fastbackprop.engines import ENGINES
-from fastbackprop.initializers import INITIALIZERS
+from fastbackprop.functions.activations import ACTIVATIONS
+from fastbackprop.functions.costs import COSTS
+from fastbackprop.functions.initializers import INITIALIZERS
 from fastbackprop.optimizers import OPTIMIZERS
 
 N, N_IN, N_OUT = 5, 3, 2

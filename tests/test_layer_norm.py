@@ -9,8 +9,8 @@ import pytest
 from problems import DTYPES, HIDDEN, TOLERANCE, deviation, every_dtype, every_engine, problem
 
 import fastbackprop as fb
-from fastbackprop.activations import ACTIVATIONS
 from fastbackprop.formats import write_numpy
+from fastbackprop.functions.activations import ACTIVATIONS
 
 SIZES = [5, 7, 18, 3]
 MIXED = [fb.LayerNorm(fb.LeakyReLU(0.25), 1e-3), fb.LayerNorm("gelu")]

@@ -9,7 +9,8 @@ import pytest
 from problems import deviation, every_engine
 
 import fastbackprop as fb
-from fastbackprop import lbfgs, training
+from fastbackprop.training import lbfgs
+from fastbackprop.training import trainer as training
 
 optimize = pytest.importorskip("scipy.optimize")
 

@@ -13,10 +13,11 @@ import pytest
 
 import fastbackprop as fb
 import fastbackprop.network
-from fastbackprop import engines, training
-from fastbackprop.activations import ACTIVATIONS
-from fastbackprop.costs import COSTS
+from fastbackprop import engines
 from fastbackprop.engines import ENGINES
+from fastbackprop.functions.activations import ACTIVATIONS
+from fastbackprop.functions.costs import COSTS
+from fastbackprop.training import trainer as training
 
 every_engine = pytest.mark.parametrize("engine", ENGINES)
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -293,7 +294,7 @@ PARAMETRIC = [fb.LeakyReLU(0.2), fb.Quantile((0.1, 0.9)), fb.CrossEntropy(label_
 def test_pickled_functions_can_be_loaded_elsewhere(function):
     """Numba finds a kernel of this process again, but no other process could."""
     state = pickle.dumps(function)
-    assert b"numba" not in state and b"formulas" not in state
+    assert b"numba" not in state and b"elementwise" not in state
     assert pickle.loads(state) == function
 
 

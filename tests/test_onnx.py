@@ -8,7 +8,7 @@ import pytest
 from problems import HIDDEN, TOLERANCE, deviation, every_dtype, problem
 
 import fastbackprop as fb
-from fastbackprop.activations import ACTIVATIONS
+from fastbackprop.functions.activations import ACTIVATIONS
 from fastbackprop.onnx import FUNCTIONS, export, load
 
 onnx = pytest.importorskip("onnx")

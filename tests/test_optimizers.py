@@ -12,9 +12,10 @@ import pytest
 from problems import TOLERANCE, deviation, every_dtype, every_engine, problem
 
 import fastbackprop as fb
-from fastbackprop import optimizers, training
+from fastbackprop import optimizers
 from fastbackprop.engines import ENGINES
 from fastbackprop.optimizers import OPTIMIZERS, Rule
+from fastbackprop.training import trainer as training
 
 CASES = {
     "sgd": ("sgd", {"learning_rate": 0.5}),

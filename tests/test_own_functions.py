@@ -10,9 +10,9 @@ import pytest
 from problems import TOLERANCE, deviation, every_dtype, every_engine, problem
 
 import fastbackprop as fb
-from fastbackprop.activations import ACTIVATIONS
 from fastbackprop.engines import loops
 from fastbackprop.formats import write_c
+from fastbackprop.functions.activations import ACTIVATIONS
 
 
 def swish(z):
@@ -105,7 +105,7 @@ def test_the_engine_is_not_compiled_again():
 
 @compiled
 def test_numbers_in_it_are_of_the_networks_dtype():
-    from fastbackprop.own_functions import compiled as compile_for
+    from fastbackprop.functions.own import compiled as compile_for
 
     f = compile_for(swish_derivative, np.dtype("float32"))
     f.compile((numba.float32, numba.float32))
@@ -133,8 +133,8 @@ def in_our_words(z):
 @every_dtype
 def test_words_of_math_and_numpy_are_ours(dtype):
     """To the last bit, where the C library's differ in some places."""
-    from fastbackprop.own_functions import check
-    from fastbackprop.own_functions import compiled as compile_for
+    from fastbackprop.functions.own import check
+    from fastbackprop.functions.own import compiled as compile_for
 
     comp, ref = (compile_for(f, np.dtype(dtype)) for f in (in_words_of_others, in_our_words))
     check(in_words_of_others, "sigma", "z", np.dtype(dtype), ())

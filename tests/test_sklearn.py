@@ -14,7 +14,7 @@ import pytest
 from problems import deviation
 
 import fastbackprop as fb
-from fastbackprop import costs
+from fastbackprop.functions import costs
 
 theirs = pytest.importorskip("sklearn.neural_network")
 

@@ -12,8 +12,8 @@ import pytest
 from problems import DTYPES, HIDDEN, every_dtype
 
 import fastbackprop as fb
-from fastbackprop.activations import ACTIVATIONS
 from fastbackprop.formats import c_source, numpy_source, write_c, write_numpy
+from fastbackprop.functions.activations import ACTIVATIONS
 
 compiler = shutil.which("gcc") or shutil.which("cc")
 outputs = pytest.mark.parametrize("output", ACTIVATIONS)

@@ -9,8 +9,8 @@ import pytest
 from problems import TOLERANCE, deviation, every_dtype, every_engine
 
 import fastbackprop as fb
-from fastbackprop import training
 from fastbackprop.engines import ENGINES
+from fastbackprop.training import trainer as training
 
 sparse = pytest.importorskip("scipy.sparse")
 
@@ -128,7 +128,7 @@ def test_targets_in_a_file_are_read_a_part_of_a_minibatch_at_a_time(tmp_path, mo
     X, rng = sparse.csr_array(dense(300)), np.random.default_rng(2)
     Y, s = rng.dirichlet(np.ones(LABELS), N).astype(np.float32), rng.uniform(0.5, 2.0, N)
     np.save(tmp_path / "Y.npy", Y)
-    monkeypatch.setattr("fastbackprop.rows.BLOCK", 100)
+    monkeypatch.setattr("fastbackprop.inputs.rows.BLOCK", 100)
     thetas = []
     for targets in (Y, np.load(tmp_path / "Y.npy", mmap_mode="r")):
         net = network(300)

@@ -13,7 +13,7 @@ import pytest
 from problems import every_dtype, problem
 
 import fastbackprop as fb
-from fastbackprop.engines import _team
+from fastbackprop.jit import team as _team
 
 pytestmark = pytest.mark.compiled
 

@@ -83,7 +83,7 @@ COMPUTE = """
 
 def run(script, cases, vector_bytes):
     """The script's output, in a process of its own: the width of vectors is read at import."""
-    from fastbackprop.engines._tile import VECTOR_BYTES
+    from fastbackprop.jit.tile import VECTOR_BYTES
 
     asked = {"FASTBACKPROP_VECTOR_BYTES": str(vector_bytes)}
     environment = asked if vector_bytes != VECTOR_BYTES else {}  # else there is machine code
@@ -129,7 +129,7 @@ GUARDED = """
     import ctypes, mmap
     import numpy as np
     from fastbackprop import network, optimizers
-    from fastbackprop.engines import _task
+    from fastbackprop.engines.tiles import task as _task
 
     libc, kept = ctypes.CDLL(None, use_errno=True), []
 
@@ -168,8 +168,8 @@ def test_nothing_is_read_or_written_behind_an_array(vector_bytes):
 @every_dtype
 def test_what_is_compiled_on_demand_is_for_what_a_training_passes(dtype):
     from fastbackprop.engines import tiles
-    from fastbackprop.engines._task import task_type
-    from fastbackprop.engines._update import update_type
+    from fastbackprop.engines.tiles.task import task_type
+    from fastbackprop.engines.update import update_type
 
     p = problem([3, 4, 2], 5, dtype=dtype)
     p.net.fit(p.X, p.Y, epochs=1)

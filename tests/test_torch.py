@@ -5,8 +5,8 @@ import pytest
 from problems import HIDDEN, TOLERANCE, deviation, every_dtype, problem
 
 import fastbackprop as fb
-from fastbackprop.activations import ACTIVATIONS
 from fastbackprop.formats.torch import MODULES
+from fastbackprop.functions.activations import ACTIVATIONS
 
 torch = pytest.importorskip("torch")
 nn = torch.nn

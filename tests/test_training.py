@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 import fastbackprop as fb
-from fastbackprop import engines, training
+from fastbackprop import engines
 from fastbackprop.engines import ENGINES, loopfree
+from fastbackprop.training import trainer as training
 
 every_engine = pytest.mark.parametrize("engine", ENGINES)
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -872,7 +873,7 @@ def test_ctrl_c_within_a_callback(event, engine):
 
 @every_engine
 def test_ctrl_c_while_the_first_call_compiles(engine, monkeypatch):
-    monkeypatch.setattr("fastbackprop.training._COMPILED", set())
+    monkeypatch.setattr("fastbackprop.training.trainer._COMPILED", set())
     net, bar = network(engine), Bar()
     interrupt_in(net, "train", 1, monkeypatch)
     before = bits(net)

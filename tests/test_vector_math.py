@@ -12,9 +12,9 @@ import re
 import numpy as np
 import pytest
 
-from fastbackprop.engines import _math
-from fastbackprop.engines._compile import EXACT, FASTMATH, kernel
-from fastbackprop.engines._vector_math import SIN_LIMIT
+from fastbackprop.jit import math as _math
+from fastbackprop.jit.compiler import EXACT, FASTMATH, kernel
+from fastbackprop.jit.vector_math import SIN_LIMIT
 
 pytestmark = pytest.mark.compiled
 

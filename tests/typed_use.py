@@ -13,9 +13,9 @@ import numpy as np
 import fastbackprop as fb
 import fastbackprop.onnx
 from fastbackprop import plot
-from fastbackprop.activations import ACTIVATIONS
-from fastbackprop.costs import COSTS
 from fastbackprop.formats import write_c
+from fastbackprop.functions.activations import ACTIVATIONS
+from fastbackprop.functions.costs import COSTS
 
 X = np.zeros((8, 2))
 y = np.zeros(8, dtype=int)

@@ -10,8 +10,8 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastbackprop.engines._compile import kernel
-from fastbackprop.engines._tile import widest_vector as vector_bytes
+from fastbackprop.jit.compiler import kernel
+from fastbackprop.jit.tile import widest_vector as vector_bytes
 
 ITERATIONS = 500_000
 

@@ -18,7 +18,7 @@ from fastbackprop.commands.peers import THREADED_ENGINES
 from fastbackprop.commands.systems import OURS, PACKAGES
 from fastbackprop.commands.work import ANALYSES, Work
 from fastbackprop.engines import ENGINES
-from fastbackprop.engines._tile import widest_vector
+from fastbackprop.jit.tile import widest_vector
 
 WIDTH = 100
 LABEL, CELL = 32, 34

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbackprop.activations import Activation
-from fastbackprop.costs import Cost
-from fastbackprop.engines import _noise
-from fastbackprop.engines._functions import on_arrays
-from fastbackprop.engines._noise import Noise, factors_of_inputs, masks, noisy
-from fastbackprop.engines._samples import COST, MINIBATCH_COST, WEIGHT, Samples
-from fastbackprop.engines._update import Update, step_loop_free
+from fastbackprop.engines import noise as _noise
+from fastbackprop.engines.functions import on_arrays
+from fastbackprop.engines.noise import Noise, factors_of_inputs, masks, noisy
+from fastbackprop.engines.update import Update, step_loop_free
+from fastbackprop.functions.activations import Activation
+from fastbackprop.functions.costs import Cost
 from fastbackprop.layout import Layout
+from fastbackprop.samples import COST, MINIBATCH_COST, WEIGHT, Samples
 
 Arrays = list[Any]  # a sparse A^0 is SciPy's, the others are NumPy's
 Masks = Mapping[int, np.ndarray]  # l: (n_samples, n_l)

@@ -10,18 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastbackprop.activations import Activation
-from fastbackprop.costs import Cost
-from fastbackprop.engines import _functions
-from fastbackprop.engines._compile import inlined, kernel
-from fastbackprop.engines._functions import (
+from fastbackprop.engines import functions as _functions
+from fastbackprop.engines.functions import (
     Model,
     activate,
     cost_gradient,
     cost_of_samples,
     multiply_by_derivative,
 )
-from fastbackprop.engines._noise import (
+from fastbackprop.engines.minibatch import end_minibatch, is_sparse, minibatch, target, weight
+from fastbackprop.engines.noise import (
     SILENCE,
     Noise,
     drop_out,
@@ -30,20 +28,12 @@ from fastbackprop.engines._noise import (
     perturb_input,
     perturbed_for_kernels,
 )
-from fastbackprop.engines._samples import (
-    COST,
-    MINIBATCH_COST,
-    WEIGHT,
-    Samples,
-    end_minibatch,
-    is_sparse,
-    minibatch,
-    target,
-    weight,
-    without_targets,
-)
-from fastbackprop.engines._update import compiled_completion, compiled_rule
+from fastbackprop.engines.update import compiled_completion, compiled_rule
+from fastbackprop.functions.activations import Activation
+from fastbackprop.functions.costs import Cost
+from fastbackprop.jit.compiler import inlined, kernel
 from fastbackprop.layout import Layout
+from fastbackprop.samples import COST, MINIBATCH_COST, WEIGHT, Samples, without_targets
 
 # --- the equations -------------------------------------------------------------------------------
 

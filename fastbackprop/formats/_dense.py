@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop import inputs
-from fastbackprop.activations import ACTIVATIONS, PARAMETRIC, Activation, LayerNorm
+from fastbackprop.functions.activations import ACTIVATIONS, PARAMETRIC, Activation, LayerNorm
 from fastbackprop.network import Network
 
 P = "p"  # in a table: the activation's parameter

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from fastbackprop import inputs
-from fastbackprop.activations import Activation
 from fastbackprop.formats import _atomic
 from fastbackprop.formats._dense import entry, sigmas
+from fastbackprop.functions.activations import Activation
 from fastbackprop.network import Network
 
 # Of one number z; {0} is the activation's first parameter. Functions and constants are written as

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 import fastbackprop
-from fastbackprop import activations, costs
-from fastbackprop.activations import Activation
-from fastbackprop.costs import Cost
 from fastbackprop.formats import safetensors
+from fastbackprop.functions import activations, costs
+from fastbackprop.functions.activations import Activation
+from fastbackprop.functions.costs import Cost
 
 FORMAT, MAJOR, MINOR = "fastbackprop", 1, 2
 ARGUMENTS = ("sizes", "hidden", "output", "cost", "dtype", "engine")

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop.activations import ACTIVATIONS
 from fastbackprop.formats import _dense, safetensors
 from fastbackprop.formats._dense import P
+from fastbackprop.functions.activations import ACTIVATIONS
 from fastbackprop.network import Network
 
 # The module of torch.nn and its arguments. Of several values the first is written, all are read.

@@ -1,0 +1,181 @@
+"""Second derivatives as kernels call them: by address, as in `engines._functions`.
+
+push_forward(z, a, Ra, p, lanes)                Ra: from R z to R a, the product with da/dz
+second(z, a, u, Rz, Ra, Rdelta, p, lanes)       Rdelta_j += sigma''(z_j) R z_j u_j, u = dC/da; Rz is
+                                                scratch from there on
+cost(z, a, y, Rz, Ra, Rdelta, p, lanes)         Rdelta_j = d2C/da2 R a_j, or d2C/dz2 R z_j where
+the cost is fused
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba.core import types
+
+from fastbackprop.engines.functions import (
+    _addresses,
+    _pull_back_rows,
+    layer_norm_formula,
+    with_p,
+)
+from fastbackprop.engines.functions import layer_norm as _layer_norm
+from fastbackprop.functions import layer_norms
+from fastbackprop.functions.activations import Activation
+from fastbackprop.functions.costs import Cost
+from fastbackprop.jit.compiler import EXACT, address, call, inlined, kernel
+from fastbackprop.layout import N_P
+
+
+class Curvature(NamedTuple):
+    """Addresses: of each layer's two loops, (L + 1,), and of the cost's."""
+
+    push_forward: np.ndarray
+    second: np.ndarray
+    cost: int
+
+
+def curvature(
+    sigma: Sequence[Activation], cost: Cost, dtype: np.dtype, columns: bool
+) -> Curvature | None:
+    """None where a function that couples the neurons of a sample has no kernel for a row.
+
+    What has one has a symmetric matrix da/dz, where back and forward are the same, or is a
+    `LayerNorm`.
+    """
+    functions: list[Activation | Cost] = [*sigma, cost]
+    if any(f.rows is not None and f.second_row is None for f in functions):
+        return None
+    pairs = [(0, 0), *(_of_layer(activation, dtype, columns) for activation in sigma)]
+    push_forward, second = np.array(pairs, np.int64).T.copy()
+    return Curvature(push_forward, second, _of_cost(cost, dtype))
+
+
+@functools.cache
+def _of_layer(activation: Activation, dtype: np.dtype, columns: bool) -> tuple[int, int]:
+    T, p = _types(dtype)
+    if activation.of is not None:
+        derivative = layer_norm_formula(activation.derivative, 2, dtype)
+        if columns:
+            forward = _layer_norm.product_with_derivative(
+                derivative, activation.epsilon, transposed=False
+            )
+        else:
+            forward = _pull_back_rows(layer_norms.push_forward_row(derivative, activation.epsilon))
+        push_forward = address(forward, T, T, T, p, types.intp)
+    else:
+        push_forward = _addresses(activation, dtype, columns)[1]
+    if activation.second is None:  # of no use but to Gauss-Newton products
+        return push_forward, 0
+    if activation.of is not None:
+        second = layer_norm_formula(activation.second, 2, dtype)
+        if columns:
+            loop = _layer_norm.second(derivative, second, activation.epsilon)
+        else:
+            loop = _second_of_rows(layer_norms.second_row(derivative, second, activation.epsilon))
+    elif activation.second_row is None:
+        loop = _second(with_p(activation.second, 2, dtype))
+    else:
+        loop = _second_of_rows(activation.second_row)
+    return push_forward, address(loop, T, T, T, T, T, T, p, types.intp)
+
+
+@functools.cache
+def _of_cost(cost: Cost, dtype: np.dtype) -> int:
+    if cost.second_row is not None:
+        loop = _cost_of_rows(cost.second_row)
+    else:
+        assert cost.second is not None
+        loop = _second_of_cost(with_p(cost.second, 3, dtype), cost.fused)
+    T, _ = _types(dtype)
+    return address(loop, T, T, T, T, T, T, T, types.intp)
+
+
+def _types(dtype: np.dtype) -> tuple[Any, Any]:
+    number = numba.from_dtype(dtype)
+    return types.Array(number, 1, "C"), types.UniTuple(number, N_P)
+
+
+# --- what kernels call ---------------------------------------------------------------------------
+
+
+@inlined
+def push_forward(address, layer, z, a, Rz, Ra, lanes):
+    """R a_k = sigma'(z_k) R z_k, or the product with the Jacobian."""
+    for k in range(Rz.shape[0]):
+        Ra[k] = Rz[k]
+    call(address, (z, a, Ra, (layer["p_0"], layer["p_1"]), lanes))
+
+
+@inlined
+def add_second(address, layer, z, a, u, Rz, Ra, Rdelta, lanes):
+    """Rdelta_j += sigma''(z_j) R z_j u_j."""
+    call(address, (z, a, u, Rz, Ra, Rdelta, (layer["p_0"], layer["p_1"]), lanes))
+
+
+@inlined
+def cost_second(address, cost, z, a, y, Rz, Ra, Rdelta, lanes):
+    """Rdelta_j = d2C/da2 R a_j, or d2C/dz2 R z_j where the cost is fused."""
+    call(address, (z, a, y, Rz, Ra, Rdelta, cost.p, lanes))
+
+
+# --- loops ---------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _second(second: Callable) -> Any:
+    @kernel(fastmath=EXACT)
+    def second_of_each(z, a, u, Rz, Ra, Rdelta, p, lanes):
+        for j in range(z.shape[0]):
+            Rdelta[j] += second(z[j], a[j], p) * Rz[j] * u[j]
+
+    return second_of_each
+
+
+@functools.cache
+def _second_of_rows(row: Any) -> Any:
+    @kernel
+    def second_of_rows(z, a, u, Rz, Ra, Rdelta, p, lanes):
+        for i in range(lanes):
+            row(
+                z[i::lanes],
+                a[i::lanes],
+                u[i::lanes],
+                Rz[i::lanes],
+                Ra[i::lanes],
+                Rdelta[i::lanes],
+                p,
+            )
+
+    return second_of_rows
+
+
+@functools.cache
+def _second_of_cost(second: Callable, fused: bool) -> Any:
+    @kernel(fastmath=EXACT)
+    def second_of_cost(z, a, y, Rz, Ra, Rdelta, p, lanes):
+        along = Rz if fused else Ra
+        for j in range(z.shape[0]):
+            Rdelta[j] = second(z[j], a[j], y[j], p) * along[j]
+
+    return second_of_cost
+
+
+@functools.cache
+def _cost_of_rows(row: Any) -> Any:
+    @kernel
+    def cost_of_rows(z, a, y, Rz, Ra, Rdelta, p, lanes):
+        for i in range(lanes):
+            row(
+                z[i::lanes],
+                a[i::lanes],
+                y[i::lanes],
+                Rz[i::lanes],
+                Ra[i::lanes],
+                Rdelta[i::lanes],
+                p,
+            )
+
+    return cost_of_rows

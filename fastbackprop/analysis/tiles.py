@@ -1,0 +1,351 @@
+"""The same on register tiles: what belongs to R lies in strips as z, a and delta do.
+
+R z, R a and R delta are in a second `Work`, v and the product in vectors of the network's layout,
+so each sum of (0') to (3') is one of the products that (0), (2) and (3) are made of.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fastbackprop.analysis import functions as _functions
+from fastbackprop.analysis.functions import (
+    Curvature,
+    add_second,
+    cost_second,
+    push_forward,
+)
+from fastbackprop.analysis.rows import norms, outer_products
+from fastbackprop.engines.functions import Model, cost_gradient, multiply_by_derivative
+from fastbackprop.engines.functions.columns import scale
+from fastbackprop.engines.noise import SILENCE
+from fastbackprop.engines.tiles import task as _task
+from fastbackprop.engines.tiles.equations import bias_gradient, hidden_error, weight_gradient
+from fastbackprop.engines.tiles.product import (
+    ROW,
+    UNROLL,
+    Matrix,
+    Strips,
+    product_across,
+    product_along,
+    strip,
+    up,
+)
+from fastbackprop.engines.tiles.row_tile import (
+    factors,
+    forward,
+    forward_tile,
+    output_errors,
+    outputs,
+    owned,
+    put_on_lanes,
+)
+from fastbackprop.engines.tiles.task import (
+    ROWS,
+    RowTile,
+    Task,
+    biases,
+    clear,
+    flat,
+    neurons,
+    panels,
+    scratch,
+    weights,
+)
+from fastbackprop.functions.activations import Activation
+from fastbackprop.functions.costs import Cost
+from fastbackprop.jit.compiler import inlined, kernel
+from fastbackprop.jit.reference import reference
+from fastbackprop.jit.team import ALONE
+from fastbackprop.jit.tile import transpose_block, vector_lanes
+from fastbackprop.layout import aligned_zeros
+from fastbackprop.samples import without_targets
+
+__all__ = ["curvature", "errors", "jacobian", "norms", "outer_products", "products", "workspace"]
+
+
+class Work(NamedTuple):
+    """Scratch for one row tile: of the network, of R, and what else the products need."""
+
+    own: _task.Work
+    R: _task.Work
+    other: np.ndarray  # (ROWS * widest stride,): strips
+    v: np.ndarray  # with the padding of theta
+    product: np.ndarray
+
+
+def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False) -> Work:
+    """For one thread."""
+    last = model.layers[-1]
+    own, R = scratch(model, dtype), scratch(model, dtype)
+    other = aligned_zeros(ROWS * int(model.layers["stride"].max()), dtype)
+    v, product = (aligned_zeros(int(last["bias_start"] + last["stride"]), dtype) for _ in range(2))
+    return Work(own, R, other, v, product)
+
+
+def curvature(sigma: Sequence[Activation], cost: Cost, dtype: np.dtype) -> Curvature | None:
+    """Loops over strips of samples."""
+    return _functions.curvature(sigma, cost, dtype, columns=True)
+
+
+@kernel
+def put(M, width, out, place, stride, n, own):
+    """Out[place + i stride + k], k < width, for n samples i: from strips to rows."""
+    V = vector_lanes(M.array)
+    for s in range(own.first, own.last):
+        for i in range(0, M.lanes, V):
+            first = s * M.lanes + i
+            for k in range(0, width, V):
+                source, target = strip(M, s) + k * M.lanes + i, place + first * stride + k
+                if first + V <= n and k + V <= width:
+                    transpose_block(M.array, source, M.lanes, out, target, stride)
+                else:
+                    for r in range(min(V, n - first)):
+                        for c in range(min(V, width - k)):
+                            out[target + r * stride + c] = M.array[source + c * M.lanes + r]
+
+
+@kernel
+def add(x, y):
+    """X += y."""
+    for i in range(x.shape[0]):
+        x[i] += y[i]
+
+
+@inlined
+def errors_below(W, Delta, U, n_l, n, work, own):
+    """The sum of (2): u_j = sum_k delta_k w_jk; n_l and n are the neurons of Delta and of U."""
+    none = Matrix(work.zeros, 0, 0)
+    product_along(W, none, Delta, U, up(n_l, UNROLL), up(n, ROW), own)
+
+
+@inlined
+def down(model, theta, work, own):
+    """(2) from delta^L down to delta^0, which is dC/da^0."""
+    lanes = own.lanes
+    for l in range(model.layers.shape[0] - 1, 0, -1):
+        n_l, n = model.layers[l]["width"], model.layers[l - 1]["width"]
+        Delta, U = neurons(model, work.delta, l, lanes), neurons(model, work.delta, l - 1, lanes)
+        for s in range(own.first, own.last):
+            clear(Delta, s, n_l, up(n_l, UNROLL))
+        W, sigma = weights(model, theta, l), model.layers[l - 1]
+        if l > 1:
+            Z, A = neurons(model, work.z, l - 1, lanes), neurons(model, work.a, l - 1, lanes)
+            none = Matrix(work.zeros, 0, 0)
+            hidden_error(sigma, W, Delta, Z, A, U, n_l, n, none, own)
+        else:
+            errors_below(W, Delta, U, n_l, n, work, own)
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+@kernel(entry=True)
+def _errors(model, theta, samples, a, delta, work, start, stop):
+    V, one = vector_lanes(theta), 1.0
+    task = reference(Task(ALONE, model, theta, samples, work.no_order, work))
+    a_flat, delta_flat = a.reshape(a.size), delta.reshape(delta.size)
+    for first in range(start, stop, ROWS):
+        tile = RowTile(first, min(ROWS, stop - first))
+        own = owned(ALONE, tile.n, V)
+        forward_tile(task, tile, SILENCE, own)
+        output_errors(task, tile, one, own)
+        down(model, theta, work, own)
+        for l in range(model.layers.shape[0]):
+            column, width, i = model.layers[l]["start"], model.layers[l]["width"], first - start
+            if column + width <= a.shape[1]:
+                A = neurons(model, work.a, l, own.lanes)
+                put(A, width, a_flat, i * a.shape[1] + column, a.shape[1], tile.n, own)
+            if column + width <= delta.shape[1]:
+                D = neurons(model, work.delta, l, own.lanes)
+                put(D, width, delta_flat, i * delta.shape[1] + column, delta.shape[1], tile.n, own)
+
+
+def errors(model, theta, samples, a, delta, work, start, stop):
+    """a^l and delta^l of each sample, as far as the arrays go."""
+    _errors(model, theta, samples, a, delta, work.own, start, stop)
+
+
+# --- Jacobian ------------------------------------------------------------------------------------
+
+
+@kernel
+def one_hot(M, rows, k, own):
+    """Ones in row k of the strips, zeros in the others."""
+    for s in range(own.first, own.last):
+        for r in range(rows):
+            for i in range(M.lanes):
+                M.array[strip(M, s) + r * M.lanes + i] = r == k
+
+
+@kernel(entry=True)
+def _jacobian(model, theta, samples, out, work, start, stop):
+    V, L = vector_lanes(theta), model.layers.shape[0] - 1
+    n_0, n_L = model.layers[0]["width"], model.layers[L]["width"]
+    out_flat = out.reshape(out.size)
+    task = reference(Task(ALONE, model, theta, samples, work.no_order, work))
+    for first in range(start, stop, ROWS):
+        tile = RowTile(first, min(ROWS, stop - first))
+        own = owned(ALONE, tile.n, V)
+        lanes = own.lanes
+        forward(task, tile, SILENCE, own)
+        for k in range(n_L):
+            one_hot(neurons(model, work.delta, L, lanes), n_L, k, own)
+            for s in range(own.first, own.last):
+                z, a, delta, _ = outputs(model, work, s, lanes)
+                multiply_by_derivative(model.layers[L], z, a, delta, lanes)
+            down(model, theta, work, own)
+            place = ((first - start) * n_L + k) * n_0
+            put(neurons(model, work.delta, 0, lanes), n_0, out_flat, place, n_L * n_0, tile.n, own)
+
+
+def jacobian(model, theta, X, out, work, start, stop):
+    """For each output k, (2) from dC/da^L = e_k down to layer 0."""
+    samples = without_targets(X, out.shape[1], X.dtype)
+    _jacobian(model, theta, samples, out, work.own, start, stop)
+
+
+# --- second derivatives --------------------------------------------------------------------------
+
+
+@inlined
+def r_forward(model, curvature, theta, v, work, own):
+    """(0') through all layers."""
+    lanes = own.lanes
+    for l in range(1, model.layers.shape[0]):
+        n_in, n_l = model.layers[l - 1]["width"], model.layers[l]["width"]
+        rows = up(n_l, ROW)
+        A, RA = neurons(model, work.own.a, l - 1, lanes), neurons(model, work.R.a, l - 1, lanes)
+        Z, RZ = neurons(model, work.own.z, l, lanes), neurons(model, work.R.z, l, lanes)
+        A_l, RA_l = neurons(model, work.own.a, l, lanes), neurons(model, work.R.a, l, lanes)
+        product_across(weights(model, v, l), biases(model, v, l), A, RZ, n_in, rows, own)
+        if l > 1:
+            none, other = Matrix(work.own.zeros, 0, 0), Strips(work.other, 0, RZ.height, lanes)
+            product_across(weights(model, theta, l), none, RA, other, n_in, rows, own)
+        for s in range(own.first, own.last):
+            z, a, Rz, Ra = flat(Z, s, n_l), flat(A_l, s, n_l), flat(RZ, s, n_l), flat(RA_l, s, n_l)
+            if l > 1:
+                add(Rz, flat(other, s, n_l))
+            push_forward(curvature.push_forward[l], model.layers[l], z, a, Rz, Ra, lanes)
+            clear(RA_l, s, n_l, up(n_l, ROW))
+
+
+@inlined
+def r_output_errors(task, curvature, tile, total, gauss_newton, R, own):
+    """(1) and (1')."""
+    model, lanes = task.model, own.lanes
+    L, cost = model.layers.shape[0] - 1, model.cost
+    layer = model.layers[L]
+    for s in range(own.first, own.last):
+        z, a, delta, y = outputs(model, task.work, s, lanes)
+        Rz, Ra, Rdelta, _ = outputs(model, R, s, lanes)
+        cost_gradient(cost, z, a, y, delta, lanes)
+        cost_second(curvature.cost, cost, z, a, y, Rz, Ra, Rdelta, lanes)
+        if not cost.fused:
+            multiply_by_derivative(layer, z, a, Rdelta, lanes)
+            if not gauss_newton:
+                add_second(curvature.second[L], layer, z, a, delta, Rz, Ra, Rdelta, lanes)
+            multiply_by_derivative(layer, z, a, delta, lanes)
+        factor = factors(task, tile, total, s, lanes)
+        scale(delta, lanes, factor)
+        scale(Rdelta, lanes, factor)
+
+
+@inlined
+def r_hidden_errors(model, curvature, theta, v, gauss_newton, work, own):
+    """(2) and (2') down to layer 1."""
+    lanes = own.lanes
+    for l in range(model.layers.shape[0] - 1, 0, -1):
+        put_on_lanes(model, l, work.R, own)
+        if not gauss_newton:
+            put_on_lanes(model, l, work.own, own)
+        if l > 1:
+            layer, delta, Rdelta = model.layers[l - 1], work.own.delta, work.R.delta
+            n_l, n = model.layers[l]["width"], layer["width"]
+            Delta, U = neurons(model, delta, l, lanes), neurons(model, delta, l - 1, lanes)
+            RDelta, RU = neurons(model, Rdelta, l, lanes), neurons(model, Rdelta, l - 1, lanes)
+            Z, RZ = neurons(model, work.own.z, l - 1, lanes), neurons(model, work.R.z, l - 1, lanes)
+            A, RA = neurons(model, work.own.a, l - 1, lanes), neurons(model, work.R.a, l - 1, lanes)
+            other = Strips(work.other, 0, U.height, lanes)
+            W = weights(model, theta, l)
+            errors_below(W, RDelta, RU, n_l, n, work.own, own)
+            if not gauss_newton:
+                errors_below(W, Delta, U, n_l, n, work.own, own)
+                errors_below(weights(model, v, l), Delta, other, n_l, n, work.own, own)
+            for s in range(own.first, own.last):
+                z, a, u, Ru = flat(Z, s, n), flat(A, s, n), flat(U, s, n), flat(RU, s, n)
+                if not gauss_newton:
+                    add(Ru, flat(other, s, n))
+                multiply_by_derivative(layer, z, a, Ru, lanes)
+                if not gauss_newton:
+                    Rz, Ra = flat(RZ, s, n), flat(RA, s, n)
+                    add_second(curvature.second[l - 1], layer, z, a, u, Rz, Ra, Ru, lanes)
+                    multiply_by_derivative(layer, z, a, u, lanes)
+
+
+@inlined
+def add_products(model, n, gauss_newton, product, fresh, work, own):
+    """(3') and (4') for all layers, added to the product unless it is `fresh`."""
+    one, lanes = product.dtype.type(1), own.lanes
+    for l in range(1, model.layers.shape[0]):
+        n_in, n_l = model.layers[l - 1]["width"], model.layers[l]["width"]
+        G = weights(model, product, l)
+        A, RA = neurons(model, work.own.a, l - 1, lanes), neurons(model, work.R.a, l - 1, lanes)
+        RDelta_rows = panels(model, work.R.delta_rows, l)
+        weight_gradient(A, RDelta_rows, G, fresh, one, n, n_l, 0, up(n_in, ROW))
+        if l > 1 and not gauss_newton:
+            Delta_rows = panels(model, work.own.delta_rows, l)
+            weight_gradient(RA, Delta_rows, G, False, one, n, n_l, 0, up(n_in, ROW))
+        start = model.layers[l]["bias_start"]
+        bias_gradient(RDelta_rows, n, product[start : start + G.stride], fresh)
+
+
+@inlined
+def row_of_parameters(model, vector, l, j):
+    """Row j of W^l, or b^l behind the last, without padding: a view, (n_l,)."""
+    layer = model.layers[l]
+    is_bias = j == model.layers[l - 1]["width"]
+    start = layer["bias_start"] if is_bias else layer["weight_start"] + j * layer["stride"]
+    return vector[start : start + layer["width"]]
+
+
+@kernel
+def pad(model, flat, vector):
+    """A vector as kernels have it, from one without padding."""
+    place = 0
+    for l in range(1, model.layers.shape[0]):
+        for j in range(model.layers[l - 1]["width"] + 1):
+            row = row_of_parameters(model, vector, l, j)
+            source = flat[place : place + row.shape[0]]
+            for k in range(row.shape[0]):
+                row[k] = source[k]
+            place += row.shape[0]
+
+
+@kernel
+def add_without_padding(model, vector, flat):
+    """Add a vector of kernels to one without padding."""
+    place = 0
+    for l in range(1, model.layers.shape[0]):
+        for j in range(model.layers[l - 1]["width"] + 1):
+            row = row_of_parameters(model, vector, l, j)
+            add(flat[place : place + row.shape[0]], row)
+            place += row.shape[0]
+
+
+@kernel(entry=True)
+def products(model, curvature, theta, v, samples, total, gauss_newton, product, work, start, stop):
+    """(0) to (4) and (0') to (4'), a row tile after the other."""
+    V, own_work = vector_lanes(theta), work.own
+    task = reference(Task(ALONE, model, theta, samples, own_work.no_order, own_work))
+    pad(model, v, work.v)
+    for first in range(start, stop, ROWS):
+        tile = RowTile(first, min(ROWS, stop - first))
+        own = owned(ALONE, tile.n, V)
+        forward_tile(task, tile, SILENCE, own)
+        r_forward(model, curvature, theta, work.v, work, own)
+        r_output_errors(task, curvature, tile, total, gauss_newton, work.R, own)
+        r_hidden_errors(model, curvature, theta, work.v, gauss_newton, work, own)
+        add_products(model, tile.n, gauss_newton, work.product, first == start, work, own)
+    add_without_padding(model, work.product, product)

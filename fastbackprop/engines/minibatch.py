@@ -1,0 +1,56 @@
+"""Samples, and the end of a minibatch, inside compiled engines."""
+
+import numpy as np
+
+from fastbackprop.engines.update import step
+from fastbackprop.jit.compiler import inlined
+from fastbackprop.samples import COST, MINIBATCH_COST, WEIGHT
+
+
+@inlined
+def is_sparse(samples):
+    """Whether X is."""
+    return samples.spans.shape[0] > 0
+
+
+@inlined
+def target(samples, i, y):
+    """y (n_L,): the target of sample i, one-hot where it is a label."""
+    if samples.labels.shape[0] > 0:
+        for k in range(y.shape[0]):
+            y[k] = 0
+        y[samples.labels[i]] = 1
+    else:
+        for k in range(y.shape[0]):
+            y[k] = samples.Y[i, k]
+
+
+@inlined
+def weight(samples, i):
+    """s_i."""
+    return samples.s[i] if samples.s.shape[0] > 0 else 1.0
+
+
+@inlined
+def minibatch(samples, order, batch_size, place):
+    """(first, last, sum of s_i) of the minibatch order[first:last] that the place lies in."""
+    first = place // batch_size * batch_size
+    last = min(first + batch_size, order.shape[0])
+    sum_of_weights = float(last - first)
+    if samples.s.shape[0] > 0:
+        sum_of_weights = 0.0
+        for i in range(first, last):
+            sum_of_weights += samples.s[order[i]]
+    return first, last, sum_of_weights
+
+
+@inlined
+def end_minibatch(layers, theta, update, sums, sum_of_weights):
+    """Take the step, if any sample has a weight; False, and no step, if the cost is not finite."""
+    finite = np.isfinite(sums[MINIBATCH_COST])
+    if finite:
+        sums[COST] += sums[MINIBATCH_COST]
+        sums[WEIGHT] += sum_of_weights
+        if sum_of_weights > 0:
+            step(layers, theta, update)
+    return finite

@@ -1,0 +1,190 @@
+"""Random numbers without a generator's state: dropout's masks and noise on the inputs.
+
+A number is a hash of where it belongs: seed, step, layer, row of the minibatch, unit. So it needs
+no memory, comes again when it is asked for on the way back, and is the same for every number of
+threads. The hash is the 32-bit mixer "lowbias32" (Ellis and Wellons, "Prospecting for hash
+functions", 2018), once for each of the five.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba.core import types
+
+from fastbackprop.jit.compiler import EXACT, address, call, formula, inlined, kernel
+from fastbackprop.jit.math import log, near_sin, scalar, where
+
+NO_LAYER = 0x7FFFFFFF  # so that noise has other keys than the masks of a layer
+
+
+class Noise(NamedTuple):
+    """Where the random numbers of some rows belong."""
+
+    seed: int
+    step: int
+    row: int  # the first, of its minibatch
+
+
+SILENCE = Noise(0, 0, 0)  # where no layer has any
+
+
+def perturbed(model: Any, dropout: Sequence[float], noise: float) -> Any:
+    """The model with these rates of a^0 ... a^{L-1}, and this deviation of noise on a^0.
+
+    The same model where all of them are zero.
+    """
+    if not any(dropout) and not noise:
+        return model
+    layers = model.layers.copy()
+    layers["scale"] = 1
+    for layer, rate in zip(layers, dropout, strict=False):
+        layer["drop"], layer["scale"] = round(rate * 2**32), 1 / (1 - rate)
+    layers[0]["noise"] = noise
+    return model._replace(layers=layers)
+
+
+@formula
+def mixed(x):
+    x = np.uint32((x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D))
+    x = np.uint32((x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B))
+    return np.uint32(x ^ (x >> np.uint32(16)))
+
+
+@formula
+def key(seed, step, l, row):
+    """Of a row in a layer."""
+    of_step = mixed(np.uint32(mixed(np.uint32(seed)) + np.uint32(step)))
+    return mixed(np.uint32(mixed(np.uint32(of_step + np.uint32(l))) + row))
+
+
+@formula
+def normal(z, h):
+    """A standard normal number of z's type from a hash. Box and Muller (1958)."""
+    T = scalar(z)
+    u, v = (T(h) + T(0.5)) * T(2.0**-32), T(mixed(np.uint32(~h))) * T(2.0**-32)
+    return np.sqrt(T(-2) * log(u)) * near_sin(T(2 * math.pi) * v)
+
+
+# --- compiled: strips, arrays with a row of `lanes` samples for each unit ------------------------
+
+
+@inlined
+def _set_keys(noise, l, keys):
+    for i in range(keys.shape[0]):
+        keys[i] = key(noise.seed, noise.step, l, np.uint32(noise.row + i))
+
+
+@kernel(fastmath=EXACT)
+def _drop_out(layer, l, noise, keys, v):
+    """v_ki becomes 0, or is divided by the probability of that not to happen; keys is scratch."""
+    zero, lanes = v.dtype.type(0), keys.shape[0]
+    drop, scale = layer["drop"], layer["scale"]
+    _set_keys(noise, l, keys)
+    for k in range(v.shape[0] // lanes):
+        of_unit, row = mixed(np.uint32(k)), v[k * lanes : (k + 1) * lanes]
+        for i in range(lanes):
+            row[i] *= where(mixed(np.uint32(keys[i] ^ of_unit)) < drop, zero, scale)
+
+
+@kernel(fastmath=EXACT)
+def _add_noise(layer, noise, keys, v):
+    """v_ki plus normal numbers, with the layer's deviation; keys is scratch."""
+    lanes, deviation = keys.shape[0], layer["noise"]
+    _set_keys(noise, NO_LAYER, keys)
+    for k in range(v.shape[0] // lanes):
+        of_unit, row = mixed(np.uint32(k)), v[k * lanes : (k + 1) * lanes]
+        for i in range(lanes):
+            row[i] += deviation * normal(row[i], mixed(np.uint32(keys[i] ^ of_unit)))
+
+
+@inlined
+def key_of_input(noise, i):
+    """Of the inputs of sample i of the rows."""
+    return key(noise.seed, noise.step, 0, np.uint32(noise.row + i))
+
+
+@inlined
+def input_after_dropout(layer, key, j, x):
+    """x_j of a sample with this key, as `drop_out` would leave it."""
+    if layer["drop"] > 0:
+        dropped = mixed(np.uint32(key ^ mixed(np.uint32(j)))) < layer["drop"]
+        x *= where(dropped, scalar(x)(0), layer["scale"])
+    return x
+
+
+@inlined
+def perturb_input(layer, noise, keys, v):
+    """a^0 with noise and dropout, where they are on."""
+    if layer["noise"] > 0:
+        call(layer["add_noise"], (layer, noise, keys, v))
+    drop_out(layer, 0, noise, keys, v)
+
+
+@inlined
+def drop_out(layer, l, noise, keys, v):
+    """v after dropout, where there is any; keys is scratch."""
+    if layer["drop"] > 0:
+        call(layer["drop_out"], (layer, l, noise, keys, v))
+
+
+def perturbed_for_kernels(model: Any, dropout: Sequence[float], noise: float) -> Any:
+    """What `perturbed` returns, with the addresses of the kernels that do it.
+
+    Most networks have none of it: then nothing is compiled.
+    """
+    model_with = perturbed(model, dropout, noise)
+    if model_with is not model:
+        layers = model_with.layers
+        layer, where_from = numba.from_dtype(layers.dtype), numba.typeof(SILENCE)
+        keys, v = (
+            types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
+            for dtype in (np.uint32, layers["scale"].dtype)
+        )
+        if any(dropout):
+            layers["drop_out"] = address(_drop_out, layer, types.intp, where_from, keys, v)
+        if noise:
+            layers["add_noise"] = address(_add_noise, layer, where_from, keys, v)
+    return model_with
+
+
+# --- arrays (n_samples, n_l) ---------------------------------------------------------------------
+
+
+def _keys(noise: Noise, l: int, n: int) -> np.ndarray:
+    rows = np.uint32(noise.row) + np.arange(n, dtype=np.uint32)
+    return key(*np.array([noise.seed, noise.step, l], np.int64).astype(np.uint32)[:, None], rows)
+
+
+def _hashes(noise: Noise, l: int, shape: tuple[int, int]) -> np.ndarray:
+    return mixed(_keys(noise, l, shape[0])[:, None] ^ mixed(np.arange(shape[1], dtype=np.uint32)))
+
+
+def masks(layers: np.ndarray, noise: Noise, n: int, inputs: bool = True) -> dict[int, np.ndarray]:
+    """What `drop_out` multiplies n rows of a^l by, for every l where there is dropout."""
+    return {
+        l: _factors(layer, _hashes(noise, l, (n, layer["width"])))
+        for l, layer in enumerate(layers)
+        if layer["drop"] > 0 and (l > 0 or inputs)
+    }
+
+
+def factors_of_inputs(
+    layer: np.void, noise: Noise, lengths: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
+    """The same for the inputs in these columns alone, so many in each row."""
+    keys = np.repeat(_keys(noise, 0, len(lengths)), lengths)
+    return _factors(layer, mixed(keys ^ mixed(columns.astype(np.uint32))))
+
+
+def _factors(layer: np.void, hashes: np.ndarray) -> np.ndarray:
+    return np.where(hashes < layer["drop"], 0 * layer["scale"], layer["scale"])
+
+
+def noisy(layer: np.void, noise: Noise, X: np.ndarray) -> np.ndarray:
+    """What `add_noise` makes of X, where it is on."""
+    if layer["noise"] > 0:
+        return X + layer["noise"] * normal(X, _hashes(noise, NO_LAYER, X.shape))
+    return X

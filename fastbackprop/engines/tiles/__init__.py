@@ -1,0 +1,202 @@
+"""The same equations on register tiles, strips of samples at a time, by a team of threads.
+
+`equations` has them, and says how samples and neurons lie in memory; `row_tile` takes samples
+through the layers and back, `step` changes the parameters, `calls` and `predict` are what Python
+calls. This file is the contract of `fastbackprop.engines`.
+"""
+
+import functools
+import operator
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastbackprop.engines import functions as _functions
+from fastbackprop.engines.functions import (
+    Model,
+)
+from fastbackprop.engines.noise import (
+    perturbed_for_kernels,
+)
+from fastbackprop.engines.tiles.calls import _cost_sum, _gradient_sums, _train
+from fastbackprop.engines.tiles.predict import _predict, _predict_rows
+from fastbackprop.engines.tiles.predict import predict_row as predict_row
+from fastbackprop.engines.tiles.product import (
+    ROW,
+)
+from fastbackprop.engines.tiles.row_tile import (
+    strips_of,
+)
+from fastbackprop.engines.tiles.sparse import of_sparse
+from fastbackprop.engines.tiles.step import complete_step
+from fastbackprop.engines.tiles.task import (
+    ROWS,
+    Work,
+    scratch,
+    task_type,
+)
+from fastbackprop.engines.update import (
+    compiled_rule,
+    update_type,
+)
+from fastbackprop.functions.activations import Activation
+from fastbackprop.functions.costs import Cost
+from fastbackprop.jit import team as _team
+from fastbackprop.jit.compiler import address
+from fastbackprop.jit.reference import ReferenceType
+from fastbackprop.jit.tile import (
+    VECTOR_BYTES,
+)
+from fastbackprop.layout import Layout, read_only
+from fastbackprop.samples import (
+    Samples,
+    without_targets,
+)
+
+# Multiply-adds of (0) that a thread must have to do in a step and in each of its row tiles, to be
+# worth the barriers, and in a call, to be worth starting.
+MIN_STEP, MIN_TILE, MIN_CALL = 190_000, 80_000, 20_000_000
+
+
+def model(layout: Layout, sigma: Sequence[Activation], cost: Cost, dtype: np.dtype) -> Model:
+    """The functions are loops over strips of samples."""
+    return _functions.model(layout, sigma, cost, dtype, columns=True)
+
+
+def stride(width: int, dtype: np.dtype) -> int:
+    """Rows are padded to whole vectors and whole ROWs; never to a multiple of 2 KiB.
+
+    At such strides the rows of a column would all fall into the same few sets of the cache.
+    """
+    itemsize = np.dtype(dtype).itemsize
+    unit = max(VECTOR_BYTES // itemsize, ROW)
+    padded = -(-width // unit) * unit
+    return padded + unit if padded * itemsize % 2048 == 0 else padded
+
+
+rule, perturbed = compiled_rule, perturbed_for_kernels
+
+
+@functools.cache
+def completion(dtype: np.dtype) -> int:
+    """`Update.completion`; compiled, or read from the disk, here."""
+    return address(complete_step, task_type(dtype), ReferenceType(update_type(dtype)))
+
+
+def row_tile(model: Model) -> int:
+    """Samples that are in the cache together."""
+    return ROWS
+
+
+def threads(
+    model: Model,
+    batch_size: int | None,
+    n_samples: int,
+    inputs_per_sample: float | None = None,
+) -> int:
+    """So many threads as the call, and its steps if it takes any, give work to.
+
+    With fewer vectors of samples in a minibatch than threads they share the gradient only: up to
+    15 % slower.
+    """
+    widths = model.layers["width"].tolist()
+    if inputs_per_sample is not None:
+        widths[0] = inputs_per_sample
+    products = _products(widths)
+    work = [n_samples * products // MIN_CALL]
+    if batch_size is not None:
+        work += [batch_size * products // MIN_STEP]
+        work += [min(batch_size, ROWS) * products // MIN_TILE]
+        work += [-(-batch_size * model.cost.p.itemsize // VECTOR_BYTES)]
+    return max(1, int(min(*work, _team.available_processors())))
+
+
+def few(sizes: Sequence[int]) -> int:
+    """So many rows at most are no work for a second thread, nor long: 100,000 of a tiny network."""
+    return max(1, int(2 * MIN_CALL // max(_products(sizes), 400)))
+
+
+def _products(widths: Sequence[float]) -> float:
+    """Multiply-adds of (0) for a sample."""
+    return sum(map(operator.mul, widths, widths[1:]))
+
+
+def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False) -> Work:
+    """Scratch that depends on the network, and a little on the threads; less for a sparse X."""
+    return scratch(model, dtype, n_threads, of_sparse(dtype) if sparse else None)
+
+
+def predict(model, theta, samples, out, work, start, stop):
+    """out[i] = a^L of sample i."""
+    _team.run(_predict, work.n_threads, model, theta, samples, out, work, start, stop)
+
+
+def predict_rows(layers, theta, X, out, work):
+    """The same in one thread, of so `few` rows that nothing has checked; False if not finite."""
+    arrays = work.z, work.a, work.delta, work.costs, work.panels, work.keys, work.rows
+    return _predict_rows(layers, theta, read_only(X), out, *arrays)
+
+
+def cost_sum(model, theta, samples, sums, work, start, stop):
+    """Add sum_i s_i C_i and sum_i s_i to sums."""
+    _team.run(_cost_sum, work.n_threads, model, theta, samples, sums, work, start, stop)
+
+
+def gradient_sums(model, theta, samples, total, gradient, sums, work, start, stop):
+    """Add also sum_i s_i / total dC_i/dtheta to gradient."""
+    arguments = (model, theta, samples, total, gradient, sums, work, start, stop)
+    _team.run(_gradient_sums, work.n_threads, *arguments)
+
+
+def train(model, theta, samples, order, batch_size, update, seed, sums, work, start, stop):
+    """Minibatch steps over order[start:stop]; a minibatch may be spread over several calls."""
+    arguments = (model, theta, samples, order, batch_size, update, seed, sums, work, start, stop)
+    return _team.run(_train, work.n_threads, *arguments)
+
+
+def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> list[np.ndarray]:
+    """a^0 ... a^L, (n_samples, n_l) each."""
+    work, arrays = workspace(model, theta.dtype), _by_layer(model, len(X), theta.dtype)
+    out = np.empty((len(X), model.layers["width"][-1]), theta.dtype)
+    samples = without_targets(X, out.shape[1], theta.dtype)
+    for start in range(0, len(X), ROWS):
+        stop = min(start + ROWS, len(X))
+        predict(model, theta, samples, out, work, start, stop)
+        _keep(model.layers, work.a, arrays, start, stop)
+    return arrays
+
+
+def trace(
+    model: Model,
+    theta: np.ndarray,
+    samples: Samples,
+    total: float,
+    gradient: np.ndarray,
+    sums: np.ndarray,
+) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """What `gradient_sums` does, and z, a, delta of every sample by layer."""
+    n, work = len(samples.X), workspace(model, theta.dtype)
+    z, a, delta = (_by_layer(model, n, theta.dtype) for _ in range(3))
+    for start in range(0, n, ROWS):
+        stop = min(start + ROWS, n)
+        gradient_sums(model, theta, samples, total, gradient, sums, work, start, stop)
+        _keep(model.layers, work.a, a, start, stop)
+        _keep(model.layers[1:], work.z, z[1:], start, stop)
+        _keep(model.layers[1:], work.delta, delta[1:], start, stop)
+    return z[1:], a, delta[1:]
+
+
+def _by_layer(model: Model, n: int, dtype: np.dtype) -> list[np.ndarray]:
+    return [np.empty((n, width), dtype) for width in model.layers["width"]]
+
+
+def _keep(
+    layers: np.ndarray, array: np.ndarray, kept: list[np.ndarray], start: int, stop: int
+) -> None:
+    """Copy a row tile, as one thread leaves it, out of the scratch memory."""
+    lanes, strips = strips_of.py_func(stop - start, VECTOR_BYTES // array.itemsize, 1)
+    for layer, of_layer in zip(layers, kept, strict=True):
+        offset, height = ROWS * layer["start"], layer["stride"]
+        rows = array[offset : offset + strips * height * lanes].reshape(strips, height, lanes)
+        of_samples = rows.transpose(0, 2, 1).reshape(strips * lanes, height)
+        of_layer[start:stop] = of_samples[: stop - start, : layer["width"]]

@@ -1,0 +1,109 @@
+"""Predictions: of any number of rows, of few rows in one call, of one row."""
+
+from fastbackprop.engines.functions import (
+    C,
+    Model,
+    activate,
+)
+from fastbackprop.engines.noise import (
+    SILENCE,
+)
+from fastbackprop.engines.tiles.row_tile import forward, outputs, owned
+from fastbackprop.engines.tiles.task import (
+    ROWS,
+    OfSparse,
+    RowTile,
+    Task,
+    Work,
+)
+from fastbackprop.jit.compiler import kernel
+from fastbackprop.jit.reference import reference
+from fastbackprop.jit.team import Team, barrier, begins
+from fastbackprop.jit.tile import (
+    vector_lanes,
+)
+from fastbackprop.samples import (
+    NO_COLUMNS,
+    NO_LABELS,
+    NO_SPANS,
+    NO_WEIGHTS,
+    Samples,
+)
+
+
+@kernel
+def predict_tiles(task, out, start, stop):
+    """out[i] = a^L of samples start ... stop."""
+    model, work, V, n_L = task.model, task.work, vector_lanes(task.theta), out.shape[1]
+    for first in range(start, stop, ROWS):
+        tile = RowTile(first, min(ROWS, stop - first))
+        own = owned(task.team, tile.n, V)
+        forward(task, tile, SILENCE, own)
+        for s in range(own.first, own.last):
+            a = outputs(model, work, s, own.lanes).a
+            for i in range(min(own.lanes, tile.n - s * own.lanes)):
+                row = out[first + s * own.lanes + i]
+                for k in range(n_L):
+                    row[k] = a[k * own.lanes + i]
+        barrier(task.team)  # the next tile may have other strips
+
+
+@kernel(entry=True)
+def _predict(team, model, theta, samples, out, work, start, stop):
+    if begins(team):
+        task = reference(Task(team, model, theta, samples, work.no_order, work))
+        predict_tiles(task, out, start, stop)
+
+
+@kernel(entry=True)
+def _predict_rows(layers, theta, X, out, z, a, delta, costs, panels, keys, rows):
+    """`predict` alone; False, and nothing done, if X is not finite.
+
+    No tuple is passed, for each costs the caller 2 us. What no prediction looks at is one of the
+    arrays that there are.
+    """
+    zero = theta.dtype.type(0)
+    for i in range(X.shape[0]):
+        for j in range(X.shape[1]):
+            zero += X[i, j] * theta.dtype.type(0)
+    if zero != 0:  # NaN or infinity times 0 is NaN
+        return False
+    nothing = rows[:0]
+    team, model = Team(nothing, 0, 1), Model(layers, C(0, 0, False, theta))
+    samples = Samples(X, X[:0], NO_LABELS, NO_WEIGHTS, NO_SPANS, NO_COLUMNS, X[0])
+    work = Work(
+        z, a, delta, a, a, a, a, costs, panels, a, nothing, keys, rows, 1, OfSparse(0, 0, 0)
+    )
+    task = reference(Task(team, model, theta, samples, nothing, work))
+    predict_tiles(task, out, 0, X.shape[0])
+    return True
+
+
+@kernel(entry=True)
+def predict_row(layers, theta, X, out, neurons):
+    """out[0] = a^L of the only row of X; False, and nothing done, if that is not finite.
+
+    Index by index: one row fills no lanes. Few arrays and no tuple, for each costs the caller time.
+    neurons, (3, largest stride), is scratch.
+    """
+    a, z, delta, n = neurons[0], neurons[1], neurons[2], layers[0]["width"]
+    zero = a.dtype.type(0)
+    for j in range(n):
+        a[j] = X[0, j]
+        zero += X[0, j] * a.dtype.type(0)
+    if zero != 0:  # NaN or infinity times 0 is NaN
+        return False
+    for l in range(1, layers.shape[0]):
+        stride, start = layers[l]["stride"], layers[l]["weight_start"]
+        z_l, b = z[:stride], theta[layers[l]["bias_start"] :][:stride]
+        for k in range(z_l.shape[0]):
+            z_l[k] = b[k]
+        for j in range(n):
+            w, a_j = theta[start + j * stride :][:stride], a[j]
+            for k in range(z_l.shape[0]):
+                z_l[k] += a_j * w[k]
+        n = layers[l]["width"]
+        activate(layers[l], z[:n], a[:n], delta[:n], 1)
+    for k in range(n):
+        out[0, k] = a[k]
+    return True

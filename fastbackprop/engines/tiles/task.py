@@ -1,0 +1,152 @@
+"""Where things are in the tiles engine: what a call is about, and its scratch memory."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from fastbackprop.engines.functions import C, Model
+from fastbackprop.engines.tiles.product import TALL, Matrix, Panels, Strips, strip
+from fastbackprop.jit.compiler import inlined, kernel
+from fastbackprop.jit.reference import ReferenceType, reference_type
+from fastbackprop.jit.team import ALONE, Team
+from fastbackprop.jit.tile import VECTOR_BYTES, view
+from fastbackprop.layout import aligned_zeros, layer_type, read_only
+from fastbackprop.samples import Samples, without_targets
+
+ROWS = 128  # samples of a row tile
+PANEL = 2048  # elements of the gradient that the update takes at once: they stay in the cache
+
+
+class Work(NamedTuple):
+    """Scratch for one row tile: a matrix for each layer, layer after layer."""
+
+    z: np.ndarray  # (ROWS * sum of strides,), without that of layer 0 where X is sparse: strips
+    a: np.ndarray
+    delta: np.ndarray
+    delta_rows: np.ndarray  # Delta': panels
+    y: np.ndarray  # (ROWS * stride of layer L,): strips
+    factor: np.ndarray  # (ROWS,): s_i / sum of s_i
+    C: np.ndarray  # (ROWS,)
+    costs: np.ndarray  # (vectors of ROWS,) float64: sum_i s_i C_i of each
+    panels: np.ndarray  # (threads, elements): rows of the gradient, for each thread
+    zeros: np.ndarray  # a row of them
+    no_order: np.ndarray  # (0,) int64: samples as they stand
+    keys: np.ndarray  # (ROWS,) uint32: of the noise
+    rows: np.ndarray  # (ROWS,) int64: the samples of the row tile; behind its last, that again
+    n_threads: int
+    of_sparse: "OfSparse"
+
+
+class OfSparse(NamedTuple):
+    """Addresses of the kernels that only a sparse X needs; 0 in scratch for a dense one."""
+
+    weighted_input: int = 0
+    errors_as_rows: int = 0
+    weight_gradient: int = 0
+
+
+class Task(NamedTuple):
+    """What a call is about; its parts have a reference to it."""
+
+    team: Team
+    model: Model
+    theta: np.ndarray
+    samples: Samples
+    order: np.ndarray  # of the samples; (0,) leaves them as they stand
+    work: Work
+
+
+class RowTile(NamedTuple):
+    """Samples order[start:start + n]."""
+
+    start: int
+    n: int
+
+
+@inlined
+def sample(task, tile, i):
+    """Which sample is number i of the tile; behind the last it is that again."""
+    place = tile.start + min(i, tile.n - 1)
+    return task.order[place] if task.order.shape[0] > 0 else place
+
+
+@inlined
+def neurons(model, array, l, lanes):
+    """z, a or delta of layer l."""
+    layer = model.layers[l]
+    return Strips(array, ROWS * layer["start"], layer["stride"], lanes)
+
+
+@inlined
+def panels(model, array, l):
+    """Delta' of layer l."""
+    layer = model.layers[l]
+    return Panels(array, ROWS * layer["start"], ROWS, layer["stride"])
+
+
+@inlined
+def weights(model, vector, l):
+    """W^l, or its gradient, with padding."""
+    return Matrix(vector, model.layers[l]["weight_start"], model.layers[l]["stride"])
+
+
+@inlined
+def biases(model, vector, l):
+    """b^l."""
+    return Matrix(vector, model.layers[l]["bias_start"], 1)
+
+
+@inlined
+def flat(M, s, rows):
+    """The first rows of strip s, all lanes: a view."""
+    return view(M.array, strip(M, s), rows * M.lanes)
+
+
+@kernel(linked=True)
+def clear(M, s, first, last):
+    """Zero these rows of strip s."""
+    start = strip(M, s)
+    M.array[start + first * M.lanes : start + last * M.lanes] = 0
+
+
+@inlined
+def lanes_of(array, s, lanes):
+    """The part of an array of samples that belongs to strip s: a view."""
+    return view(array, s * lanes, lanes)
+
+
+def scratch(
+    model: Model, dtype: np.dtype, n_threads: int = 1, of_sparse: OfSparse | None = None
+) -> Work:
+    """For so many threads; for a sparse X with its kernels."""
+    strides = model.layers["stride"][of_sparse is not None :]
+    per_sample, widest = int(strides.sum()), int(strides.max())
+    # One piece of memory: from 4 MB on NumPy asks for huge pages.
+    z, a, delta, delta_rows = aligned_zeros(4 * ROWS * per_sample, dtype).reshape(4, -1)
+    return Work(
+        z,
+        a,
+        delta,
+        delta_rows,
+        y=aligned_zeros(ROWS * int(strides[-1]), dtype),
+        factor=aligned_zeros(ROWS, dtype),
+        C=aligned_zeros(ROWS, dtype),
+        costs=np.zeros(ROWS),
+        panels=np.zeros((n_threads, max(PANEL, TALL[0] * widest)), dtype),
+        zeros=aligned_zeros(max(widest, 2 * VECTOR_BYTES), dtype),
+        no_order=np.zeros(0, np.int64),
+        keys=np.zeros(ROWS, np.uint32),
+        rows=np.zeros(ROWS, np.int64),
+        n_threads=n_threads,
+        of_sparse=of_sparse or OfSparse(),
+    )
+
+
+@functools.cache
+def task_type(dtype: np.dtype) -> ReferenceType:
+    """Numba's, of a reference to a `Task`."""
+    a_model = Model(np.zeros(2, layer_type(dtype)), C(0, 0, False, np.zeros(1, dtype)))
+    samples = without_targets(read_only(np.zeros((1, 1), dtype)), 1, dtype)
+    work = scratch(a_model, dtype)
+    return reference_type(Task(ALONE, a_model, work.z, samples, work.no_order, work))

@@ -1,0 +1,102 @@
+"""Tuples in memory, which kernels pass on as one pointer.
+
+Numba passes a tuple of arrays as some hundred numbers, one argument each, at every call.
+"""
+
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.typing.templates import AttributeTemplate
+from numba.extending import (
+    infer_getattr,
+    intrinsic,
+    lower_getattr_generic,
+    models,
+    register_model,
+)
+
+from fastbackprop.jit.compiler import in_python
+
+
+class ReferenceType(types.Type):
+    """To a named tuple."""
+
+    def __init__(self, to: types.BaseNamedTuple) -> None:
+        self.to = to
+        super().__init__(name=f"Reference({to})")
+
+    def place(self, field: str) -> int:
+        """Of a field of this name."""
+        return self.to.fields.index(field)
+
+
+@register_model(ReferenceType)
+class _ReferenceModel(models.PrimitiveModel):
+    def __init__(self, manager, reference):
+        super().__init__(manager, reference, manager[reference.to].get_data_type().as_pointer())
+
+
+@infer_getattr
+class _ReferenceAttribute(AttributeTemplate):
+    key = ReferenceType
+
+    def generic_resolve(self, reference, name):
+        if name not in reference.to.fields:
+            return None
+        field = reference.to[reference.place(name)]
+        return ReferenceType(field) if isinstance(field, types.BaseNamedTuple) else field
+
+
+@lower_getattr_generic(ReferenceType)
+def _get_field(context, builder, reference, pointer, name):
+    place = reference.place(name)
+    field, at = reference.to[place], cgutils.gep_inbounds(builder, pointer, 0, place)
+    if isinstance(field, types.BaseNamedTuple):
+        return at
+    model = context.data_model_manager[field]
+    return model.from_data(builder, _loaded(builder, at, model.get_data_type()))
+
+
+def _loaded(builder, pointer, type_):
+    """A value from memory, number by number: LLVM drops those that nobody uses."""
+    if not isinstance(type_, ir.Aggregate):
+        return builder.load(pointer)
+    value = ir.Constant(type_, ir.Undefined)
+    for i, element in enumerate(type_.elements):
+        at = cgutils.gep_inbounds(builder, pointer, 0, i)
+        value = builder.insert_value(value, _loaded(builder, at, element), i)
+    return value
+
+
+def _store(builder, value, pointer):
+    if not isinstance(value.type, ir.Aggregate):
+        builder.store(value, pointer)
+        return
+    for i in range(len(value.type.elements)):
+        at = cgutils.gep_inbounds(builder, pointer, 0, i)
+        _store(builder, builder.extract_value(value, i), at)
+
+
+@in_python(lambda value: value)
+@intrinsic
+def reference(typing_context, value):
+    """A reference to a copy of a named tuple, which lives as long as the call that made it.
+
+    It has the tuple's fields, and those that are named tuples are references too.
+    """
+
+    def generate(context, builder, signature, args):
+        data = context.data_model_manager[value].as_data(builder, args[0])
+        pointer = cgutils.alloca_once(builder, data.type)
+        _store(builder, data, pointer)
+        return pointer
+
+    return ReferenceType(value)(value), generate
+
+
+def reference_type(value: Any) -> ReferenceType:
+    """Of a reference to such a tuple."""
+    return ReferenceType(numba.typeof(value))

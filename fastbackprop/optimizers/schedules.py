@@ -1,0 +1,282 @@
+"""Schedules of the learning rate: each maps a step to a factor of the optimizer's learning rate.
+
+Steps count from 0 and are those of the optimizer's state, so a schedule goes on where a second
+`fit` with the same optimizer goes on. With S steps per epoch, e = step / S is the epoch, a real
+number. At whole epochs the factors are those of `torch.optim.lr_scheduler`'s schedulers, where it
+has them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fastbackprop.numbers import is_number
+
+
+class Schedule:
+    """A function from steps to factors, and, where it learns from the cost, its state."""
+
+    def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
+        """Factors of these steps, (n,) each: all steps of the epoch that comes."""
+        raise NotImplementedError
+
+    def epoch_ended(self, cost: float) -> None:
+        """Hear the cost of an epoch: that of the validation samples, where there are any."""
+
+    def get_state(self) -> dict[str, Any]:
+        """All that `epoch_ended` changes, as JSON can hold it."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take what `get_state` returned. Raises ValueError for anything else."""
+        if state:
+            raise ValueError(f"{type(self).__name__} has no state; got {state!r}")
+
+
+@dataclass
+class Function(Schedule):
+    """Any function of the step: factor = function(step), called with an int."""
+
+    function: Callable[[int], float]
+
+    def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
+        return np.array([float(self.function(i)) for i in step.tolist()])
+
+
+@dataclass
+class Step(Schedule):
+    """factor^floor(e / epochs): a step down every so many epochs."""
+
+    epochs: float
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check("epochs", self.epochs, lambda x: x > 0, "above 0")
+        _check("factor", self.factor, lambda x: x >= 0, "of at least 0")
+
+    def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
+        drops: np.ndarray = np.floor_divide(step, self.epochs * steps_per_epoch)
+        return self.factor**drops
+
+
+@dataclass
+class Exponential(Schedule):
+    """factor^e: smoothly by this factor every epoch."""
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        _check("factor", self.factor, lambda x: x > 0, "above 0")
+
+    def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
+        return self.factor ** (step / steps_per_epoch)
+
+
+@dataclass
+class Polynomial(Schedule):
+    """end + (1 - end) (1 - e / total_epochs)^power, then end."""
+
+    total_epochs: float
+    power: float = 1.0
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check("total_epochs", self.total_epochs, lambda x: x > 0, "above 0")
+        _check("power", self.power, lambda x: x > 0, "above 0")
+        _check("end", self.end, lambda x: x >= 0, "of at least 0")
+
+    def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
+        left = 1 - np.minimum(step / steps_per_epoch / self.total_epochs, 1.0)
+        return self.end + (1 - self.end) * left**self.power
+
+
+@dataclass
+class Cosine(Schedule):
+    """end + (1 - end) (1 + cos(pi e / total_epochs)) / 2, then end. Loshchilov and Hutter (2017).
+
+    PyTorch's CosineAnnealingLR rises again after total_epochs; this does not.
+    """
+
+    total_epochs: float
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check("total_epochs", self.total_epochs, lambda x: x > 0, "above 0")
+        _check("end", self.end, lambda x: x >= 0, "of at least 0")
+
+    def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
+        part = np.minimum(step / steps_per_epoch / self.total_epochs, 1.0)
+        return _cosine(1.0, self.end, part)
+
+
+@dataclass
+class OneCycle(Schedule):
+    """Up from `start` to 1, down to `end`, half a cosine each. Smith and Topin (2018).
+
+    The optimizer's learning rate is the largest. Of the N = total_epochs S steps, counted from 0,
+    step rise N - 1 has factor 1 and step N - 1, like all after it, `end`: PyTorch's OneCycleLR,
+    which changes the momentum too; this does not.
+    """
+
+    total_epochs: float
+    rise: float = 0.3
+    start: float = 1 / 25
+    end: float = 1 / 250_000
+
+    def __post_init__(self) -> None:
+        _check("total_epochs", self.total_epochs, lambda x: x > 0, "above 0")
+        _check("rise", self.rise, lambda x: 0 < x < 1, "between 0 and 1")
+        _check("start", self.start, lambda x: 0 <= x <= 1, "in [0, 1]")
+        _check("end", self.end, lambda x: 0 <= x <= 1, "in [0, 1]")
+
+    def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
+        n = self.total_epochs * steps_per_epoch
+        top, last = max(self.rise * n - 1, 0.0), n - 1
+        up = _cosine(self.start, 1.0, step / top) if top > 0 else 1.0
+        down = _cosine(1.0, self.end, np.minimum((step - top) / max(last - top, 1e-9), 1.0))
+        return np.where(step < top, up, down)
+
+
+@dataclass
+class Warmup(Schedule):
+    """From `start` up to 1 in a straight line, in so many epochs; then another schedule.
+
+    start + (1 - start) step / (epochs S); the first step of `then`, which counts from there, comes
+    after round(epochs S) steps, one at least. Goyal et al. (2017).
+    """
+
+    epochs: float = 1.0
+    then: Any = None
+    start: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check("epochs", self.epochs, lambda x: x > 0, "above 0")
+        _check("start", self.start, lambda x: 0 <= x <= 1, "in [0, 1]")
+        self.then = as_schedule(self.then, "then")
+
+    def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
+        n = max(1, round(self.epochs * steps_per_epoch))
+        result = self.start + (1 - self.start) * np.minimum(step / n, 1.0)
+        after = step >= n
+        if self.then is not None and after.any():
+            result[after] = self.then.factors(step[after] - n, steps_per_epoch)
+        return result
+
+    def epoch_ended(self, cost: float) -> None:
+        if self.then is not None:
+            self.then.epoch_ended(cost)
+
+    def get_state(self) -> dict[str, Any]:
+        return {} if self.then is None else self.then.get_state()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        if self.then is None:
+            super().set_state(state)
+        else:
+            self.then.set_state(state)
+
+
+@dataclass
+class Plateau(Schedule):
+    """Times `factor` where the cost has not improved for more than `patience` epochs.
+
+    An improvement is a cost below (1 - min_improvement) of the best. For `cooldown` epochs after a
+    reduction none is counted; `min_factor` is the smallest that it comes to. The cost is that of
+    the validation samples, or, without any, of the training samples. As PyTorch's
+    ReduceLROnPlateau.
+
+    The object keeps its state: with it a second `fit` goes on. `reset()` forgets it.
+    """
+
+    factor: float = 0.1
+    patience: int = 10
+    min_improvement: float = 1e-4
+    cooldown: int = 0
+    min_factor: float = 0.0
+    _state: dict[str, Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check("factor", self.factor, lambda x: 0 < x < 1, "between 0 and 1")
+        for name in ("patience", "cooldown"):
+            expected = "of whole epochs, at least 0"
+            _check(name, getattr(self, name), lambda x: x >= 0 and x == int(x), expected)
+        _check("min_improvement", self.min_improvement, lambda x: 0 <= x < 1, "in [0, 1)")
+        _check("min_factor", self.min_factor, lambda x: 0 <= x <= 1, "in [0, 1]")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all costs: the factor is 1 again."""
+        self._state = {"scale": 1.0, "best": None, "waited": 0, "resting": 0}
+
+    def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
+        return np.full(len(step), self._state["scale"])
+
+    def epoch_ended(self, cost: float) -> None:
+        state = self._state
+        best = state["best"]
+        if best is None or cost < best - self.min_improvement * abs(best):
+            state["best"], state["waited"] = cost, 0
+        else:
+            state["waited"] += 1
+        if state["resting"] > 0:
+            state["resting"] -= 1
+            state["waited"] = 0
+        if state["waited"] > self.patience:
+            state["scale"] = max(state["scale"] * self.factor, self.min_factor)
+            state["resting"], state["waited"] = self.cooldown, 0
+
+    def get_state(self) -> dict[str, Any]:
+        return dict(self._state)
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        numbers_only = all(is_number(x) or (k == "best" and x is None) for k, x in state.items())
+        if state.keys() != self._state.keys() or not numbers_only:
+            raise ValueError(f"this is not the state of a Plateau: {state!r}")
+        self._state = dict(state)
+
+
+SCHEDULES = {
+    kind.__name__: kind
+    for kind in (Step, Exponential, Polynomial, Cosine, OneCycle, Warmup, Plateau)
+}
+
+
+def as_schedule(value: Any, what: str = "schedule") -> Schedule | None:
+    """A schedule from None, an object or a function of the step. Raises TypeError."""
+    if isinstance(value, type):
+        raise TypeError(f"{what} must be an object: pass {value.__name__}(...), not the class")
+    if value is None or isinstance(value, Schedule):
+        return value
+    if not callable(value):
+        raise TypeError(
+            f"{what} must be None, a function of the step, or one of {', '.join(SCHEDULES)}; "
+            f"got {value!r}"
+        )
+    return Function(value)
+
+
+def checked_factors(schedule: Schedule, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
+    """The factors of these steps, refused with ValueError where they are no factors."""
+    factors = np.asarray(schedule.factors(step, steps_per_epoch), np.float64)
+    if factors.shape != step.shape:
+        raise ValueError(f"schedule must give {step.shape} factors; got shape {factors.shape}")
+    wrong = ~(np.isfinite(factors) & (factors >= 0))
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise ValueError(
+            f"schedule gave the factor {factors[i]} for step {step[i]}: factors of the learning "
+            f"rate must be finite and not negative"
+        )
+    return factors
+
+
+def _cosine(start: float, end: float, part: np.ndarray) -> np.ndarray:
+    """From start (part 0) to end (part 1) along half a cosine."""
+    return end + (start - end) * (1 + np.cos(np.pi * part)) / 2
+
+
+def _check(name: str, value: Any, fits: Callable[[Any], bool], expected: str) -> None:
+    if not is_number(value) or not np.isfinite(value) or not fits(value):
+        raise ValueError(f"{name} must be a number {expected}; got {value!r}")

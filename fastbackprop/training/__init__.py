@@ -1,0 +1,1 @@
+"""What `Network.fit` does: epochs of minibatches, callbacks, early stopping, checkpoints."""

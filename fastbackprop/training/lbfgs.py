@@ -1,0 +1,195 @@
+"""SciPy's L-BFGS-B as the epochs of a training: an iteration each."""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastbackprop import inputs
+from fastbackprop.inputs.rows import at_hand, rows_at_once
+from fastbackprop.layout import aligned_zeros
+from fastbackprop.optimizers import LBFGS
+from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples
+from fastbackprop.training.callbacks import Callbacks, History
+from fastbackprop.training.trainer import Pause, Trainer, slices
+
+NO_COST = 1e30  # in place of one that is not finite: the line search turns back
+
+EVALUATE, ACCEPTED, ENDED = "evaluate", "accepted", "ended"
+ENDS = ("converged", "max_evaluations", "line_search")  # of a training, by SciPy's status
+
+
+class LBFGSTrainer(Trainer):
+    """One call of `fit` with LBFGS.
+
+    The network's parameters change where SciPy accepts a point, and nowhere else: the costs and
+    gradients that it asks for on the way are those of a vector beside.
+    """
+
+    auto_batch_size = None
+
+    @staticmethod
+    def check(**arguments: Any) -> None:
+        """Also raises ImportError without SciPy."""
+        scipy_minimize()
+        inputs.refuse_for_lbfgs(**arguments)
+
+    def run(self, network: Any, epochs: int, callbacks: Callbacks) -> History:
+        """As of `Trainer`; Ctrl-C and the time budget leave the last accepted point."""
+        layout, rule = network._layout, network._optimizer
+        self._layout, self._l2 = layout, float(rule.l2)
+        self._trial, self._gradient = (self._vector() for _ in range(2))
+        penalized = self._vector()
+        biases = layout.biases(penalized) if rule.penalize_biases else []
+        for view in [*layout.weights(penalized), *biases]:
+            view[...] = 1
+        self._penalized = layout.flatten(penalized)
+        self._cost: float | None = None  # at the accepted point
+        self._question: Any = None  # of SciPy, after an accepted point: it may also end there
+        self._minimizer = Minimizer(layout.flatten(self.theta).astype(np.float64), rule)
+        try:
+            return super().run(network, epochs, callbacks)
+        finally:
+            self._minimizer.close()
+
+    def _epoch(self, epoch: int, history: History, pause: Pause) -> dict[str, float]:
+        logs = super()._epoch(epoch, history, pause)
+        if self._minimizer.ended:
+            history.ended_by = ENDS[self._minimizer.status]
+        return logs
+
+    def _part(self, samples: Samples, pause: Pause) -> bool:
+        """One iteration; False where the cost is not finite before the first."""
+        total = float(samples.s.sum()) if len(samples.s) else float(len(samples.X))
+        latest = np.inf
+        event, x = self._question or self._minimizer.go_on(None)
+        while event == EVALUATE:
+            latest, answer = self._evaluate(samples, total, x, pause)
+            if self._cost is None:
+                self._cost = latest
+                if not np.isfinite(latest):
+                    return False
+            event, x = self._minimizer.go_on(answer)
+        assert self._cost is not None
+        self.sums[COST], self.sums[WEIGHT] = self._cost * total, total
+        if event == ACCEPTED:
+            self._layout.unflatten(x, self.theta)
+            self.stepper.update.t[0] += 1
+            self._cost, self._question = latest, self._minimizer.go_on(None)
+        return True
+
+    def _evaluate(
+        self, samples: Samples, total: float, x: np.ndarray, pause: Pause
+    ) -> tuple[float, tuple[float, np.ndarray]]:
+        """The mean cost at x; and what is minimised, with the penalty, and its gradient."""
+        self._layout.unflatten(x, self._trial)
+        self._gradient[:] = 0
+        sums, n = np.zeros(N_SUMS), len(samples.X)
+        pieces = slices(n, n, self.tile, self.theta.size, rows_at_once(samples))
+        for i, (block, start, stop, _) in enumerate(at_hand(samples, pieces)):
+            if i:
+                pause()
+            self._add(block, total, sums, start, stop)
+        pause()
+        cost, g = float(sums[COST] / total), self._layout.flatten(self._gradient).astype(np.float64)
+        if not np.isfinite(cost) or not np.isfinite(g).all():
+            return np.inf, (NO_COST, np.zeros_like(g))
+        penalty = self._l2 * self._penalized * x
+        return cost, (cost + float(penalty @ x) / 2, g + penalty)
+
+    def _add(self, samples: Samples, total: float, sums: np.ndarray, start: int, stop: int) -> None:
+        arguments = (self.model, self._trial, samples, total, self._gradient, sums)
+        self.engine.gradient_sums(*arguments, self._work(samples), start, stop)
+
+    def _call_with(self, nothing: Samples) -> None:
+        self._add(nothing, 1.0, np.zeros(N_SUMS), 0, 0)
+
+    def _vector(self) -> np.ndarray:
+        return aligned_zeros(self.theta.size, self.theta.dtype)
+
+
+def scipy_minimize() -> Any:
+    """`scipy.optimize.minimize`. Raises ImportError without SciPy."""
+    try:
+        from scipy.optimize import minimize
+    except ImportError:
+        raise ImportError("LBFGS needs SciPy: pip install 'fastbackprop[scipy]'") from None
+    return minimize
+
+
+class Minimizer:
+    """`scipy.optimize.minimize` turned inside out.
+
+    It calls back, and a training is a loop that calls. So it has a thread of its own, in which it
+    does nothing but wait while the training is at work.
+    """
+
+    def __init__(self, x: np.ndarray, rule: LBFGS) -> None:
+        self.ended, self.status = False, 0
+        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._minimize, args=(scipy_minimize(), x, rule))
+        self._thread.daemon = True
+
+    def go_on(self, answer: Any) -> tuple[str, Any]:
+        """The answer to the event before, and the next: EVALUATE or ACCEPTED and a point, or ENDED.
+
+        EVALUATE is answered by the cost and its gradient; to the first call there is no answer.
+        """
+        if self.ended:
+            return ENDED, None
+        if self._thread.ident is None:
+            self._thread.start()
+        else:
+            self._answers.put(answer)
+        event, x = self._events.get()
+        self.ended = event == ENDED
+        if isinstance(x, Exception):
+            raise x
+        return event, x
+
+    def close(self) -> None:
+        """End the thread, wherever it waits."""
+        self._answers.put(_Closed())
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _ask(self, event: str, x: np.ndarray) -> Any:
+        self._events.put((event, x.copy()))
+        answer = self._answers.get()
+        if isinstance(answer, _Closed):
+            raise answer
+        return answer
+
+    def _minimize(self, minimize: Callable[..., Any], x: np.ndarray, rule: LBFGS) -> None:
+        unlimited = np.iinfo(np.int32).max
+        options = {
+            "maxcor": int(rule.history),
+            "gtol": float(rule.tolerance),
+            "ftol": float(rule.cost_tolerance),
+            "maxls": int(rule.max_line_search),
+            "maxiter": unlimited,
+            "maxfun": unlimited if rule.max_evaluations is None else int(rule.max_evaluations),
+        }
+        error = None
+        with contextlib.suppress(_Closed):
+            try:
+                result = minimize(
+                    lambda x: self._ask(EVALUATE, x),
+                    x,
+                    jac=True,
+                    method="L-BFGS-B",
+                    callback=lambda x: self._ask(ACCEPTED, x),
+                    options=options,
+                )
+                self.status = int(result.status)
+            except Exception as caught:
+                error = caught
+            self._events.put((ENDED, error))
+
+
+class _Closed(BaseException):
+    """The training needs no more points."""
