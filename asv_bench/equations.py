@@ -8,7 +8,7 @@ from asv_runner.benchmarks.mark import parameterize
 from asv_bench import DTYPE, ENGINE, REPEAT
 from fastbackprop.engines import loopfree, loops, tiles
 from fastbackprop.engines.functions import Model
-from fastbackprop.engines.tiles import equations, product, row_tile, task
+from fastbackprop.engines.tiles import equations, layers, product, task
 from fastbackprop.functions.activations import ACTIVATIONS
 from fastbackprop.functions.costs import COSTS
 from fastbackprop.jit.compiler import inlined, kernel
@@ -107,7 +107,7 @@ def all_strips(V):
 def neurons_on_lanes(p):
     Delta = task.neurons(p.model, p.work.delta, 1, 2 * p.V)
     Delta_rows = task.panels(p.model, p.work.delta_rows, 1)
-    row_tile.neurons_on_lanes(Delta, Delta_rows, p.model.layers[1]["width"], all_strips(p.V))
+    layers.neurons_on_lanes(Delta, Delta_rows, p.model.layers[1]["width"], all_strips(p.V))
 
 
 @kernel(entry=True)
@@ -123,7 +123,7 @@ def tiled_weighted_input(p):
 def tiled_output_error(p):
     lanes, layer = 2 * p.V, p.model.layers[1]
     for s in range(all_strips(p.V).last):
-        z, a, delta, y = row_tile.outputs(p.model, p.work, s, lanes)
+        z, a, delta, y = layers.outputs(p.model, p.work, s, lanes)
         equations.output_error(layer, p.model.cost, z, a, y, delta, lanes)
 
 

@@ -22,6 +22,15 @@ from fastbackprop.engines.functions.columns import scale
 from fastbackprop.engines.noise import SILENCE
 from fastbackprop.engines.tiles import task as _task
 from fastbackprop.engines.tiles.equations import bias_gradient, hidden_error, weight_gradient
+from fastbackprop.engines.tiles.layers import (
+    factors,
+    forward,
+    forward_tile,
+    output_errors,
+    outputs,
+    owned,
+    put_on_lanes,
+)
 from fastbackprop.engines.tiles.product import (
     ROW,
     UNROLL,
@@ -31,15 +40,6 @@ from fastbackprop.engines.tiles.product import (
     product_along,
     strip,
     up,
-)
-from fastbackprop.engines.tiles.row_tile import (
-    factors,
-    forward,
-    forward_tile,
-    output_errors,
-    outputs,
-    owned,
-    put_on_lanes,
 )
 from fastbackprop.engines.tiles.task import (
     ROWS,

@@ -1,7 +1,7 @@
 """The same equations on register tiles, strips of samples at a time, by a team of threads.
 
-`equations` has them, and says how samples and neurons lie in memory; `row_tile` takes samples
-through the layers and back, `step` changes the parameters, `calls` and `predict` are what Python
+`equations` has them, and says how samples and neurons lie in memory; `layers` takes samples
+through the layers and back, `step` changes the parameters, `calls` and `predictions` are what Python
 calls. This file is the contract of `fastbackprop.engines`.
 """
 
@@ -19,13 +19,13 @@ from fastbackprop.engines.noise import (
     perturbed_for_kernels,
 )
 from fastbackprop.engines.tiles.calls import _cost_sum, _gradient_sums, _train
-from fastbackprop.engines.tiles.predict import _predict, _predict_rows
-from fastbackprop.engines.tiles.predict import predict_row as predict_row
+from fastbackprop.engines.tiles.layers import (
+    strips_of,
+)
+from fastbackprop.engines.tiles.predictions import _predict, _predict_rows
+from fastbackprop.engines.tiles.predictions import predict_row as predict_row
 from fastbackprop.engines.tiles.product import (
     ROW,
-)
-from fastbackprop.engines.tiles.row_tile import (
-    strips_of,
 )
 from fastbackprop.engines.tiles.sparse import of_sparse
 from fastbackprop.engines.tiles.step import complete_step

@@ -7,16 +7,16 @@ from fastbackprop.engines.noise import (
     SILENCE,
     Noise,
 )
-from fastbackprop.engines.tiles.product import (
-    Matrix,
-    up,
-)
-from fastbackprop.engines.tiles.row_tile import (
+from fastbackprop.engines.tiles.layers import (
     add_sums,
     backward_tile,
     cost_of_tile,
     forward_tile,
     owned,
+)
+from fastbackprop.engines.tiles.product import (
+    Matrix,
+    up,
 )
 from fastbackprop.engines.tiles.sparse import errors_of_layer_1
 from fastbackprop.engines.tiles.step import add_gradient, step_with_gradient

@@ -8,7 +8,7 @@ from fastbackprop.engines.functions import (
 from fastbackprop.engines.noise import (
     SILENCE,
 )
-from fastbackprop.engines.tiles.row_tile import forward, outputs, owned
+from fastbackprop.engines.tiles.layers import forward, outputs, owned
 from fastbackprop.engines.tiles.task import (
     ROWS,
     OfSparse,
