@@ -1,8 +1,8 @@
 """The same equations on register tiles, strips of samples at a time, by a team of threads.
 
-`equations` has them, and says how samples and neurons lie in memory; `layers` takes samples
-through the layers and back, `step` changes the parameters, `calls` and `predictions` are what Python
-calls. This file is the contract of `fastbackprop.engines`.
+`equations` has them, and says how samples and neurons lie in memory. `layers` takes samples through
+the layers and back, `step` changes the parameters. Python calls the kernels of `calls` and
+`predictions`. This file is the contract of `fastbackprop.engines`.
 """
 
 import functools
