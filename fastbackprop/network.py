@@ -5,6 +5,7 @@ import copy
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -167,6 +168,18 @@ class Network:
         return self._analysis.curvature(self._sigma, self._cost, self._dtype)
 
     # --- what it is -------------------------------------------------------------------------------
+
+    @property
+    def machine(self) -> Any:
+        """The network bound to its engine, for other modules of the package."""
+        return SimpleNamespace(
+            sizes=self._sizes,
+            sigma=self._sigma,
+            cost=self._cost,
+            dtype=self._dtype,
+            layout=self._layout,
+            theta=self._theta,
+        )
 
     @property
     def sizes(self) -> tuple[int, ...]:
