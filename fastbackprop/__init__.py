@@ -32,8 +32,16 @@ from fastbackprop.optimizers.schedules import (
     Step,
     Warmup,
 )
-from fastbackprop.training.callbacks import EarlyStopping, ErrorFlow, History
-from fastbackprop.training.trainer import DivergenceError
+from fastbackprop.training import (
+    Checkpoint,
+    DivergenceError,
+    Dropout,
+    EarlyStopping,
+    ErrorFlow,
+    History,
+    Metrics,
+    TimeBudget,
+)
 
 __version__ = "0.1.0"
 
@@ -50,11 +58,13 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Checkpoint",
     "Cosine",
     "Cost",
     "CrossEntropy",
     "Custom",
     "DivergenceError",
+    "Dropout",
     "EarlyStopping",
     "ErrorFlow",
     "Exponential",
@@ -65,6 +75,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Lion",
+    "Metrics",
     "NAdam",
     "Network",
     "OneCycle",
@@ -77,6 +88,7 @@ __all__ = [
     "Rprop",
     "Schedule",
     "Step",
+    "TimeBudget",
     "Trace",
     "Tweedie",
     "Warmup",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from fastbackprop.network import Network
-    from fastbackprop.training.callbacks import ErrorFlow, History
+    from fastbackprop.training import ErrorFlow, History
 
 TRAINING, VALIDATION = "#1f5fa8", "#d1622b"
 
@@ -169,7 +169,7 @@ def error_flow(flow: ErrorFlow, ax: Axes | None = None) -> Axes:
 
     Parameters
     ----------
-    flow : fastbackprop.training.callbacks.ErrorFlow
+    flow : fastbackprop.ErrorFlow
         What was a callback of `Network.fit`.
     ax : matplotlib Axes to draw on; a new figure's where there is none
 

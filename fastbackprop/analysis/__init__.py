@@ -4,8 +4,9 @@ For each engine a module with the functions below, under the same contract: arra
 before they get here, `start:stop` are rows of X, and no row is looked at twice. Nothing here is
 imported, or compiled, before it is asked for.
 
-    workspace(model, dtype)         scratch memory for the calls below
-    errors(model, theta, samples, a, delta, work, start, stop)
+    workspace(model, dtype, n_threads, sparse)
+                                    scratch memory for the calls below, `bound.work`
+    errors(bound, samples, a, delta, start, stop)
                                     a^l and delta^l of each sample's own cost C_i, in row i - start
                                     of a and delta, from column layers[l]["start"] on, for the
                                     layers that lie in these arrays; delta^0 is dC_i/da^0
@@ -13,14 +14,13 @@ imported, or compiled, before it is asked for.
                                     out[i] = dC_i/dtheta without padding, (n_parameters,), from
                                     what `errors` gave
     norms(model, a, delta, out)     out[i] = ||dC_i/dtheta||, likewise
-    jacobian(model, theta, X, out, work, start, stop)
+    jacobian(bound, X, out, start, stop)
                                     out[i - start] = da^L/da^0, (n_L, n_0)
     curvature(sigma, cost, dtype)   second derivatives as `products` takes them, compiled if need
                                     be; None where a function has none that this engine can use
-    products(model, curvature, theta, v, samples, total, gauss_newton, product, work, start, stop)
-                                    product += sum_i s_i / total H_i v, where H_i is the Hessian of
-                                    C_i, or the Gauss-Newton matrix; v and product, without
-                                    padding, (n_parameters,)
+    products(bound, curvature, samples, total, direction, start, stop)
+                                    direction.product += sum_i s_i / total H_i direction.v, where
+                                    H_i is the Hessian of C_i, or the Gauss-Newton matrix
 
 The product of a Hessian and a vector v is the derivative of the gradient along v. Pearlmutter's
 operator R{f} = d/dr f(theta + r v) at r = 0, applied to equations (0) to (4) line by line, needs no
@@ -44,8 +44,19 @@ for second-order gradient descent").
 
 from importlib import import_module
 from types import ModuleType
+from typing import NamedTuple
 
-MODULES = {"tiles": "tiles", "loops": "loops", "numpy": "loopfree"}
+import numpy as np
+
+from fastbackprop.engines import MODULES
+
+
+class Direction(NamedTuple):
+    """What a product of the Hessian is about. Vectors have no padding, (n_parameters,)."""
+
+    v: np.ndarray
+    product: np.ndarray
+    gauss_newton: bool
 
 
 def load(name: str) -> ModuleType:

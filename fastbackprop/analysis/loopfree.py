@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastbackprop.analysis import Direction
 from fastbackprop.engines import loopfree
+from fastbackprop.engines.bound import Bound
 from fastbackprop.engines.functions import on_arrays
 from fastbackprop.engines.loopfree import Arrays, Model, _Parts, _quiet, _rows, _tiles, factors
 from fastbackprop.functions.activations import Activation
@@ -70,9 +72,9 @@ def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = 
 
 
 @_quiet
-def errors(model: Model, theta, samples: Samples, a, delta, work, start: int, stop: int) -> None:
+def errors(bound: Bound, samples: Samples, a, delta, start: int, stop: int) -> None:
     """a^l and delta^l of each sample, as far as the arrays go."""
-    parts = _Parts(model, theta)
+    model, parts = bound.model, _Parts(bound)
     for rows in _tiles(model, start, stop):
         X, Y, _ = _rows(samples, rows, parts.n_in)
         Z, A = loopfree.forward(parts.W, parts.b, parts.sigma, X)
@@ -111,10 +113,10 @@ def norms(model: Model, a: np.ndarray, delta: np.ndarray, out: np.ndarray) -> No
 
 
 @_quiet
-def jacobian(model: Model, theta, X: np.ndarray, out, work, start: int, stop: int) -> None:
+def jacobian(bound: Bound, X: np.ndarray, out, start: int, stop: int) -> None:
     """For each output k, (2) from dC/da^L = e_k down to layer 0."""
-    parts = _Parts(model, theta)
-    for rows in _tiles(model, start, stop):
+    parts = _Parts(bound)
+    for rows in _tiles(bound.model, start, stop):
         Z, A = loopfree.forward(parts.W, parts.b, parts.sigma, X[rows])
         for k in range(out.shape[1]):
             D = np.zeros_like(A[-1])
@@ -126,24 +128,20 @@ def jacobian(model: Model, theta, X: np.ndarray, out, work, start: int, stop: in
 
 @_quiet
 def products(
-    model: Model,
+    bound: Bound,
     curvature: Curvature,
-    theta,
-    v,
     samples: Samples,
     total: float,
-    gauss_newton: bool,
-    product,
-    work,
+    direction: Direction,
     start: int,
     stop: int,
 ) -> None:
     """(0) to (4) and (0') to (4'), a tile of rows after the other."""
-    parts = _Parts(model, theta)
-    V, c = parts.layout.weights(v), parts.layout.biases(v)
-    G, g = parts.layout.weights(product), parts.layout.biases(product)
+    parts, gauss_newton = _Parts(bound), direction.gauss_newton
+    V, c = parts.layout.weights(direction.v), parts.layout.biases(direction.v)
+    G, g = parts.layout.weights(direction.product), parts.layout.biases(direction.product)
     sigma, cost = curvature
-    for rows in _tiles(model, start, stop):
+    for rows in _tiles(bound.model, start, stop):
         X, Y, s = _rows(samples, rows, parts.n_in)
         factor = factors(s, total, X.dtype)
         Z, A = loopfree.forward(parts.W, parts.b, parts.sigma, X)

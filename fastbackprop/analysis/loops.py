@@ -14,6 +14,7 @@ from fastbackprop.analysis.functions import (
 )
 from fastbackprop.analysis.rows import norms, outer_products
 from fastbackprop.engines import loops
+from fastbackprop.engines.bound import Bound
 from fastbackprop.engines.functions import Model, cost_gradient, multiply_by_derivative
 from fastbackprop.engines.loops import (
     Record,
@@ -23,6 +24,7 @@ from fastbackprop.engines.loops import (
     forward,
     forward_cost,
     layer,
+    row_of,
     weight_gradient,
     weights,
 )
@@ -96,51 +98,52 @@ def keep(model, row, out):
 
 
 @kernel(entry=True)
-def _errors(model, theta, samples, a, delta, record, start, stop):
-    z, a_i, delta_i, one = record.z[0], record.a[0], record.delta[0], theta.dtype.type(1)
+def _errors(bound, samples, a, delta, start, stop):
+    model, one, row = bound.model, bound.theta.dtype.type(1), row_of(bound.work, 0)
     for i in range(start, stop):
-        forward_cost(model, theta, samples, i, SILENCE, record)
-        backward(model, theta, z, a_i, record.y, one, delta_i, SILENCE, record.keys)
-        delta_0 = layer(model, delta_i, 0)
+        forward_cost(bound, samples, i, SILENCE)
+        backward(bound, row, one, SILENCE)
+        delta_0 = layer(model, row.delta, 0)
         delta_0[:] = 0
-        back(weights(model, theta, 1), layer(model, delta_i, 1), delta_0)
-        keep(model, a_i, a[i - start])
-        keep(model, delta_i, delta[i - start])
+        back(weights(model, bound.theta, 1), layer(model, row.delta, 1), delta_0)
+        keep(model, row.a, a[i - start])
+        keep(model, row.delta, delta[i - start])
 
 
-def errors(model, theta, samples, a, delta, work, start, stop):
+def errors(bound, samples, a, delta, start, stop):
     """a^l and delta^l of each sample, as far as the arrays go."""
-    _errors(model, theta, samples, a, delta, work.own, start, stop)
+    _errors(bound._replace(work=bound.work.own), samples, a, delta, start, stop)
 
 
 @kernel(entry=True)
-def _jacobian(model, theta, samples, out, record, start, stop):
-    z, a, delta, L = record.z[0], record.a[0], record.delta[0], model.layers.shape[0] - 1
+def _jacobian(bound, samples, out, start, stop):
+    model, row = bound.model, row_of(bound.work, 0)
+    delta, L = row.delta, model.layers.shape[0] - 1
     for i in range(start, stop):
-        forward(model, theta, samples, i, z, a, delta, SILENCE, record.keys)
+        forward(bound, samples, i, row, SILENCE)
         for k in range(out.shape[1]):
             delta[:] = 0
             layer(model, delta, L)[k] = 1
             for l in range(L, 0, -1):
+                z_l, a_l = layer(model, row.z, l), layer(model, row.a, l)
                 delta_l = layer(model, delta, l)
-                multiply_by_derivative(
-                    model.layers[l], layer(model, z, l), layer(model, a, l), delta_l, 1
-                )
-                back(weights(model, theta, l), delta_l, layer(model, delta, l - 1))
+                multiply_by_derivative(model.layers[l], z_l, a_l, delta_l, 1)
+                back(weights(model, bound.theta, l), delta_l, layer(model, delta, l - 1))
             delta_0 = layer(model, delta, 0)
             for j in range(delta_0.shape[0]):
                 out[i - start, k, j] = delta_0[j]
 
 
-def jacobian(model, theta, X, out, work, start, stop):
+def jacobian(bound, X, out, start, stop):
     """For each output k, (2) from dC/da^L = e_k down to layer 0."""
     samples = without_targets(X, out.shape[1], X.dtype)
-    _jacobian(model, theta, samples, out, work.own, start, stop)
+    _jacobian(bound._replace(work=bound.work.own), samples, out, start, stop)
 
 
 @inlined
-def r_forward(model, curvature, theta, v, work):
+def r_forward(bound, curvature, v):
     """(0') through all layers."""
+    model, theta, work = bound.model, bound.theta, bound.work
     layer(model, work.R.a[0], 0)[:] = 0
     for l in range(1, model.layers.shape[0]):
         Rz, Ra = layer(model, work.R.z[0], l), layer(model, work.R.a[0], l)
@@ -157,9 +160,10 @@ def r_forward(model, curvature, theta, v, work):
 
 
 @inlined
-def r_backward(model, curvature, theta, v, factor, gauss_newton, product, work):
+def r_backward(bound, curvature, direction, factor):
     """(1) to (4) and (1') to (4') from the last layer down; in delta^l stands u^l at first."""
-    L, own, R = model.layers.shape[0] - 1, work.own, work.R
+    model, theta, own, R = bound.model, bound.theta, bound.work.own, bound.work.R
+    v, gauss_newton, L = direction.v, direction.gauss_newton, model.layers.shape[0] - 1
     for l in range(L, 0, -1):
         z, a = layer(model, own.z[0], l), layer(model, own.a[0], l)
         u = layer(model, own.delta[0], l)
@@ -181,21 +185,20 @@ def r_backward(model, curvature, theta, v, factor, gauss_newton, product, work):
             if not gauss_newton:
                 add_second(curvature.second[l], model.layers[l], z, a, u, Rz, Ra, Ru, 1)
             multiply_by_derivative(model.layers[l], z, a, u, 1)
-        G = weights(model, product, l)
+        G = weights(model, direction.product, l)
         weight_gradient(layer(model, own.a[0], l - 1), Ru, G)
         if not gauss_newton:
             weight_gradient(layer(model, R.a[0], l - 1), u, G)
-        bias_gradient(Ru, biases(model, product, l))
+        bias_gradient(Ru, biases(model, direction.product, l))
 
 
 @kernel(entry=True)
-def products(model, curvature, theta, v, samples, total, gauss_newton, product, work, start, stop):
+def products(bound, curvature, samples, total, direction, start, stop):
     """(0) to (4) and (0') to (4'), a sample after the other."""
-    own = work.own
+    network = Bound(bound.model, bound.theta, bound.work.own)
     for i in range(start, stop):
-        z, a, delta = own.z[0], own.a[0], own.delta[0]
-        forward(model, theta, samples, i, z, a, delta, SILENCE, own.keys)
-        target(samples, i, own.y)
-        factor = theta.dtype.type(weight(samples, i) / total)
-        r_forward(model, curvature, theta, v, work)
-        r_backward(model, curvature, theta, v, factor, gauss_newton, product, work)
+        forward(network, samples, i, row_of(network.work, 0), SILENCE)
+        target(samples, i, network.work.y)
+        factor = bound.theta.dtype.type(weight(samples, i) / total)
+        r_forward(bound, curvature, direction.v)
+        r_backward(bound, curvature, direction, factor)

@@ -1,109 +1,110 @@
-"""What explicit backpropagation gives beyond the gradient, for `Network`'s methods of that name.
+"""Quantities that explicit backpropagation gives beyond the gradient, for `Network`'s methods.
 
-Arguments are checked. Samples go through an engine some rows at a time, so that what lies between
-the layers stays in the cache, and memory grows with the result alone.
+Arguments are checked. Samples go through an engine some rows at a time, so that all that lies
+between the layers stays in the cache, and memory grows with the result alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastbackprop import analysis, engines
-from fastbackprop.inputs.rows import at_hand, rows_at_once
+from fastbackprop.analysis import Direction
+from fastbackprop.engines.bound import Bound
 from fastbackprop.layout import Layout
+from fastbackprop.machine import Machine
 from fastbackprop.samples import Samples, without_targets
-from fastbackprop.training.trainer import slices
-
-if TYPE_CHECKING:
-    from fastbackprop.network import Network
 
 BLOCK = 1 << 18  # elements of a or delta at once: some megabyte
 
 
-def sample_gradients(net: Network, samples: Samples, out: np.ndarray) -> None:
+def sample_gradients(machine: Machine, samples: Samples, out: np.ndarray) -> None:
     """Fill out (n_samples, n_parameters)."""
-    for a, delta, rows in _errors(net, samples):
-        net._analysis.outer_products(net._model, a, delta, out[rows])
+    module = analysis.load(machine.engine_name)
+    for a, delta, rows in _errors(machine, samples):
+        module.outer_products(machine.model, a, delta, out[rows])
 
 
-def sample_gradient_norms(net: Network, samples: Samples) -> np.ndarray:
+def sample_gradient_norms(machine: Machine, samples: Samples) -> np.ndarray:
     """sqrt(sum_l ||delta^l||^2 (1 + ||a^{l-1}||^2)), (n_samples,)."""
-    norms = np.empty(len(samples.X), net.dtype)
-    for a, delta, rows in _errors(net, samples):
-        net._analysis.norms(net._model, a, delta, norms[rows])
+    module, norms = analysis.load(machine.engine_name), np.empty(len(samples.X), machine.dtype)
+    for a, delta, rows in _errors(machine, samples):
+        module.norms(machine.model, a, delta, norms[rows])
     return norms
 
 
-def input_gradient(net: Network, samples: Samples) -> np.ndarray:
+def input_gradient(machine: Machine, samples: Samples) -> np.ndarray:
     """delta^0 of every sample, (n_samples, n_0)."""
-    out = np.empty((len(samples.X), net.sizes[0]), net.dtype)
-    for _, delta, rows in _errors(net, samples, with_a=False):
-        out[rows] = _of_layer(net, delta, 0)
+    out = np.empty((len(samples.X), machine.sizes[0]), machine.dtype)
+    for _, delta, rows in _errors(machine, samples, with_a=False):
+        out[rows] = _of_layer(machine, delta, 0)
     return out
 
 
-def error_sizes(net: Network, samples: Samples) -> np.ndarray:
+def error_sizes(machine: Machine, samples: Samples) -> np.ndarray:
     """Root mean square of delta^l over samples and neurons, for layers 1 ... L, (L,)."""
-    total = np.zeros(net.n_layers)
-    for _, delta, _ in _errors(net, samples, with_a=False):
-        for l in range(net.n_layers):
-            total[l] += np.sum(np.square(_of_layer(net, delta, l + 1)), dtype=np.float64)
-    sizes: np.ndarray = np.sqrt(total / (len(samples.X) * np.array(net.sizes[1:])))
+    widths = np.array(machine.sizes[1:])
+    total = np.zeros(len(widths))
+    for _, delta, _ in _errors(machine, samples, with_a=False):
+        for l in range(len(widths)):
+            total[l] += np.sum(np.square(_of_layer(machine, delta, l + 1)), dtype=np.float64)
+    sizes: np.ndarray = np.sqrt(total / (len(samples.X) * widths))
     return sizes
 
 
-def jacobian(net: Network, X: Any) -> np.ndarray:
+def jacobian(machine: Machine, X: Any) -> np.ndarray:
     """(n_samples, n_L, n_0)."""
-    out = np.empty((len(X), net.sizes[-1], net.sizes[0]), net.dtype)
-    samples = without_targets(X, net.sizes[-1], net.dtype)
-    with net._workspace(module=net._analysis) as work:
-        for block, start, stop, offset in _pieces(net, samples):
-            rows = out[start + offset : stop + offset]
-            net._analysis.jacobian(net._model, net._theta, block.X, rows, work, start, stop)
+    n_0, n_L = machine.sizes[0], machine.sizes[-1]
+    module, out = analysis.load(machine.engine_name), np.empty((len(X), n_L, n_0), machine.dtype)
+    with machine.bound(module=module) as bound:
+        for block, start, stop, offset in _pieces(machine, without_targets(X, n_L, machine.dtype)):
+            module.jacobian(bound, block.X, out[start + offset : stop + offset], start, stop)
     return out
 
 
 def product(
-    net: Network, samples: Samples, total: float, v: np.ndarray, gauss_newton: bool
+    machine: Machine, samples: Samples, total: float, v: np.ndarray, gauss_newton: bool
 ) -> np.ndarray:
     """Of the Hessian, or the Gauss-Newton matrix, of sum_i s_i / total C_i with v."""
-    module, model, theta, curvature = net._analysis, net._model, net._theta, net._curvature
-    if curvature is None:  # a function of a row for which there is no kernel
-        module, layout, theta = analysis.load("numpy"), Layout(net.sizes), net.get_parameters()
-        model = engines.load("numpy").model(layout, net._sigma, net._cost, net.dtype)
-        curvature = module.curvature(net._sigma, net._cost, net.dtype)
-    result = np.zeros(net.n_parameters, net.dtype)
-    with net._workspace(module=module) as work:
-        for block, start, stop, _ in net._at_hand(samples):
-            module.products(
-                model, curvature, theta, v, block, total, gauss_newton, result, work, start, stop
-            )
-    return result
+    direction = Direction(v, np.zeros(machine.layout.n_parameters, machine.dtype), gauss_newton)
+    functions = machine.sigma, machine.cost, machine.dtype
+    module = analysis.load(machine.engine_name)
+    curvature = module.curvature(*functions)
+    if curvature is None:  # a coupled function without a kernel for its second derivative
+        module = analysis.load("numpy")
+        curvature = module.curvature(*functions)
+        model = engines.load("numpy").model(Layout(machine.sizes), *functions)
+        bound = Bound(model, machine.layout.flatten(machine.theta), None)
+        for block, start, stop, _ in machine.pieces(samples):
+            module.products(bound, curvature, block, total, direction, start, stop)
+        return direction.product
+    with machine.bound(module=module) as bound:
+        for block, start, stop, _ in machine.pieces(samples):
+            module.products(bound, curvature, block, total, direction, start, stop)
+    return direction.product
 
 
-def _pieces(net: Network, samples: Samples) -> Iterator[tuple[Samples, int, int, int]]:
-    """As `Network._at_hand`, but no more rows than a BLOCK holds."""
-    n, tile = len(samples.X), net._engine.row_tile(net._model)
-    most = min(rows_at_once(samples), max(tile, BLOCK // sum(net._layout.strides)))
-    return at_hand(samples, slices(n, n, tile, net.n_parameters, most))
+def _pieces(machine: Machine, samples: Samples) -> Iterator[tuple[Samples, int, int, int]]:
+    """As `Machine.pieces`, but no more rows than a BLOCK holds."""
+    tile = machine.engine.row_tile(machine.model)
+    return machine.pieces(samples, max(tile, BLOCK // sum(machine.layout.strides)))
 
 
 def _errors(
-    net: Network, samples: Samples, with_a: bool = True
+    machine: Machine, samples: Samples, with_a: bool = True
 ) -> Iterator[tuple[np.ndarray, np.ndarray, slice]]:
     """a and delta of some samples, all layers side by side, and the rows that the samples are."""
-    width = sum(net._layout.strides)
-    with net._workspace(module=net._analysis) as work:
-        for block, start, stop, offset in _pieces(net, samples):
+    width, dtype = sum(machine.layout.strides), machine.dtype
+    module = analysis.load(machine.engine_name)
+    with machine.bound(module=module) as bound:
+        for block, start, stop, offset in _pieces(machine, samples):
             n = stop - start
-            a, delta = np.empty((n, width * with_a), net.dtype), np.empty((n, width), net.dtype)
-            net._analysis.errors(net._model, net._theta, block, a, delta, work, start, stop)
+            a, delta = np.empty((n, width * with_a), dtype), np.empty((n, width), dtype)
+            module.errors(bound, block, a, delta, start, stop)
             yield a, delta, slice(start + offset, stop + offset)
 
 
-def _of_layer(net: Network, array: np.ndarray, l: int) -> np.ndarray:
-    start = int(net._model.layers["start"][l])
-    return array[:, start : start + net.sizes[l]]
+def _of_layer(machine: Machine, array: np.ndarray, l: int) -> np.ndarray:
+    start = int(machine.model.layers["start"][l])
+    return array[:, start : start + machine.sizes[l]]

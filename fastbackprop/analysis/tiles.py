@@ -142,7 +142,8 @@ def down(model, theta, work, own):
 
 
 @kernel(entry=True)
-def _errors(model, theta, samples, a, delta, work, start, stop):
+def _errors(bound, samples, a, delta, start, stop):
+    model, theta, work = bound.model, bound.theta, bound.work
     V, one = vector_lanes(theta), 1.0
     task = reference(Task(ALONE, model, theta, samples, work.no_order, work))
     a_flat, delta_flat = a.reshape(a.size), delta.reshape(delta.size)
@@ -162,9 +163,9 @@ def _errors(model, theta, samples, a, delta, work, start, stop):
                 put(D, width, delta_flat, i * delta.shape[1] + column, delta.shape[1], tile.n, own)
 
 
-def errors(model, theta, samples, a, delta, work, start, stop):
+def errors(bound, samples, a, delta, start, stop):
     """a^l and delta^l of each sample, as far as the arrays go."""
-    _errors(model, theta, samples, a, delta, work.own, start, stop)
+    _errors(bound._replace(work=bound.work.own), samples, a, delta, start, stop)
 
 
 # --- Jacobian ------------------------------------------------------------------------------------
@@ -180,7 +181,8 @@ def one_hot(M, rows, k, own):
 
 
 @kernel(entry=True)
-def _jacobian(model, theta, samples, out, work, start, stop):
+def _jacobian(bound, samples, out, start, stop):
+    model, theta, work = bound.model, bound.theta, bound.work
     V, L = vector_lanes(theta), model.layers.shape[0] - 1
     n_0, n_L = model.layers[0]["width"], model.layers[L]["width"]
     out_flat = out.reshape(out.size)
@@ -200,10 +202,10 @@ def _jacobian(model, theta, samples, out, work, start, stop):
             put(neurons(model, work.delta, 0, lanes), n_0, out_flat, place, n_L * n_0, tile.n, own)
 
 
-def jacobian(model, theta, X, out, work, start, stop):
+def jacobian(bound, X, out, start, stop):
     """For each output k, (2) from dC/da^L = e_k down to layer 0."""
     samples = without_targets(X, out.shape[1], X.dtype)
-    _jacobian(model, theta, samples, out, work.own, start, stop)
+    _jacobian(bound._replace(work=bound.work.own), samples, out, start, stop)
 
 
 # --- second derivatives --------------------------------------------------------------------------
@@ -335,11 +337,12 @@ def add_without_padding(model, vector, flat):
 
 
 @kernel(entry=True)
-def products(model, curvature, theta, v, samples, total, gauss_newton, product, work, start, stop):
+def products(bound, curvature, samples, total, direction, start, stop):
     """(0) to (4) and (0') to (4'), a row tile after the other."""
-    V, own_work = vector_lanes(theta), work.own
-    task = reference(Task(ALONE, model, theta, samples, own_work.no_order, own_work))
-    pad(model, v, work.v)
+    model, theta, work, gauss_newton = bound.model, bound.theta, bound.work, direction.gauss_newton
+    V = vector_lanes(theta)
+    task = reference(Task(ALONE, model, theta, samples, work.own.no_order, work.own))
+    pad(model, direction.v, work.v)
     for first in range(start, stop, ROWS):
         tile = RowTile(first, min(ROWS, stop - first))
         own = owned(ALONE, tile.n, V)
@@ -348,4 +351,4 @@ def products(model, curvature, theta, v, samples, total, gauss_newton, product, 
         r_output_errors(task, curvature, tile, total, gauss_newton, work.R, own)
         r_hidden_errors(model, curvature, theta, work.v, gauss_newton, work, own)
         add_products(model, tile.n, gauss_newton, work.product, first == start, work, own)
-    add_without_padding(model, work.product, product)
+    add_without_padding(model, work.product, direction.product)

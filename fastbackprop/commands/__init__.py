@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fastbackprop.training.callbacks import History
+from fastbackprop.training import History
 
 
 class UsageError(Exception):

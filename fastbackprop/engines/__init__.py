@@ -1,9 +1,10 @@
 """Engines: three ways to compute the same quantities, one contract.
 
 An engine is a module with these functions. Arrays are checked, C-contiguous and of the network's
-dtype before they get here; an engine never checks and never raises. `start:stop` are rows of X (for
-`train`: places in `order`), so the caller decides how long a call takes; inside a minibatch it cuts
-only at multiples of `row_tile(model)`, which keeps every sum in one order.
+dtype before they get here; an engine never checks and never raises. `bound` is a network at work,
+`minibatches` a training's samples: see `bound.py`. `start:stop` are rows of X (for `train`: places
+in `order`), so the caller decides how long a call takes; inside a minibatch it cuts only at
+multiples of `row_tile(model)`, which keeps every sum in one order.
 
     model(layout, sigma, cost, dtype)
                                     a network as the calls below take it: `layers`, of
@@ -23,25 +24,28 @@ only at multiples of `row_tile(model)`, which keeps every sum in one order.
                                     scratch memory for the calls below, which use so many threads;
                                     no result depends on their number. For samples with a sparse X,
                                     of which no row is ever dense, or without
-    predict(model, theta, samples, out, work, start, stop)
+    predict(bound, samples, out, start, stop)
                                     out[i] = a^L
-    cost_sum(model, theta, samples, sums, work, start, stop)
+    cost_sum(bound, samples, sums, start, stop)
                                     sums[COST] += sum_i s_i C_i, sums[WEIGHT] += sum_i s_i
-    gradient_sums(model, theta, samples, total, gradient, sums, work, start, stop)
+    gradient_sums(bound, samples, total, gradient, sums, start, stop)
                                     the same, and gradient += sum_i s_i / total dC_i/dtheta
-    train(model, theta, samples, order, batch_size, update, seed, sums, work, start, stop)
-                                    minibatch steps, with the dropout and noise of model.layers,
-                                    drawn from the seed; returns `stop`, or, where a minibatch's
-                                    cost is not finite, the place where that minibatch starts,
-                                    before its step
-    trace(model, theta, samples, total, gradient, sums)
-                                    as gradient_sums for all samples, and returns lists z (L),
-                                    a (L + 1), delta (L) of arrays (n_samples, n_l)
+    train(bound, minibatches, update, sums, start, stop)
+                                    the steps of minibatches.order[start:stop], with the dropout
+                                    and noise of bound.model; returns `stop`, or, where a
+                                    minibatch's cost is not finite, the place where that minibatch
+                                    starts, before its step
+    trace(model, theta, samples, total, gradient)
+                                    as gradient_sums for all samples; returns the sums and lists
+                                    z (L), a (L + 1), delta (L) of arrays (n_samples, n_l)
     activations(model, theta, X)    list a (L + 1)
-
-An engine may also have `predict_row(layers, theta, X, out, neurons)`, the same for a single row
-that nothing has checked: False where it is not finite; `predict_rows(layers, theta, X, out, work)`,
-for up to `few(sizes)` rows.
+    few(sizes)                      largest batch for the short way of `predict`, which checks its
+                                    rows itself; 0 for an engine that has none
+    predict_row(layers, theta, X, out, neurons)
+                                    the short way for a single row: False, and nothing done, where
+                                    it is not finite; neurons (3, largest stride) is scratch
+    predict_rows(layers, theta, X, out, work)
+                                    the short way for at most `few(sizes)` rows
 """
 
 from importlib import import_module
@@ -49,12 +53,12 @@ from types import ModuleType
 
 import numba
 
-_MODULES = {"tiles": "tiles", "loops": "loops", "numpy": "loopfree"}
+MODULES = {"tiles": "tiles", "loops": "loops", "numpy": "loopfree"}
 if numba.config.DISABLE_JIT:  # a register tile exists in compiled code only
-    del _MODULES["tiles"]
-ENGINES = tuple(_MODULES)
+    del MODULES["tiles"]
+ENGINES = tuple(MODULES)
 
 
 def load(name: str) -> ModuleType:
     """The engine of this name."""
-    return import_module(f"{__name__}.{_MODULES[name]}")
+    return import_module(f"{__name__}.{MODULES[name]}")

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbackprop.engines import noise as _noise
+from fastbackprop.engines.bound import Bound, Minibatches
 from fastbackprop.engines.functions import on_arrays
 from fastbackprop.engines.noise import Noise, factors_of_inputs, masks, noisy
 from fastbackprop.engines.update import Update, step_loop_free
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
 from fastbackprop.layout import Layout
-from fastbackprop.samples import COST, MINIBATCH_COST, WEIGHT, Samples
+from fastbackprop.samples import COST, MINIBATCH_COST, N_SUMS, WEIGHT, Samples
 
 Arrays = list[Any]  # a sparse A^0 is SciPy's, the others are NumPy's
 Masks = Mapping[int, np.ndarray]  # l: (n_samples, n_l)
@@ -148,7 +149,8 @@ def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = 
 class _Parts:
     """A network as the equations take it: views of W and b, and the functions."""
 
-    def __init__(self, model: Model, theta: np.ndarray) -> None:
+    def __init__(self, bound: Bound) -> None:
+        model, theta = bound.model, bound.theta
         self.layout = Layout(tuple(model.layers["width"]))
         self.n_in = self.layout.sizes[0]
         self.W, self.b = self.layout.weights(theta), self.layout.biases(theta)
@@ -214,17 +216,17 @@ def _tiles(model: Model, start: int, stop: int):
 
 
 @_quiet
-def predict(model: Model, theta, samples: Samples, out, work, start: int, stop: int) -> None:
-    parts = _Parts(model, theta)
-    for rows in _tiles(model, start, stop):
+def predict(bound: Bound, samples: Samples, out, start: int, stop: int) -> None:
+    parts = _Parts(bound)
+    for rows in _tiles(bound.model, start, stop):
         X, _, _ = _rows(samples, rows, parts.n_in)
         out[rows] = forward(parts.W, parts.b, parts.sigma, X)[1][-1]
 
 
 @_quiet
-def cost_sum(model: Model, theta, samples: Samples, sums, work, start: int, stop: int) -> None:
-    parts = _Parts(model, theta)
-    for rows in _tiles(model, start, stop):
+def cost_sum(bound: Bound, samples: Samples, sums, start: int, stop: int) -> None:
+    parts = _Parts(bound)
+    for rows in _tiles(bound.model, start, stop):
         X, Y, s = _rows(samples, rows, parts.n_in)
         sums[COST] += parts.forward_cost(X, Y, s)[2]
         sums[WEIGHT] += np.sum(s) if np.ndim(s) else X.shape[0]
@@ -232,10 +234,10 @@ def cost_sum(model: Model, theta, samples: Samples, sums, work, start: int, stop
 
 @_quiet
 def gradient_sums(
-    model: Model, theta, samples: Samples, total, gradient, sums, work, start: int, stop: int
+    bound: Bound, samples: Samples, total: float, gradient, sums, start: int, stop: int
 ) -> None:
-    parts = _Parts(model, theta)
-    for rows in _tiles(model, start, stop):
+    parts = _Parts(bound)
+    for rows in _tiles(bound.model, start, stop):
         X, Y, s = _rows(samples, rows, parts.n_in)
         sums[COST] += parts.forward_and_back(X, Y, s, total, gradient)[-1]
         sums[WEIGHT] += np.sum(s) if np.ndim(s) else X.shape[0]
@@ -243,19 +245,10 @@ def gradient_sums(
 
 @_quiet
 def train(
-    model: Model,
-    theta,
-    samples: Samples,
-    order,
-    batch_size: int,
-    update: Update,
-    seed: int,
-    sums,
-    work,
-    start: int,
-    stop: int,
+    bound: Bound, minibatches: Minibatches, update: Update, sums, start: int, stop: int
 ) -> int:
-    parts = _Parts(model, theta)
+    layers, parts = bound.model.layers, _Parts(bound)
+    samples, order, batch_size, _ = minibatches
     place = start
     while place < stop:
         first = place // batch_size * batch_size
@@ -266,15 +259,9 @@ def train(
         if place == first:
             update.g[:] = 0
             sums[MINIBATCH_COST] = 0
-        for tile in _tiles(model, place, end):
-            X, Y, s = _rows(samples, order[tile], parts.n_in)
-            noise = Noise(seed, int(update.t[0]), tile.start - first)
-            if samples.is_sparse and model.layers[0]["drop"] > 0:
-                lengths = np.diff(X.indptr)
-                X.data *= factors_of_inputs(model.layers[0], noise, lengths, X.indices)
-            elif not samples.is_sparse:
-                X = noisy(model.layers[0], noise, X)
-            dropout = masks(model.layers, noise, X.shape[0], inputs=not samples.is_sparse)
+        for tile in _tiles(bound.model, place, end):
+            noise = Noise(minibatches.seed, int(update.t[0]), tile.start - first)
+            X, Y, s, dropout = _perturbed_rows(layers, samples, order[tile], noise, parts.n_in)
             cost = parts.forward_and_back(X, Y, s, total, update.g, dropout)[-1]
             sums[MINIBATCH_COST] += cost
         if end == last:
@@ -283,23 +270,39 @@ def train(
             sums[COST] += sums[MINIBATCH_COST]
             sums[WEIGHT] += sum_of_weights
             if sum_of_weights > 0:
-                step_loop_free(model.layers, theta, update)
+                step_loop_free(layers, bound.theta, update)
         place = end
     return stop
 
 
+def _perturbed_rows(layers, samples: Samples, rows: np.ndarray, noise: Noise, n_in: int):
+    """X, Y and s of these rows, X with dropout and noise; and the masks of the other layers."""
+    X, Y, s = _rows(samples, rows, n_in)
+    if samples.is_sparse and layers[0]["drop"] > 0:
+        lengths = np.diff(X.indptr)
+        X.data *= factors_of_inputs(layers[0], noise, lengths, X.indices)
+    elif not samples.is_sparse:
+        X = noisy(layers[0], noise, X)
+    return X, Y, s, masks(layers, noise, X.shape[0], inputs=not samples.is_sparse)
+
+
+def few(sizes: Sequence[int]) -> int:
+    """There is no short way."""
+    return 0
+
+
 @_quiet
 def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> Arrays:
-    parts = _Parts(model, theta)
+    parts = _Parts(Bound(model, theta, None))
     return [np.array(A_l) for A_l in forward(parts.W, parts.b, parts.sigma, X)[1]]
 
 
 @_quiet
 def trace(
-    model: Model, theta: np.ndarray, samples: Samples, total: float, gradient, sums
-) -> tuple[Arrays, Arrays, Arrays]:
+    model: Model, theta: np.ndarray, samples: Samples, total: float, gradient: np.ndarray
+) -> tuple[np.ndarray, Arrays, Arrays, Arrays]:
     X, Y, s = _rows(samples, slice(None), 0)
-    Z, A, Delta, cost = _Parts(model, theta).forward_and_back(X, Y, s, total, gradient)
-    sums[COST] += cost
-    sums[WEIGHT] += np.sum(s) if np.ndim(s) else len(X)
-    return Z, [np.array(A_l) for A_l in A], Delta  # the identity's A^l is Z^l, and A^0 is X
+    parts, sums = _Parts(Bound(model, theta, None)), np.zeros(N_SUMS)
+    Z, A, Delta, sums[COST] = parts.forward_and_back(X, Y, s, total, gradient)
+    sums[WEIGHT] = np.sum(s) if np.ndim(s) else len(X)
+    return sums, Z, [np.array(A_l) for A_l in A], Delta  # the identity's A^l is Z^l, and A^0 is X

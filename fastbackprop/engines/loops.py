@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbackprop.engines import functions as _functions
+from fastbackprop.engines.bound import Bound
 from fastbackprop.engines.functions import (
     Model,
     activate,
@@ -33,7 +34,7 @@ from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
 from fastbackprop.jit.compiler import inlined, kernel
 from fastbackprop.layout import Layout
-from fastbackprop.samples import COST, MINIBATCH_COST, WEIGHT, Samples, without_targets
+from fastbackprop.samples import COST, MINIBATCH_COST, N_SUMS, WEIGHT, Samples, without_targets
 
 # --- the equations -------------------------------------------------------------------------------
 
@@ -163,82 +164,97 @@ def biases(model, vector, l):
 # --- one sample ----------------------------------------------------------------------------------
 
 
+class Row(NamedTuple):
+    """z, a and delta of one sample, layer after layer."""
+
+    z: np.ndarray
+    a: np.ndarray
+    delta: np.ndarray
+
+
 @inlined
-def forward(model, theta, samples, i, z, a, delta, noise, keys):
+def row_of(record, i):
+    """The row of the record that sample i has."""
+    row = i % record.z.shape[0]
+    return Row(record.z[row], record.a[row], record.delta[row])
+
+
+@inlined
+def forward(bound, samples, i, row, noise):
     """a^0 = x, then (0) and a^l = sigma_l(z^l) through all layers; in training, dropout of both.
 
     A sparse x stays where it is.
     """
+    model, theta, keys = bound.model, bound.theta, bound.work.keys
     sparse, key = is_sparse(samples), key_of_input(noise, 0)
     if not sparse:
-        a_0 = layer(model, a, 0)
+        a_0 = layer(model, row.a, 0)
         for j in range(a_0.shape[0]):
             a_0[j] = samples.X[i, j]
         perturb_input(model.layers[0], noise, keys, a_0)
     for l in range(1, model.layers.shape[0]):
-        z_l, w, b = layer(model, z, l), weights(model, theta, l), biases(model, theta, l)
+        z_l, w, b = layer(model, row.z, l), weights(model, theta, l), biases(model, theta, l)
         if l == 1 and sparse:
             sparse_weighted_input(model.layers[0], samples, i, key, w, b, z_l)
         else:
-            weighted_input(layer(model, a, l - 1), w, b, z_l)
-        activate(model.layers[l], z_l, layer(model, a, l), layer(model, delta, l), 1)
-        drop_out(model.layers[l], l, noise, keys, layer(model, a, l))
+            weighted_input(layer(model, row.a, l - 1), w, b, z_l)
+        activate(model.layers[l], z_l, layer(model, row.a, l), layer(model, row.delta, l), 1)
+        drop_out(model.layers[l], l, noise, keys, layer(model, row.a, l))
 
 
 @inlined
-def backward(model, theta, z, a, y, factor, delta, noise, keys):
+def backward(bound, row, factor, noise):
     """(1), times the factor that turns C_i into its part of the mean, then (2) down to layer 1."""
+    model, theta, keys, y = bound.model, bound.theta, bound.work.keys, bound.work.y
     L = model.layers.shape[0] - 1
-    delta_L = layer(model, delta, L)
-    output_error(model.layers[L], model.cost, layer(model, z, L), layer(model, a, L), y, delta_L)
+    z_L, a_L, delta_L = layer(model, row.z, L), layer(model, row.a, L), layer(model, row.delta, L)
+    output_error(model.layers[L], model.cost, z_L, a_L, y, delta_L)
     for j in range(delta_L.shape[0]):
         delta_L[j] *= factor
     for l in range(L - 1, 0, -1):
         sigma = model.layers[l]
-        z_l, a_l, delta_l = layer(model, z, l), layer(model, a, l), layer(model, delta, l)
+        z_l, a_l = layer(model, row.z, l), layer(model, row.a, l)
+        delta_l = layer(model, row.delta, l)
         if sigma["drop"] > 0:
             activate(sigma, z_l, a_l, delta_l, 1)  # as it was
-        w_next, delta_next = weights(model, theta, l + 1), layer(model, delta, l + 1)
+        w_next, delta_next = weights(model, theta, l + 1), layer(model, row.delta, l + 1)
         hidden_error(sigma, w_next, delta_next, z_l, a_l, delta_l)
         drop_out(sigma, l, noise, keys, a_l)
         drop_out(sigma, l, noise, keys, delta_l)
 
 
 @inlined
-def add_gradient(model, samples, i, a, delta, noise, gradient):
+def add_gradient(model, samples, i, row, noise, gradient):
     """(3) and (4) for all layers."""
     for l in range(1, model.layers.shape[0]):
-        delta_l, g = layer(model, delta, l), weights(model, gradient, l)
+        delta_l, g = layer(model, row.delta, l), weights(model, gradient, l)
         if l == 1 and is_sparse(samples):
             key = key_of_input(noise, 0)
             sparse_weight_gradient(model.layers[0], samples, i, key, delta_l, g)
         else:
-            weight_gradient(layer(model, a, l - 1), delta_l, g)
+            weight_gradient(layer(model, row.a, l - 1), delta_l, g)
         bias_gradient(delta_l, biases(model, gradient, l))
 
 
 @inlined
-def forward_cost(model, theta, samples, i, noise, record):
+def forward_cost(bound, samples, i, noise):
     """Sample i through all layers; returns s_i C_i."""
+    model, record, row = bound.model, bound.work, row_of(bound.work, i)
     L = model.layers.shape[0] - 1
-    row = i % record.z.shape[0]
-    z, a, delta = record.z[row], record.a[row], record.delta[row]
-    forward(model, theta, samples, i, z, a, delta, noise, record.keys)
+    forward(bound, samples, i, row, noise)
     target(samples, i, record.y)
-    z_L, a_L, delta_L = layer(model, z, L), layer(model, a, L), layer(model, delta, L)
+    z_L, a_L, delta_L = layer(model, row.z, L), layer(model, row.a, L), layer(model, row.delta, L)
     cost_of_samples(model.cost, z_L, a_L, record.y, delta_L, record.C, 1)
     return weight(samples, i) * record.C[0]
 
 
 @inlined
-def forward_and_back(model, theta, samples, i, total, gradient, noise, record):
+def forward_and_back(bound, samples, i, total, gradient, noise):
     """Sample i through all layers and back, into the gradient; returns s_i C_i."""
-    cost = forward_cost(model, theta, samples, i, noise, record)
-    row = i % record.z.shape[0]
-    z, a, delta = record.z[row], record.a[row], record.delta[row]
-    factor = theta.dtype.type(weight(samples, i) / total)
-    backward(model, theta, z, a, record.y, factor, delta, noise, record.keys)
-    add_gradient(model, samples, i, a, delta, noise, gradient)
+    cost, row = forward_cost(bound, samples, i, noise), row_of(bound.work, i)
+    factor = bound.theta.dtype.type(weight(samples, i) / total)
+    backward(bound, row, factor, noise)
+    add_gradient(bound.model, samples, i, row, noise, gradient)
     return cost
 
 
@@ -282,77 +298,78 @@ def workspace(
 
 
 @kernel(entry=True)
-def predict(model, theta, samples, out, work, start, stop):
+def predict(bound, samples, out, start, stop):
     """out[i] = a^L of sample i."""
-    L = model.layers.shape[0] - 1
+    L = bound.model.layers.shape[0] - 1
     for i in range(start, stop):
-        row = i % work.z.shape[0]
-        z, a, delta = work.z[row], work.a[row], work.delta[row]
-        forward(model, theta, samples, i, z, a, delta, SILENCE, work.keys)
-        a_L = layer(model, a, L)
+        row = row_of(bound.work, i)
+        forward(bound, samples, i, row, SILENCE)
+        a_L = layer(bound.model, row.a, L)
         for k in range(a_L.shape[0]):
             out[i, k] = a_L[k]
 
 
 @kernel(entry=True)
-def cost_sum(model, theta, samples, sums, work, start, stop):
+def cost_sum(bound, samples, sums, start, stop):
     """Add sum_i s_i C_i and sum_i s_i to sums."""
     for i in range(start, stop):
-        sums[COST] += forward_cost(model, theta, samples, i, SILENCE, work)
+        sums[COST] += forward_cost(bound, samples, i, SILENCE)
         sums[WEIGHT] += weight(samples, i)
 
 
 @kernel(entry=True)
-def gradient_sums(model, theta, samples, total, gradient, sums, work, start, stop):
+def gradient_sums(bound, samples, total, gradient, sums, start, stop):
     """Add also sum_i s_i / total dC_i/dtheta to gradient."""
     for i in range(start, stop):
-        cost = forward_and_back(model, theta, samples, i, total, gradient, SILENCE, work)
-        sums[COST] += cost
+        sums[COST] += forward_and_back(bound, samples, i, total, gradient, SILENCE)
         sums[WEIGHT] += weight(samples, i)
 
 
 @kernel(entry=True)
-def train(model, theta, samples, order, batch_size, update, seed, sums, work, start, stop):
+def train(bound, minibatches, update, sums, start, stop):
     """Minibatch steps over order[start:stop]; a minibatch may be spread over several calls."""
+    samples, order = minibatches.samples, minibatches.order
     place = start
     while place < stop:
-        first, last, sum_of_weights = minibatch(samples, order, batch_size, place)
+        first, last, sum_of_weights = minibatch(samples, order, minibatches.batch_size, place)
         end, total = min(last, stop), sum_of_weights if sum_of_weights > 0 else 1.0
         if place == first:
             update.g[:] = 0
             sums[MINIBATCH_COST] = 0
         for p in range(place, end):
-            i, noise = order[p], Noise(seed, update.t[0], p - first)
-            cost = forward_and_back(model, theta, samples, i, total, update.g, noise, work)
+            noise = Noise(minibatches.seed, update.t[0], p - first)
+            cost = forward_and_back(bound, samples, order[p], total, update.g, noise)
             sums[MINIBATCH_COST] += cost
-        if end == last and not end_minibatch(model.layers, theta, update, sums, sum_of_weights):
+        complete = end == last
+        if complete and not end_minibatch(bound, update, sums, sum_of_weights):
             return first
         place = end
     return stop
+
+
+def few(sizes: Sequence[int]) -> int:
+    """There is no short way."""
+    return 0
 
 
 def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> list[np.ndarray]:
     """a^0 ... a^L, (n_samples, n_l) each."""
     record = workspace(model, theta.dtype, rows=len(X))
     out = np.empty((len(X), model.layers["width"][-1]), theta.dtype)
-    predict(model, theta, without_targets(X, out.shape[1], X.dtype), out, record, 0, len(X))
+    samples = without_targets(X, out.shape[1], X.dtype)
+    predict(Bound(model, theta, record), samples, out, 0, len(X))
     return _by_layer(model, record.a)
 
 
 def trace(
-    model: Model,
-    theta: np.ndarray,
-    samples: Samples,
-    total: float,
-    gradient: np.ndarray,
-    sums: np.ndarray,
-) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """What `gradient_sums` does, and z, a, delta of every sample by layer."""
-    n = len(samples.X)
+    model: Model, theta: np.ndarray, samples: Samples, total: float, gradient: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """The sums of `gradient_sums`, and z, a, delta of every sample by layer."""
+    n, sums = len(samples.X), np.zeros(N_SUMS)
     record = workspace(model, theta.dtype, rows=n)
-    gradient_sums(model, theta, samples, total, gradient, sums, record, 0, n)
+    gradient_sums(Bound(model, theta, record), samples, total, gradient, sums, 0, n)
     z, a, delta = (_by_layer(model, rows) for rows in record[:3])
-    return z[1:], a, delta[1:]
+    return sums, z[1:], a, delta[1:]
 
 
 def _by_layer(model: Model, rows: np.ndarray) -> list[np.ndarray]:

@@ -45,12 +45,12 @@ def minibatch(samples, order, batch_size, place):
 
 
 @inlined
-def end_minibatch(layers, theta, update, sums, sum_of_weights):
+def end_minibatch(bound, update, sums, sum_of_weights):
     """Take the step, if any sample has a weight; False, and no step, if the cost is not finite."""
     finite = np.isfinite(sums[MINIBATCH_COST])
     if finite:
         sums[COST] += sums[MINIBATCH_COST]
         sums[WEIGHT] += sum_of_weights
         if sum_of_weights > 0:
-            step(layers, theta, update)
+            step(bound.model.layers, bound.theta, update)
     return finite

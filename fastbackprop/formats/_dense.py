@@ -40,7 +40,7 @@ def entry(table: Mapping[str, Any], activation: Activation, format: str) -> Any:
 
 def sigmas(network: Network) -> list[Activation]:
     """sigma_1 ... sigma_L."""
-    return network._sigma
+    return network.machine.sigma
 
 
 def network(

@@ -51,9 +51,9 @@ def architecture(network: Any) -> dict[str, Any]:
     """The arguments that `Network` is made from again."""
     return {
         "sizes": list(network.sizes),
-        "hidden": [describe_function(activation) for activation in network._sigma[:-1]],
-        "output": describe_function(network._sigma[-1]),
-        "cost": describe_function(network._cost),
+        "hidden": [describe_function(activation) for activation in network.machine.sigma[:-1]],
+        "output": describe_function(network.machine.sigma[-1]),
+        "cost": describe_function(network.machine.cost),
         "dtype": str(network.dtype),
         "engine": network.engine,
     }

@@ -6,7 +6,6 @@ trusts that. Every error says what was passed, what is expected and, where it is
 
 import contextlib
 import difflib
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -26,8 +25,6 @@ from fastbackprop.layout import N_P, read_only
 from fastbackprop.numbers import is_number, is_whole
 from fastbackprop.optimizers import OPTIMIZERS, Optimizer
 from fastbackprop.samples import NO_LABELS, NO_WEIGHTS, Samples, without_targets
-from fastbackprop.training.callbacks import EarlyStopping, Stopping
-from fastbackprop.training.metrics import METRICS, Metric, of_function
 
 CHUNK = 1 << 20  # elements looked at together: the checks need no memory in proportion to the data
 
@@ -277,7 +274,7 @@ def dropout_rates(hidden: Any, of_input: Any, n_layers: int) -> tuple[float, ...
         )
     if not n_hidden and hidden:
         raise ValueError("there is no hidden layer for dropout: leave it out")
-    return _rate(of_input, "input_dropout"), *(_rate(value, "dropout") for value in each)
+    return _rate(of_input, "inputs of Dropout"), *(_rate(value, "dropout") for value in each)
 
 
 def _rate(value: Any, what: str) -> float:
@@ -315,75 +312,6 @@ def file_of(path: Any, parameters: np.ndarray) -> Path:
     if not np.isfinite(parameters).all():
         raise ValueError("the network holds parameters that are not finite: it is not saved")
     return file
-
-
-def metrics(value: Any, labels: bool, cost: Cost) -> list[Metric]:
-    """Metrics from a name, a function, an iterable of both, or a dict of functions by name."""
-    if value is None:
-        return []
-    if isinstance(value, Mapping):
-        named = [(str(name), function) for name, function in value.items()]
-    else:
-        items = [value] if isinstance(value, str) or callable(value) else value
-        if not isinstance(items, Iterable):
-            raise TypeError(f"metrics must be names or functions; got {_shown(value)}")
-        named = [(getattr(item, "__name__", "metric"), item) for item in items]
-    result: dict[str, Metric] = {}
-    for name, item in named:
-        if callable(item):
-            metric = of_function(name, item, cost.outputs_per_target)
-        else:
-            metric = METRICS[choice(item, METRICS, "metric")]
-            if labels and not metric.takes_labels:
-                raise ValueError(f"the metric {metric.name!r} is not for integer labels")
-            if cost.outputs_per_target > 1:
-                raise ValueError(
-                    f"the metric {metric.name!r} compares each output with a target of its own, "
-                    f"and {cost} has {cost.outputs_per_target} outputs for each: pass a function"
-                )
-        if metric.name in result or metric.name in ("cost", "seconds", "learning_rate"):
-            raise ValueError(
-                f"two figures of an epoch would have the name {metric.name!r}: name metrics by a "
-                f"dict, metrics={{'name': function}}"
-            )
-        result[metric.name] = metric
-    return list(result.values())
-
-
-def early_stopping(
-    value: Any, metrics: Iterable[Metric], has_validation: bool, of_training: bool
-) -> Stopping | None:
-    """What watches the training: from None, False, True, a patience or an `EarlyStopping`."""
-    if value is None or value is False:
-        return None
-    if value is True:
-        value = EarlyStopping()
-    elif not isinstance(value, EarlyStopping):
-        value = EarlyStopping(positive_integer(value, "early_stopping"))
-    positive_integer(value.patience, "patience")
-    flag(value.restore_best, "restore_best")
-    least = value.min_improvement
-    if not is_number(least):
-        raise TypeError(f"min_improvement must be a number; got {_shown(least)}")
-    if not 0 <= least < math.inf:
-        raise ValueError(f"min_improvement must be finite and at least 0; got {least}")
-    directions: dict[str, bool | None] = {"cost": False}
-    if has_validation:
-        directions["validation_cost"] = False
-    for metric in metrics:
-        if has_validation:
-            directions[f"validation_{metric.name}"] = metric.maximize
-        if of_training:
-            directions[metric.name] = metric.maximize
-    default = "validation_cost" if has_validation else "cost"
-    monitor = choice(value.monitor or default, directions, "monitor")
-    maximize = directions[monitor] if value.maximize is None else flag(value.maximize, "maximize")
-    if maximize is None:
-        raise ValueError(
-            f"early stopping must know whether more of {monitor!r} is better: "
-            f"EarlyStopping(monitor={monitor!r}, maximize=True), or False"
-        )
-    return Stopping(value, monitor, maximize)
 
 
 # --- arrays --------------------------------------------------------------------------------------
@@ -756,7 +684,7 @@ def refuse_for_batches(**arguments: Any) -> None:
             )
 
 
-def refuse_for_lbfgs(*, checkpoint: Any, **arguments: Any) -> None:
+def refuse_for_lbfgs(**arguments: Any) -> None:
     """Raise ValueError for an argument of `fit` that means nothing to a minimizer of the whole."""
     for name, value in arguments.items():
         if value is not None:
@@ -764,12 +692,6 @@ def refuse_for_lbfgs(*, checkpoint: Any, **arguments: Any) -> None:
                 f"LBFGS has no use for {name}: each iteration takes all samples at once and finds "
                 f"its own step. Leave {name} out"
             )
-    if checkpoint is not None:
-        raise ValueError(
-            "LBFGS has no checkpoint: SciPy keeps the memory of the iterations to itself and takes "
-            "none back. Leave checkpoint out; `save` the network in a callback, and `fit` goes on "
-            "from that with an empty memory"
-        )
 
 
 # --- validation ----------------------------------------------------------------------------------
@@ -828,6 +750,18 @@ def check_output(out: Any, shape: tuple[int, int], dtype: np.dtype) -> None:
         )
     if not out.flags.writeable:
         raise ValueError("out must be writable; got a read-only array")
+
+
+def apart_from(out: np.ndarray, samples: Samples) -> Samples:
+    """The samples, with copies of what lies in the memory of `out`."""
+    source = samples.X.source if isinstance(samples.X, Rows) else samples.X
+    if np.may_share_memory(out, source):
+        samples = samples._replace(X=read_only(samples.X[:].copy()))
+    if np.may_share_memory(out, samples.values):
+        samples = samples._replace(values=read_only(samples.values.copy()))
+    if np.may_share_memory(out, samples.columns):
+        samples = samples._replace(columns=read_only(samples.columns.copy()))
+    return samples
 
 
 def check_apart(out: np.ndarray, **others: Any) -> None:

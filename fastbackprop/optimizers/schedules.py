@@ -1,29 +1,40 @@
-"""Schedules of the learning rate: each maps a step to a factor of the optimizer's learning rate.
+"""Schedules of the learning rate: an optimizer's `learning_rate` that changes from step to step.
 
-Steps count from 0 and are those of the optimizer's state, so a schedule goes on where a second
-`fit` with the same optimizer goes on. With S steps per epoch, e = step / S is the epoch, a real
-number. At whole epochs the factors are those of `torch.optim.lr_scheduler`'s schedulers, where it
-has them.
+`fb.Adam(learning_rate=fb.Cosine(1e-3, epochs=50))`. A schedule has a learning rate and maps a step
+to a factor of it. Steps count from 0 and are those of the optimizer's state: a second `fit` with
+the same optimizer continues the schedule. With S steps per epoch, e = step / S is the
+epoch, a real number. At whole epochs the factors are those of `torch.optim.lr_scheduler`'s
+schedulers, where it has them.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastbackprop.numbers import is_number
+from fastbackprop.optimizers.checks import number
 
 
 class Schedule:
-    """A function from steps to factors, and, where it learns from the cost, its state."""
+    """A function from steps to factors of its learning rate, and its state where it has one.
+
+    A schedule of your own is a subclass with `factors`. A function of the step that returns the
+    learning rate needs no class.
+    """
+
+    learning_rate: float  # 1 where it is missing
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
         """Factors of these steps, (n,) each: all steps of the epoch that comes."""
         raise NotImplementedError
 
     def epoch_ended(self, cost: float) -> None:
-        """Hear the cost of an epoch: that of the validation samples, where there are any."""
+        """Take note of an epoch's cost, of the validation samples where there are any."""
+
+    def reset(self) -> None:
+        """Forget what `epoch_ended` has changed."""
 
     def get_state(self) -> dict[str, Any]:
         """All that `epoch_ended` changes, as JSON can hold it."""
@@ -37,9 +48,10 @@ class Schedule:
 
 @dataclass
 class Function(Schedule):
-    """Any function of the step: factor = function(step), called with an int."""
+    """Any function of the step, an int, that returns the learning rate."""
 
     function: Callable[[int], float]
+    learning_rate: ClassVar[float] = 1.0
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
         return np.array([float(self.function(i)) for i in step.tolist()])
@@ -49,10 +61,12 @@ class Function(Schedule):
 class Step(Schedule):
     """factor^floor(e / epochs): a step down every so many epochs."""
 
+    learning_rate: float
     epochs: float
     factor: float = 0.1
 
     def __post_init__(self) -> None:
+        base_rate(self.learning_rate)
         _check("epochs", self.epochs, lambda x: x > 0, "above 0")
         _check("factor", self.factor, lambda x: x >= 0, "of at least 0")
 
@@ -65,9 +79,11 @@ class Step(Schedule):
 class Exponential(Schedule):
     """factor^e: smoothly by this factor every epoch."""
 
+    learning_rate: float
     factor: float
 
     def __post_init__(self) -> None:
+        base_rate(self.learning_rate)
         _check("factor", self.factor, lambda x: x > 0, "above 0")
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
@@ -76,38 +92,42 @@ class Exponential(Schedule):
 
 @dataclass
 class Polynomial(Schedule):
-    """end + (1 - end) (1 - e / total_epochs)^power, then end."""
+    """end + (1 - end) (1 - e / epochs)^power, then end."""
 
-    total_epochs: float
+    learning_rate: float
+    epochs: float
     power: float = 1.0
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        _check("total_epochs", self.total_epochs, lambda x: x > 0, "above 0")
+        base_rate(self.learning_rate)
+        _check("epochs", self.epochs, lambda x: x > 0, "above 0")
         _check("power", self.power, lambda x: x > 0, "above 0")
         _check("end", self.end, lambda x: x >= 0, "of at least 0")
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
-        left = 1 - np.minimum(step / steps_per_epoch / self.total_epochs, 1.0)
+        left = 1 - np.minimum(step / steps_per_epoch / self.epochs, 1.0)
         return self.end + (1 - self.end) * left**self.power
 
 
 @dataclass
 class Cosine(Schedule):
-    """end + (1 - end) (1 + cos(pi e / total_epochs)) / 2, then end. Loshchilov and Hutter (2017).
+    """end + (1 - end) (1 + cos(pi e / epochs)) / 2, then end. Loshchilov and Hutter (2017).
 
-    PyTorch's CosineAnnealingLR rises again after total_epochs; this does not.
+    PyTorch's CosineAnnealingLR rises again after epochs; this does not.
     """
 
-    total_epochs: float
+    learning_rate: float
+    epochs: float
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        _check("total_epochs", self.total_epochs, lambda x: x > 0, "above 0")
+        base_rate(self.learning_rate)
+        _check("epochs", self.epochs, lambda x: x > 0, "above 0")
         _check("end", self.end, lambda x: x >= 0, "of at least 0")
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
-        part = np.minimum(step / steps_per_epoch / self.total_epochs, 1.0)
+        part = np.minimum(step / steps_per_epoch / self.epochs, 1.0)
         return _cosine(1.0, self.end, part)
 
 
@@ -115,24 +135,26 @@ class Cosine(Schedule):
 class OneCycle(Schedule):
     """Up from `start` to 1, down to `end`, half a cosine each. Smith and Topin (2018).
 
-    The optimizer's learning rate is the largest. Of the N = total_epochs S steps, counted from 0,
+    `learning_rate` is the largest. Of the N = epochs S steps, counted from 0,
     step rise N - 1 has factor 1 and step N - 1, like all after it, `end`: PyTorch's OneCycleLR,
     which changes the momentum too; this does not.
     """
 
-    total_epochs: float
+    learning_rate: float
+    epochs: float
     rise: float = 0.3
     start: float = 1 / 25
     end: float = 1 / 250_000
 
     def __post_init__(self) -> None:
-        _check("total_epochs", self.total_epochs, lambda x: x > 0, "above 0")
+        base_rate(self.learning_rate)
+        _check("epochs", self.epochs, lambda x: x > 0, "above 0")
         _check("rise", self.rise, lambda x: 0 < x < 1, "between 0 and 1")
         _check("start", self.start, lambda x: 0 <= x <= 1, "in [0, 1]")
         _check("end", self.end, lambda x: 0 <= x <= 1, "in [0, 1]")
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
-        n = self.total_epochs * steps_per_epoch
+        n = self.epochs * steps_per_epoch
         top, last = max(self.rise * n - 1, 0.0), n - 1
         up = _cosine(self.start, 1.0, step / top) if top > 0 else 1.0
         down = _cosine(1.0, self.end, np.minimum((step - top) / max(last - top, 1e-9), 1.0))
@@ -141,41 +163,51 @@ class OneCycle(Schedule):
 
 @dataclass
 class Warmup(Schedule):
-    """From `start` up to 1 in a straight line, in so many epochs; then another schedule.
+    """From `start` up to 1 in a straight line, in so many epochs; then a rate or another schedule.
 
     start + (1 - start) step / (epochs S); the first step of `then`, which counts from there, comes
     after round(epochs S) steps, one at least. Goyal et al. (2017).
     """
 
-    epochs: float = 1.0
-    then: Any = None
+    epochs: float
+    then: Any
     start: float = 0.1
 
     def __post_init__(self) -> None:
         _check("epochs", self.epochs, lambda x: x > 0, "above 0")
         _check("start", self.start, lambda x: 0 <= x <= 1, "in [0, 1]")
-        self.then = as_schedule(self.then, "then")
+        base_rate(self.then, "then")
+        self._then = as_schedule(self.then, "then")
+
+    @property
+    def learning_rate(self) -> float:  # type: ignore[override]
+        """That of `then`."""
+        return base_rate(self.then, "then")
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
         n = max(1, round(self.epochs * steps_per_epoch))
         result = self.start + (1 - self.start) * np.minimum(step / n, 1.0)
         after = step >= n
-        if self.then is not None and after.any():
-            result[after] = self.then.factors(step[after] - n, steps_per_epoch)
+        if self._then is not None and after.any():
+            result[after] = self._then.factors(step[after] - n, steps_per_epoch)
         return result
 
     def epoch_ended(self, cost: float) -> None:
-        if self.then is not None:
-            self.then.epoch_ended(cost)
+        if self._then is not None:
+            self._then.epoch_ended(cost)
+
+    def reset(self) -> None:
+        if self._then is not None:
+            self._then.reset()
 
     def get_state(self) -> dict[str, Any]:
-        return {} if self.then is None else self.then.get_state()
+        return {} if self._then is None else self._then.get_state()
 
     def set_state(self, state: dict[str, Any]) -> None:
-        if self.then is None:
+        if self._then is None:
             super().set_state(state)
         else:
-            self.then.set_state(state)
+            self._then.set_state(state)
 
 
 @dataclass
@@ -190,6 +222,7 @@ class Plateau(Schedule):
     The object keeps its state: with it a second `fit` goes on. `reset()` forgets it.
     """
 
+    learning_rate: float
     factor: float = 0.1
     patience: int = 10
     min_improvement: float = 1e-4
@@ -198,6 +231,7 @@ class Plateau(Schedule):
     _state: dict[str, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        base_rate(self.learning_rate)
         _check("factor", self.factor, lambda x: 0 < x < 1, "between 0 and 1")
         for name in ("patience", "cooldown"):
             expected = "of whole epochs, at least 0"
@@ -243,18 +277,34 @@ SCHEDULES = {
 }
 
 
-def as_schedule(value: Any, what: str = "schedule") -> Schedule | None:
-    """A schedule from None, an object or a function of the step. Raises TypeError."""
+LearningRate = float | Schedule | Callable[[int], float]
+
+
+def as_schedule(value: Any, what: str = "learning_rate") -> Schedule | None:
+    """A schedule from an object or a function of the step; None from a number. Raises TypeError."""
     if isinstance(value, type):
         raise TypeError(f"{what} must be an object: pass {value.__name__}(...), not the class")
-    if value is None or isinstance(value, Schedule):
-        return value
+    if value is None or isinstance(value, Schedule) or is_number(value):
+        return value if isinstance(value, Schedule) else None
     if not callable(value):
         raise TypeError(
-            f"{what} must be None, a function of the step, or one of {', '.join(SCHEDULES)}; "
+            f"{what} must be a number, a function of the step, or one of {', '.join(SCHEDULES)}; "
             f"got {value!r}"
         )
     return Function(value)
+
+
+def base_rate(value: Any, what: str = "learning_rate") -> float:
+    """The learning rate itself: of a number or a schedule; 1 of a function, which returns rates.
+
+    Raises ValueError for a number that is none, TypeError for anything else.
+    """
+    schedule = as_schedule(value, what)
+    return (
+        number(what, value, 0, np.inf)
+        if schedule is None
+        else float(getattr(schedule, "learning_rate", 1.0))
+    )
 
 
 def checked_factors(schedule: Schedule, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:

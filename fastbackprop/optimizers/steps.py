@@ -1,6 +1,6 @@
-"""An optimizer's steps during a training: their coefficients, and who takes them."""
+"""Stepper: an optimizer at work on a network, and the coefficients of its steps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,60 +9,146 @@ from fastbackprop.engines.update import (
     AVERAGING,
     MAX_NORM,
     N_COEFFICIENTS,
+    NOTHING,
     Update,
     average_loop_free,
     limit_columns_loop_free,
+    pieces,
 )
-from fastbackprop.layout import Layout
+from fastbackprop.layout import Layout, aligned_zeros
+from fastbackprop.optimizers.rules import Rule
+from fastbackprop.optimizers.schedules import Schedule, checked_factors
 
 BLOCK = 64  # coefficients are computed for so many steps at once, or a multiple
+NO_PIECES = np.zeros((0, 4), np.int64)
 
 
-class Rule(NamedTuple):
-    """How a step changes each element.
+class Settings(NamedTuple):
+    """The hyperparameters of an optimizer, checked."""
 
-    rule(theta, g, *states, c) -> (theta, *states); coefficients(h, t, tiny) -> c[0], c[1], ...,
-    each a number or an array like t. tiny is the smallest epsilon: 0 / 0 would be no step for what
-    has no gradient, padding among it, but NaN.
-    """
-
-    rule: Callable[..., tuple[Any, ...]]
-    coefficients: Callable[..., tuple[Any, ...]]
-    n_states: int
+    rule: Rule
+    h: tuple[float, ...]  # of the rule; h[0] is the learning rate
+    layer_rates: tuple[float, ...] | None
+    averaging: Any
+    more: tuple[float, ...]  # by `engines.update.CLIP_NORM` ... MAX_NORM
+    function: Callable[..., None] | None  # of the user's, which takes the step
 
 
-class Updates:
-    """What `train` is given, call after call: the coefficients of the steps that come.
+class Stepper:
+    """An optimizer at work on a network: what its steps change, and what they need.
 
-    Whole blocks of steps, wherever a call begins: so no bit depends on how an epoch is cut.
+    Attributes
+    ----------
+    changing : list of ndarray
+        Everything that a step changes.
+    schedule : Schedule or None
+        Of the learning rate. `begin_epoch` asks it for the factors of the epoch's steps.
     """
 
     def __init__(
-        self,
-        rule: Rule,
-        h: tuple[float, ...],
-        factors: Sequence[float] | None,
-        averaging: Any,
-        dtype: np.dtype,
+        self, machine: Any, settings: Settings, t: np.ndarray, states: Any, mean: np.ndarray
     ) -> None:
-        self.key = rule, h, factors, averaging, dtype
-        self.learning_rate = h[0]
+        self.settings, self.states, self.mean = settings, states, mean
+        self.schedule: Schedule | None = None
+        self.changing = [array for array in (machine.theta, t, states, mean) if array.size]
+        self._theta, self._layers, dtype = (
+            machine.theta,
+            machine.layout.layers(machine.dtype),
+            machine.dtype,
+        )
+        self._t = t
         self._begin, self._end = 0, -1  # the steps that _rows is of
         self._rows = np.zeros((0, 1, N_COEFFICIENTS))
         self._c = self._rows.astype(dtype)
+        self._epoch, self._factors = 0, None  # steps before this epoch, its schedule's factors
+        rule, function = settings.rule, settings.function
+        by_hand = function is not None
+        completes = settings.more != NOTHING or settings.averaging is not None or by_hand
+        cut = pieces(self._layers) if completes else NO_PIECES
+        scratch = max(len(cut), int(self._layers["stride"].sum())) if completes else 0
+        engine = machine.engine
+        self._update = Update(
+            rule=engine.rule(rule.rule, 0 if by_hand else rule.n_states, dtype),
+            plain=rule.plain,
+            completion=engine.completion(dtype) if completes else 0,
+            first=0,
+            c=self._c,
+            t=t,
+            states=states,
+            mean=mean[:0] if by_hand else mean,
+            g=aligned_zeros(machine.theta.size, dtype),
+            more=np.array([*settings.more, *(0.0,) * scratch]),
+            pieces=cut,
+        )
+        if by_hand:  # the engine makes the gradient ready and leaves the rest to `finish`
+            self._update.more[MAX_NORM] = np.inf
+            vectors = [machine.theta, self._update.g, *states]
+            self._flat = np.zeros((len(vectors), machine.layout.n_parameters), dtype)
+            self._pairs = [
+                _pairs(machine.layout, flat, vector)
+                for flat, vector in zip(self._flat, vectors, strict=True)
+            ]
 
-    def coefficients(
-        self, first: int, n: int, factors: np.ndarray | None
-    ) -> tuple[int, np.ndarray]:
+    @property
+    def steps(self) -> int:
+        """Steps taken since the state was new; may be set."""
+        return int(self._t[0])
+
+    @steps.setter
+    def steps(self, n: int) -> None:
+        self._t[0] = n
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step; of the first to come, where the epoch took none."""
+        if self._factors is None:
+            return self.settings.h[0]
+        return self.settings.h[0] * float(self._factors[max(self.steps - self._epoch - 1, 0)])
+
+    def begin(self, schedule: Schedule | None) -> None:
+        """A training begins, with this schedule."""
+        self.schedule, self._factors = schedule, None
+
+    def begin_epoch(self, n: int) -> None:
+        """Ask the schedule for the factors of the n steps that come."""
+        self._epoch, self._factors = self.steps, None
+        if self.schedule is not None:
+            self._factors = checked_factors(self.schedule, self._epoch + np.arange(n), n)
+
+    def turns(self, start: int, stop: int, size: int) -> Iterator[tuple[int, int, Update]]:
+        """(start, stop, update) of each call of an engine for these places of minibatches.
+
+        It is one call, or one for each minibatch where a user's function takes the steps: it has
+        its turn when the caller comes back for the next.
+        """
+        if self.settings.function is None:
+            yield start, stop, self._next(-(-stop // size) - start // size)
+            return
+        while start < stop:
+            end, before = min((start // size + 1) * size, stop), self.steps
+            yield start, end, self._next(1)
+            if self.steps > before:
+                self._finish(self.settings.function)
+            start = end
+
+    def _next(self, n: int) -> Update:
+        """For a call of at most n steps."""
+        first, c = self._coefficients(self.steps, n)
+        if c is not self._update.c or first != self._update.first:
+            self._update = self._update._replace(first=first, c=c)
+        return self._update
+
+    def _coefficients(self, first: int, n: int) -> tuple[int, np.ndarray]:
         """c for n steps after the first, (steps or 1, L or 1, N_COEFFICIENTS), and where it begins.
 
-        `factors` (n,) are those of the schedule.
+        Whole blocks of steps, wherever a call begins: so no bit depends on how an epoch is cut.
         """
         if not self._begin <= first <= first + n <= self._end:
             self._compute(first // BLOCK * BLOCK, -(-(first + n + 1) // BLOCK) * BLOCK)
-        if factors is None:
+        if self._factors is None:
             return self._begin, self._c
-        rows = self._rows
+        factors = self._factors[first - self._epoch :][:n]
+        rows, n = self._rows, len(factors)
         if len(rows) > 1:
             rows = rows[first - self._begin : first - self._begin + n]
         c = np.repeat(rows, n, axis=0) if len(rows) == 1 else rows.copy()
@@ -71,7 +157,8 @@ class Updates:
             return first, c.astype(self._c.dtype)
 
     def _compute(self, begin: int, end: int) -> None:
-        rule, h, factors, averaging, dtype = self.key
+        rule, h, layer_rates, averaging, *_ = self.settings
+        dtype = self._c.dtype
         t = np.arange(begin + 1, end + 1, dtype=np.float64)
         columns = list(rule.coefficients(h, t, float(np.finfo(dtype).tiny)))
         columns[0] = columns[0] * h[0]
@@ -81,113 +168,43 @@ class Updates:
             rows[:, 0, i] = column
         if averaging is not None:
             rows[:, 0, AVERAGING] = averaging.weights(t)
-        if factors is not None:
-            rows = np.repeat(rows, len(factors), axis=1)
-            rows[:, :, 0] *= factors
+        if layer_rates is not None:
+            rows = np.repeat(rows, len(layer_rates), axis=1)
+            rows[:, :, 0] *= layer_rates
         self._rows = rows
         with np.errstate(over="ignore"):  # training that diverges is seen by its cost
             self._c = rows.astype(dtype)
         self._begin, self._end = (begin, end) if changing else (0, np.iinfo(np.int64).max)
 
+    def _finish(self, function: Callable[..., None]) -> None:
+        """Take the step that the engine left out: the user's function changes copies of vectors.
 
-class Stepper:
-    """An optimizer at work on a network: what its steps change, and what they need."""
-
-    def __init__(
-        self,
-        network: Any,
-        theta: np.ndarray,
-        updates: Updates,
-        update: Update,
-        function: Callable[..., None] | None,
-    ) -> None:
-        self.update, self.learning_rate = update, updates.learning_rate
-        kept = (theta, update.t, update.states, update.mean)
-        self.changing = [array for array in kept if array.size]  # all that a step changes
-        self.states, self.mean = update.states, update.mean
-        self._updates, self._function = updates, function
-        self._theta, self._layers = theta, network._model.layers
-        self._max_norm = float(update.more[MAX_NORM])
-        if function is not None:  # the engine makes the gradient ready and leaves the rest
-            update.more[MAX_NORM] = np.inf
-            self.update = update._replace(mean=update.mean[:0])
-            vectors = [theta, update.g, *update.states]
-            self._flat = np.zeros((len(vectors), network.n_parameters), theta.dtype)
-            self._parts = [
-                _pairs(network._layout, flat, vector)
-                for flat, vector in zip(self._flat, vectors, strict=True)
-            ]
-
-    @property
-    def steps(self) -> int:
-        """Steps taken."""
-        return int(self.update.t[0])
-
-    def next(self, n: int, factors: np.ndarray | None = None) -> Update:
-        """For a call of at most n steps, with these factors of the learning rate, (n,)."""
-        first, c = self._updates.coefficients(int(self.update.t[0]), n, factors)
-        if c is not self.update.c:
-            self.update = self.update._replace(first=first, c=c)
-        return self.update
-
-    def train(
-        self,
-        train: Callable[..., int],
-        before: tuple[Any, ...],
-        after: tuple[Any, ...],
-        start: int,
-        stop: int,
-        size: int,
-        factors: np.ndarray | None,
-    ) -> int:
-        """train(*before, update, *after, start, stop), an engine's, for minibatches of this size.
-
-        `factors`, of the learning rate, are of the steps from now on. Where a user's function takes
-        the steps it has its turn after each minibatch. Returns how far it came, as `train` does.
+        The copies have no padding, so the padding stays zero. They take the vectors' place when the
+        function has returned.
         """
-        if self._function is None:
-            n = -(-stop // size) - start // size
-            if factors is not None:
-                factors = factors[:n]
-            return train(*before, self.next(n, factors), *after, start, stop)
-        while start < stop:
-            end, steps = min((start // size + 1) * size, stop), self.steps
-            update = self.next(1, None if factors is None else factors[:1])
-            reached = train(*before, update, *after, start, end)
-            if self.steps > steps:
-                self._by_hand(1.0 if factors is None else float(factors[0]))
-                factors = None if factors is None else factors[1:]
-            if reached < end:
-                return reached
-            start = end
-        return stop
-
-    def _by_hand(self, factor: float) -> None:
-        """The step that the engine has left out, of copies: they take their place when it is done.
-
-        They have no padding, so that it stays zero whatever the function does.
-        """
-        assert self._function is not None
-        theta, g, *states = self._parts
+        theta, g, *states = self._pairs
         for flat, padded in (*theta, *g, *(pair for state in states for pair in state)):
             flat[...] = padded
-        vectors, rate = self._flat, self.learning_rate * factor
+        vectors = self._flat
         try:
-            result = self._function(vectors[0], vectors[1], vectors[2:], self.steps, rate)
+            result = function(vectors[0], vectors[1], vectors[2:], self.steps, self.rate)
             if result is not None:
                 raise TypeError(
                     f"the function of a Custom optimizer must change theta in place and return "
                     f"None; it returned {type(result).__name__}"
                 )
         except BaseException:
-            self.update.t[0] -= 1
+            self._t[0] -= 1
             raise
         for flat, padded in (*theta, *(pair for state in states for pair in state)):
             padded[...] = flat
-        limit_columns_loop_free(self._layers, self._theta, self._max_norm)
+        limit_columns_loop_free(self._layers, self._theta, self.settings.more[-1])
         if self.mean.size:
-            c = self._updates.coefficients(self.steps - 1, 1, None)
-            average_loop_free(self._theta, self.mean, c[1][self.steps - 1 - c[0], 0, AVERAGING])
+            step = self.steps - 1
+            first, c = self._coefficients(step, 1)
+            average_loop_free(
+                self._theta, self.mean, c[min(step - first, len(c) - 1), 0, AVERAGING]
+            )
 
 
 def _pairs(

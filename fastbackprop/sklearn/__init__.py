@@ -23,7 +23,7 @@ from fastbackprop.functions.costs import COSTS
 from fastbackprop.network import Network
 from fastbackprop.optimizers import LBFGS, SGD, Adam, Optimizer
 from fastbackprop.optimizers.schedules import Schedule, as_schedule
-from fastbackprop.training.callbacks import History
+from fastbackprop.training import History
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier

@@ -1,91 +1,130 @@
 """Checkpoints: a training as a file, to go on from as if nothing had happened.
 
-The file is a saved network with more in it: in the metadata's `training` the generator's state, the
-number of steps, the state of the schedule and of the early stopping, and the history; in
-tensors the states of the optimizer and the best parameters so far.
+The file is a saved network with more in it. The metadata's `training` holds the generator's state,
+the number of steps, the states of the schedule and of the callbacks, and the history; tensors hold
+the states of the optimizer, the mean of the parameters, and arrays of callbacks.
 """
 
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fastbackprop import inputs
 from fastbackprop.formats import saved
-from fastbackprop.training.callbacks import History
+from fastbackprop.training.callbacks import warn
 
-PLAN, STATES, MEAN, BEST = "plan", "training.optimizer.", "training.mean", "training.best"
+PLAN, STATES, MEAN, CALLBACKS = "plan", "training.optimizer.", "training.mean", "training.callback."
 REASONS = ("epochs", "callback", "early_stopping")
 
 
 class Checkpoint:
-    """The file of one training.
+    """A callback that writes the training to a file, and continues from it.
+
+    The file is written before the first epoch and after every epoch, in one piece or not at all.
+    Where it exists, training continues from it until `epochs` in total: the same script, run again
+    after a crash, ends with the bits of the run that was not interrupted. State of other callbacks
+    is kept if they have `get_state` and `set_state`.
 
     Parameters
     ----------
-    path : Path
-        Where it is, or will be.
-    network : Network
-    plan : dict
-        What must be the same for the bits to be: as JSON can hold it.
+    path : str or path-like
+        In a folder that exists. One file belongs to one training.
 
     Raises
     ------
-    ValueError
-        For a file that is not a checkpoint, or one of another network or plan.
+    TypeError, OSError
+        For anything but the path of a file in a folder that exists.
+
+    Notes
+    -----
+    `fit` raises OSError where the first checkpoint cannot be written, and ValueError for a file of
+    another network or another training, before anything is changed. Later, when the disk is full
+    for example, a RuntimeWarning says so, and the file is that of an earlier epoch. `LBFGS` has no
+    checkpoint.
     """
 
-    def __init__(self, path: Path, network: Any, plan: dict[str, Any]) -> None:
-        self.path, self.plan, self._found = path, saved.architecture(network) | plan, None
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = inputs.file_path(path, "checkpoint")
+
+    starts_last = True  # when the other callbacks of the training are known
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({str(self.path)!r})"
+
+    def start(self, training: Any) -> "_Checkpointing":
+        """The file of one training."""
+        if training.no_checkpoint:
+            raise ValueError(training.no_checkpoint)
+        return _Checkpointing(inputs.file_path(self.path, "checkpoint"), training)
+
+
+class _Checkpointing:
+    """A checkpoint during one training. Raises ValueError for a file of another."""
+
+    def __init__(self, path: Path, training: Any) -> None:
+        self.path, self.training, self._found = path, training, None
+        plan, with_state = training.plan, training.callbacks.having("get_state")
+        self.plan = saved.architecture(training.network) | {
+            "n_samples": len(plan.samples.X) if plan.samples else 0,
+            "n_validation": len(plan.validation.X) if plan.validation else 0,
+            "batch_size": plan.batch_size,
+            "shuffle": plan.shuffle,
+            "dropout": [*plan.rates, plan.noise],
+            "optimizer": saved.describe(training.optimizer),
+            "callbacks": [saved.describe(getattr(c, "rule", c)) for c in with_state],
+        }
         if os.path.lexists(path):
             self._found = _Found(path)
             self._found.check_plan(self.plan)
 
-    def begin(self, trainer: Any, network: Any, history: History) -> None:
+    def resume(self) -> None:
         """Go on from the file; or, where there is none, write the first.
 
         So whatever cannot be written is known before the first step. Raises OSError then.
         """
         if self._found is not None:
-            self._found.restore(trainer, network, history)
+            self._found.restore(self.training)
             self._found = None
         else:
-            self._write(trainer, network, history)
+            self._write()
 
-    def update(self, trainer: Any, network: Any, history: History) -> None:
+    def save(self) -> None:
         """Write the state after an epoch.
 
         Where that fails the training, worth more than its copy, goes on with a RuntimeWarning; the
         file of an earlier epoch is still there.
         """
         try:
-            self._write(trainer, network, history)
+            self._write()
         except OSError as error:
-            message = f"no checkpoint of epoch {len(history)} in {str(self.path)!r}: {error}"
-            warnings.warn(message, RuntimeWarning, stacklevel=4)
+            epoch = len(self.training.history)
+            warn(f"no checkpoint of epoch {epoch} in {str(self.path)!r}: {error}")
 
-    def _write(self, trainer: Any, network: Any, history: History) -> None:
-        control, flatten = trainer.control, network._layout.flatten
-        states, mean = trainer.stepper.states, trainer.stepper.mean
-        tensors = {f"{STATES}{i}": flatten(state) for i, state in enumerate(states)}
-        if mean.size:
-            tensors[MEAN] = flatten(mean)
-        training: dict[str, Any] = {
+    def _write(self) -> None:
+        training, stepper = self.training, self.training.stepper
+        flatten = training.machine.layout.flatten
+        tensors = {f"{STATES}{i}": flatten(state) for i, state in enumerate(stepper.states)}
+        if stepper.mean.size:
+            tensors[MEAN] = flatten(stepper.mean)
+        entry: dict[str, Any] = {
             PLAN: self.plan,
-            "steps": trainer.stepper.steps,
-            "history": list(history),
-            "ended_by": history.ended_by,
+            "steps": stepper.steps,
+            "history": list(training.history),
+            "ended_by": training.history.ended_by,
         }
-        if trainer.rng is not None:
-            training["generator"] = _plain(trainer.rng.bit_generator.state)
-        if control.schedule is not None:
-            training["schedule"] = control.schedule.get_state()
-        if control.stopping is not None:
-            training["best"], training["waited"] = control.stopping.best, control.stopping.waited
-            if control.stopping.parameters is not None:
-                tensors[BEST] = flatten(control.stopping.parameters)
-        saved.write(self.path, network, training, tensors)
+        if training.rng is not None:
+            entry["generator"] = _plain(training.rng.bit_generator.state)
+        if stepper.schedule is not None:
+            entry["schedule"] = stepper.schedule.get_state()
+        states = [callback.get_state() for callback in training.callbacks.having("get_state")]
+        for i, state in enumerate(states):
+            arrays = {name: x for name, x in state.items() if isinstance(x, np.ndarray)}
+            tensors |= {f"{CALLBACKS}{i}.{name}": x for name, x in arrays.items()}
+            states[i] = {name: x for name, x in state.items() if name not in arrays}
+        entry["callbacks"] = states
+        saved.write(self.path, training.network, entry, tensors)
 
 
 class _Found(saved.Saved):
@@ -95,16 +134,16 @@ class _Found(saved.Saved):
         super().__init__(path)
         if not self.is_checkpoint:
             raise self.error(
-                "it is a saved network, not a checkpoint: pass another path to checkpoint=, or "
+                "it is a saved network, not a checkpoint: pass another path to Checkpoint, or "
                 "Network.load it"
             )
-        self.training = self.json(saved.TRAINING)
-        if not isinstance(self.training, dict) or not isinstance(self.training.get(PLAN), dict):
+        self.entry = self.json(saved.TRAINING)
+        if not isinstance(self.entry, dict) or not isinstance(self.entry.get(PLAN), dict):
             raise self.error("its training has no plan")
 
     def check_plan(self, plan: dict[str, Any]) -> None:
         """Raise ValueError, with the differences, for the checkpoint of another plan."""
-        theirs = self.training[PLAN]
+        theirs = self.entry[PLAN]
         differences = [
             f"{name} {theirs.get(name)!r}, not {plan.get(name)!r}"
             for name in sorted({*theirs, *plan})
@@ -116,56 +155,67 @@ class _Found(saved.Saved):
                 f"{'; '.join(differences)}. Repeat the call that wrote it, or pass another path"
             )
 
-    def restore(self, trainer: Any, network: Any, history: History) -> None:
+    def restore(self, training: Any) -> None:
         """Put everything where it was. All is checked first: ValueError, and nothing is changed."""
-        control, training = trainer.control, self.training
-        states, mean = trainer.stepper.states, trainer.stepper.mean
-        flat_states = [self._vector(f"{STATES}{i}", network) for i in range(len(states))]
-        flat_mean = self._vector(MEAN, network) if mean.size else None
-        parameters = self.parameters()
-        best = self._vector(BEST, network) if BEST in self.tensors else None
-        rows, steps, ended_by = (training.get(n) for n in ("history", "steps", "ended_by"))
+        entry, machine, stepper = self.entry, training.machine, training.stepper
+        n, rng = machine.layout.n_parameters, training.rng
+        flat_states = [self._vector(f"{STATES}{i}", n) for i in range(len(stepper.states))]
+        flat_mean = self._vector(MEAN, n) if stepper.mean.size else None
+        parameters, history = self.parameters(), self._history()
+        if rng is not None:
+            self._set_generator(type(rng.bit_generator)(), "a trial")
+        self._restore_callbacks(training.callbacks.having("set_state"))
+        if stepper.schedule is not None:
+            try:
+                stepper.schedule.set_state(entry.get("schedule", {}))
+            except (ValueError, AttributeError) as error:
+                raise self.error(str(error)) from None
+        training.network.set_parameters(parameters)
+        if rng is not None:
+            self._set_generator(rng.bit_generator, "the network's generator")
+        for flat, state in zip(flat_states, stepper.states, strict=True):
+            machine.layout.unflatten(flat, state)
+        if flat_mean is not None:
+            machine.layout.unflatten(flat_mean, stepper.mean)
+        steps, rows, ended_by = history
+        stepper.steps = steps
+        for row in rows:
+            training.history.append(row)
+        training.history.ended_by = ended_by
+
+    def _history(self) -> tuple[int, list[dict[str, float]], str]:
+        """Steps, the figures of the epochs, and what ended them."""
+        rows, steps, ended_by = (self.entry.get(n) for n in ("history", "steps", "ended_by"))
         if type(steps) is not int or not 0 <= steps < 2**63 or ended_by not in REASONS:
             raise self.error("its steps, or what ended it, is missing")
         if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
             raise self.error("its history is not one")
-        stopping, schedule, rng = control.stopping, control.schedule, trainer.rng
-        value, waited = training.get("best"), training.get("waited", 0)
-        if type(waited) is not int or not isinstance(value, float | None):
-            raise self.error("its state of the early stopping is not one")
-        if rng is not None:
-            self._set_generator(type(rng.bit_generator)(), "a trial")
-        if schedule is not None:
-            try:
-                schedule.set_state(training.get("schedule", {}))
-            except (ValueError, AttributeError) as error:
-                raise self.error(str(error)) from None
-        network.set_parameters(parameters)
-        if rng is not None:
-            self._set_generator(rng.bit_generator, "the network's generator")
-        if stopping is not None:
-            stopping.best, stopping.waited = value, waited
-            if best is not None:
-                stopping.parameters = np.zeros_like(trainer.theta)
-                network._layout.unflatten(best, stopping.parameters)
-        for flat, state in zip(flat_states, states, strict=True):
-            network._layout.unflatten(flat, state)
-        if flat_mean is not None:
-            network._layout.unflatten(flat_mean, mean)
-        trainer.stepper.update.t[0] = steps
-        for row in rows:
-            history.append(row)
-        history.ended_by = ended_by
+        return steps, rows, ended_by
 
-    def _vector(self, name: str, network: Any) -> np.ndarray:
+    def _restore_callbacks(self, callbacks: list[Any]) -> None:
+        states = self.entry.get("callbacks")
+        if not isinstance(states, list) or len(states) != len(callbacks):
+            raise self.error("its states of callbacks are not those of this training")
+        for i, (callback, state) in enumerate(zip(callbacks, states, strict=True)):
+            if not isinstance(state, dict):
+                raise self.error("its states of callbacks are not those of this training")
+            prefix = f"{CALLBACKS}{i}."
+            names = [name for name in self.tensors if name.startswith(prefix)]
+            arrays = {name.removeprefix(prefix): self.finite(name) for name in names}
+            try:
+                callback.set_state(state | arrays)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise self.error(str(error)) from None
+
+    def _vector(self, name: str, n: int) -> np.ndarray:
         tensor = self.tensors.get(name)
-        if tensor is None or tensor.shape != (network.n_parameters,):
-            raise self.error(f"the tensor {name!r}, ({network.n_parameters},), is missing")
+        if tensor is None or tensor.shape != (n,):
+            raise self.error(f"the tensor {name!r}, ({n},), is missing")
         return self.finite(name)
 
     def _set_generator(self, bits: np.random.BitGenerator, whose: str) -> None:
         try:
-            bits.state = self.training.get("generator")
+            bits.state = self.entry.get("generator")
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             name = type(bits).__name__
             raise self.error(f"its generator is no {name}, as the network's ({error})") from None

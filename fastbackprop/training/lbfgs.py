@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from fastbackprop import inputs
-from fastbackprop.inputs.rows import at_hand, rows_at_once
-from fastbackprop.layout import aligned_zeros
+from fastbackprop.machine import Pause
 from fastbackprop.optimizers import LBFGS
 from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples
-from fastbackprop.training.callbacks import Callbacks, History
-from fastbackprop.training.trainer import Pause, Trainer, slices
+from fastbackprop.training.dropout import Dropout, as_dropout
+from fastbackprop.training.history import History
+from fastbackprop.training.trainer import Trainer
 
 NO_COST = 1e30  # in place of one that is not finite: the line search turns back
 
@@ -30,35 +30,45 @@ class LBFGSTrainer(Trainer):
     """
 
     auto_batch_size = None
+    optimizer: LBFGS
+    no_checkpoint = (
+        "LBFGS has no checkpoint: SciPy keeps the memory of the iterations to itself and takes "
+        "none back. Leave the Checkpoint out; `save` the network in a callback, and `fit` goes on "
+        "from that with an empty memory"
+    )
 
     @staticmethod
-    def check(**arguments: Any) -> None:
+    def check(settings: dict[str, Any], batches: bool) -> None:
         """Also raises ImportError without SciPy."""
         scipy_minimize()
-        inputs.refuse_for_lbfgs(**arguments)
+        size, dropout = settings["batch_size"], as_dropout(settings["dropout"])
+        inputs.refuse_for_lbfgs(
+            batches=batches or None,
+            batch_size=None if isinstance(size, str) else size,
+            dropout=None if dropout == Dropout() else dropout,
+        )
 
-    def run(self, network: Any, epochs: int, callbacks: Callbacks) -> History:
+    def run(self) -> History:
         """As of `Trainer`; Ctrl-C and the time budget leave the last accepted point."""
-        layout, rule = network._layout, network._optimizer
-        self._layout, self._l2 = layout, float(rule.l2)
-        self._trial, self._gradient = (self._vector() for _ in range(2))
-        penalized = self._vector()
-        biases = layout.biases(penalized) if rule.penalize_biases else []
+        machine, layout = self.machine, self.machine.layout
+        self._trial, self._gradient, penalized = (machine.vector() for _ in range(3))
+        biases = layout.biases(penalized) if self.optimizer.penalize_biases else []
         for view in [*layout.weights(penalized), *biases]:
             view[...] = 1
-        self._penalized = layout.flatten(penalized)
+        self._penalized = float(self.optimizer.l2) * layout.flatten(penalized)
         self._cost: float | None = None  # at the accepted point
         self._question: Any = None  # of SciPy, after an accepted point: it may also end there
-        self._minimizer = Minimizer(layout.flatten(self.theta).astype(np.float64), rule)
+        x = layout.flatten(machine.theta).astype(np.float64)
+        self._minimizer = Minimizer(x, self.optimizer)
         try:
-            return super().run(network, epochs, callbacks)
+            return super().run()
         finally:
             self._minimizer.close()
 
-    def _epoch(self, epoch: int, history: History, pause: Pause) -> dict[str, float]:
-        logs = super()._epoch(epoch, history, pause)
+    def _epoch(self, epoch: int, pause: Pause) -> dict[str, float]:
+        logs = super()._epoch(epoch, pause)
         if self._minimizer.ended:
-            history.ended_by = ENDS[self._minimizer.status]
+            self.history.ended_by = ENDS[self._minimizer.status]
         return logs
 
     def _part(self, samples: Samples, pause: Pause) -> bool:
@@ -76,8 +86,8 @@ class LBFGSTrainer(Trainer):
         assert self._cost is not None
         self.sums[COST], self.sums[WEIGHT] = self._cost * total, total
         if event == ACCEPTED:
-            self._layout.unflatten(x, self.theta)
-            self.stepper.update.t[0] += 1
+            self.machine.layout.unflatten(x, self.machine.theta)
+            self.stepper.steps += 1
             self._cost, self._question = latest, self._minimizer.go_on(None)
         return True
 
@@ -85,30 +95,30 @@ class LBFGSTrainer(Trainer):
         self, samples: Samples, total: float, x: np.ndarray, pause: Pause
     ) -> tuple[float, tuple[float, np.ndarray]]:
         """The mean cost at x; and what is minimised, with the penalty, and its gradient."""
-        self._layout.unflatten(x, self._trial)
+        machine, layout, sums = self.machine, self.machine.layout, np.zeros(N_SUMS)
+        layout.unflatten(x, self._trial)
         self._gradient[:] = 0
-        sums, n = np.zeros(N_SUMS), len(samples.X)
-        pieces = slices(n, n, self.tile, self.theta.size, rows_at_once(samples))
-        for i, (block, start, stop, _) in enumerate(at_hand(samples, pieces)):
-            if i:
-                pause()
-            self._add(block, total, sums, start, stop)
+        with self._bound(samples) as bound:
+            for i, (block, start, stop, _) in enumerate(machine.pieces(samples)):
+                if i:
+                    pause()
+                machine.engine.gradient_sums(bound, block, total, self._gradient, sums, start, stop)
         pause()
-        cost, g = float(sums[COST] / total), self._layout.flatten(self._gradient).astype(np.float64)
+        cost, g = float(sums[COST] / total), layout.flatten(self._gradient).astype(np.float64)
         if not np.isfinite(cost) or not np.isfinite(g).all():
             return np.inf, (NO_COST, np.zeros_like(g))
-        penalty = self._l2 * self._penalized * x
+        penalty = self._penalized * x
         return cost, (cost + float(penalty @ x) / 2, g + penalty)
 
-    def _add(self, samples: Samples, total: float, sums: np.ndarray, start: int, stop: int) -> None:
-        arguments = (self.model, self._trial, samples, total, self._gradient, sums)
-        self.engine.gradient_sums(*arguments, self._work(samples), start, stop)
+    def _bound(self, samples: Samples) -> Any:
+        """The network at the trial point."""
+        n_threads = self._threads(samples)
+        return self.machine.bound(n_threads, samples.is_sparse, theta=self._trial)
 
     def _call_with(self, nothing: Samples) -> None:
-        self._add(nothing, 1.0, np.zeros(N_SUMS), 0, 0)
-
-    def _vector(self) -> np.ndarray:
-        return aligned_zeros(self.theta.size, self.theta.dtype)
+        with self._bound(nothing) as bound:
+            sums = np.zeros(N_SUMS)
+            self.machine.engine.gradient_sums(bound, nothing, 1.0, self._gradient, sums, 0, 0)
 
 
 def scipy_minimize() -> Any:

@@ -1,9 +1,12 @@
 """Metrics: figures of predictions that nobody minimises, told after every epoch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from fastbackprop import inputs
+from fastbackprop.functions.costs import Cost
 
 
 class Metric(NamedTuple):
@@ -68,3 +71,57 @@ def of_function(
             ) from None
 
     return Metric(name, value, None)
+
+
+class Metrics:
+    """Metrics, and of which samples: `fit(metrics=Metrics("accuracy", training=True))`.
+
+    Parameters
+    ----------
+    metrics : str, function, iterable of them, or dict of functions by name
+        As for `fit`.
+    training : bool
+        Whether they are computed for the training samples where there are validation samples too.
+    """
+
+    def __init__(self, metrics: Any, *, training: bool = False) -> None:
+        self.metrics, self.training = metrics, inputs.flag(training, "training")
+
+    def __repr__(self) -> str:
+        return f"Metrics({self.metrics!r}, training={self.training!r})"
+
+
+def as_metrics(value: Any, labels: bool, cost: Cost) -> list[Metric]:
+    """Metrics from a name, a function, an iterable of both, or a dict of functions by name.
+
+    `labels` says whether the targets are integer labels. Raises TypeError or ValueError.
+    """
+    if value is None:
+        return []
+    if isinstance(value, Mapping):
+        named = [(str(name), function) for name, function in value.items()]
+    else:
+        items = [value] if isinstance(value, str) or callable(value) else value
+        if not isinstance(items, Iterable):
+            raise TypeError(f"metrics must be names or functions; got {value!r}")
+        named = [(getattr(item, "__name__", "metric"), item) for item in items]
+    result: dict[str, Metric] = {}
+    for name, item in named:
+        if callable(item):
+            metric = of_function(name, item, cost.outputs_per_target)
+        else:
+            metric = METRICS[inputs.choice(item, METRICS, "metric")]
+            if labels and not metric.takes_labels:
+                raise ValueError(f"the metric {metric.name!r} is not for integer labels")
+            if cost.outputs_per_target > 1:
+                raise ValueError(
+                    f"the metric {metric.name!r} compares each output with a target of its own, "
+                    f"and {cost} has {cost.outputs_per_target} outputs for each: pass a function"
+                )
+        if metric.name in result or metric.name in ("cost", "seconds", "learning_rate"):
+            raise ValueError(
+                f"two figures of an epoch would have the name {metric.name!r}: name metrics by a "
+                f"dict, metrics={{'name': function}}"
+            )
+        result[metric.name] = metric
+    return list(result.values())

@@ -1,40 +1,29 @@
-"""Training: epochs of minibatches, run as native calls of some tens of milliseconds.
+"""Trainer: epochs of minibatches, run as native calls of some tens of milliseconds.
 
 Between two native calls Python is back in charge: it sees Ctrl-C, and the time, there. Everything a
 step changes (parameters, optimiser state) is changed inside a native call that ends on a row tile,
-and steps are taken whole, so wherever training stops the network stands between two steps.
+and steps are taken whole. So wherever training stops, the network stands between two steps.
 """
 
 import logging
-import signal
-import sys
-import threading
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from fastbackprop.inputs.rows import at_hand, minibatches_at_hand, rows_at_once
+from fastbackprop.engines.bound import Minibatches
+from fastbackprop.inputs.rows import minibatches_at_hand, rows_at_once
 from fastbackprop.layout import read_only
-from fastbackprop.optimizers.schedules import Schedule, checked_factors
+from fastbackprop.machine import Pause, slices
+from fastbackprop.optimizers import Optimizer
 from fastbackprop.optimizers.steps import Stepper
 from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples, without_targets
-from fastbackprop.training.callbacks import Callbacks, History, Stopping
-from fastbackprop.training.checkpoint import Checkpoint
-from fastbackprop.training.metrics import Metric
-
-SLICE_SECONDS = 0.03
-Pause = Callable[[], None]  # what is called between two slices; it may raise
+from fastbackprop.training.callbacks import Callbacks, TimeIsUp, warn
+from fastbackprop.training.history import History
+from fastbackprop.training.interrupt import deferred_interrupt
+from fastbackprop.training.plan import Plan
 
 log = logging.getLogger("fastbackprop")
-
-
-class TimeIsUp(Exception):
-    """The time budget is spent."""
 
 
 class DivergenceError(FloatingPointError):
@@ -51,154 +40,108 @@ class DivergenceError(FloatingPointError):
         return type(self), (str(self), self.history)
 
 
-def slices(
-    n: int, batch_size: int, tile: int, work: int, most: int = sys.maxsize
-) -> Iterator[tuple[int, int]]:
-    """Cut 0 ... n into pieces of about SLICE_SECONDS each, of at most about `most` rows.
-
-    They end with a minibatch, or, where a minibatch takes longer, at a multiple of the row tile
-    inside it. `work` is the number of parameters: at first a row is thought to take half a
-    nanosecond for each, and 0.1 us beside.
-    """
-    rows = max(1, int(SLICE_SECONDS / (0.5e-9 * work + 1e-7)))
-    start = 0
-    while start < n:
-        rows = min(rows, most)
-        end_of_batch = (start // batch_size + 1) * batch_size
-        if rows >= batch_size:
-            stop = end_of_batch + (rows // batch_size - 1) * batch_size
-        else:
-            stop = min(start + max(tile, rows // tile * tile), end_of_batch)
-        stop = min(stop, n)
-        began = time.perf_counter()
-        yield start, stop
-        elapsed = max(time.perf_counter() - began, 1e-9)
-        rows = max(1, int((stop - start) * min(SLICE_SECONDS / elapsed, 4)))
-        start = stop
-
-
-class Control(NamedTuple):
-    """What looks after a training, beside its callbacks."""
-
-    schedule: Schedule | None = None
-    metrics: Sequence[Metric] = ()
-    training_metrics: bool = False
-    stopping: Stopping | None = None
-    time_budget: float | None = None
-    checkpoint: Checkpoint | None = None
-    shuffle: bool = True
-    dropout: tuple[float, ...] = ()  # of a^0 ... a^{L-1}
-    noise: float = 0.0  # on a^0: its standard deviation
-
-
-_COMPILED: set[tuple[Any, ...]] = set()  # for what trainings there is machine code
+_COMPILED: set[tuple[Any, ...]] = set()  # the kinds of training that have machine code
 
 
 class Trainer:
     """One call of `fit`: the epochs of a network on checked samples.
 
-    An epoch goes through `parts`: all samples, or batches as they come. `batch_size` None takes
-    each part as one minibatch.
+    Attributes
+    ----------
+    network, machine, plan, optimizer, callbacks, history
+    stepper : Stepper
+        The optimizer at work, from the start of `run` on.
+    rng : numpy.random.Generator or None
+        The network's; None where nothing is random.
     """
 
     auto_batch_size: int | None = 32  # of all samples
+    no_checkpoint: str | None = None  # why there can be none
+    stepper: Stepper
 
     @staticmethod
-    def check(**arguments: Any) -> None:
-        """Raise ValueError for arguments of `fit`, None where left out, that have no use here."""
+    def check(settings: dict[str, Any], batches: bool) -> None:
+        """Raise ValueError for arguments of `fit` that have no use here."""
 
     def __init__(
-        self,
-        engine: ModuleType,
-        model: Any,
-        theta: np.ndarray,
-        parts: Iterable[Samples],
-        validation: Samples | None,
-        stepper: Stepper,
-        batch_size: int | None,
-        rng: np.random.Generator | None,
-        n_threads: int | None,
-        workspace: Callable[[int, bool], Any],
-        control: Control,
+        self, network: Any, plan: Plan, optimizer: Optimizer, callbacks: Callbacks
     ) -> None:
-        self.perturbed = engine.perturbed(model, control.dropout, control.noise)
-        self.engine, self.model, self.theta = engine, model, theta
-        self.parts, self.validation, self.stepper = parts, validation, stepper
-        self.batch_size = batch_size
-        self.rng = rng  # None where nothing is random
-        self.n_threads = n_threads
-        self._workspace = workspace  # scratch for so many threads, and whether X is sparse
-        self._works: dict[tuple[int, bool], Any] = {}
+        self.network, self.machine, self.plan = network, network.machine, plan
+        self.optimizer, self.callbacks, self.history = optimizer, callbacks, History()
+        self.rng = network.rng if plan.is_random else None
+        engine, model = self.machine.engine, self.machine.model
+        self.perturbed = engine.perturbed(model, plan.rates, plan.noise)
         self.tile = engine.row_tile(model)
-        self._kept: list[np.ndarray] = []  # what steps change, as it was before them
         self.sums = np.zeros(N_SUMS)
-        self.control = control
-        # The schedule's factors of an epoch's steps, and the steps taken before that epoch.
-        self._factors: np.ndarray | None = None
-        self._steps_before = 0
+        self._kept: list[np.ndarray] = []  # everything that steps change, as it was before them
         self._seed = 0  # of this pass
 
-    def run(self, network: Any, epochs: int, callbacks: Callbacks) -> History:
+    def run(self) -> History:
         """Train; stop early where something says so, on Ctrl-C, or with DivergenceError."""
-        stopping, checkpoint = self.control.stopping, self.control.checkpoint
-        history = History()
-        if checkpoint is not None:
-            checkpoint.begin(self, network, history)
-        first = len(history) + 1
-        log.info("training %r from epoch %d to %d", network, first, epochs)
+        network, history, epochs = self.network, self.history, self.plan.epochs
+        for callback in self.callbacks.having("resume"):
+            callback.resume()
+        log.info("training %r from epoch %d to %d", network, len(history) + 1, epochs)
         try:
-            callbacks.tell("on_train_begin", network)
-            if self._goes_on(history, epochs):
+            self.callbacks.tell("on_train_begin", network)
+            if self._goes_on():
                 self._compile()
-            deadline = time.monotonic() + (self.control.time_budget or np.inf)
-            while self._goes_on(history, epochs):
-                epoch = len(history) + 1
-                callbacks.tell("on_epoch_begin", network, epoch)
-                with deferred_interrupt() as interrupt:
-                    logs = self._epoch(epoch, history, _pause(interrupt, deadline))
-                    history.append(logs)
-                    self._epoch_ended(logs)
-                log.info("epoch %d/%d: %s", epoch, epochs, _Figures(logs))
-                if callbacks.tell("on_epoch_end", network, epoch, dict(logs)):
-                    history.ended_by = "callback"
-                if checkpoint is not None:
-                    with deferred_interrupt():
-                        checkpoint.update(self, network, history)
-                if history.ended_by == "epochs" and time.monotonic() > deadline:
-                    raise TimeIsUp
+            while self._goes_on():
+                self._one_epoch(len(history) + 1)
         except TimeIsUp:
             history.ended_by = "time_budget"
         except KeyboardInterrupt:
             history.ended_by = "interrupt"
-            message = f"training interrupted after {len(history)} of {epochs} epochs"
-            warnings.warn(message, RuntimeWarning, stacklevel=3)
+            warn(f"training interrupted after {len(history)} of {epochs} epochs")
         finally:
-            callbacks.close()
-        if stopping is not None:
-            stopping.restore(self.theta)
+            for callback in self.callbacks.having("close"):
+                callback.close()
+        for callback in self.callbacks.having("restore"):
+            callback.restore()
         log.info("training ended by %s after %d epochs", history.ended_by, len(history))
-        callbacks.tell("on_train_end", network, history)
+        self.callbacks.tell("on_train_end", network, history)
         return history
 
-    def _goes_on(self, history: History, epochs: int) -> bool:
-        """Whether there is another epoch. Early stopping is asked here, also after a checkpoint."""
-        stopping = self.control.stopping
-        if history.ended_by == "epochs" and stopping is not None and stopping.exhausted:
-            history.ended_by = "early_stopping"
-        return history.ended_by == "epochs" and len(history) < epochs
+    def _goes_on(self) -> bool:
+        """Whether there is another epoch. Callbacks are asked here, also after a checkpoint."""
+        if self.history.ended_by == "epochs":
+            self.history.ended_by = self.callbacks.reason() or "epochs"
+        return self.history.ended_by == "epochs" and len(self.history) < self.plan.epochs
 
-    def _epoch_ended(self, logs: dict[str, float]) -> None:
-        if self.control.schedule is not None:
-            self.control.schedule.epoch_ended(logs.get("validation_cost", logs["cost"]))
-        if self.control.stopping is not None:
-            self.control.stopping.epoch_ended(logs, self.theta)
+    def _one_epoch(self, epoch: int) -> None:
+        network, history = self.network, self.history
+        self.callbacks.tell("on_epoch_begin", network, epoch)
+        with deferred_interrupt() as interrupt:
+            logs = self._epoch(epoch, self._pause(interrupt))
+            history.append(logs)
+            if self.stepper.schedule is not None:
+                self.stepper.schedule.epoch_ended(logs.get("validation_cost", logs["cost"]))
+            for callback in self.callbacks.having("on_epoch_finished"):
+                callback.on_epoch_finished(logs)
+        log.info("epoch %d/%d: %s", epoch, self.plan.epochs, _Figures(logs))
+        if self.callbacks.tell("on_epoch_end", network, epoch, dict(logs)):
+            history.ended_by = "callback"
+        with deferred_interrupt():
+            for callback in self.callbacks.having("save"):
+                callback.save()
 
-    def _epoch(self, epoch: int, history: History, pause: Pause) -> dict[str, float]:
-        """One pass over all samples; returns what the history says of it."""
+    def _pause(self, interrupt: Pause) -> Pause:
+        """For between two native calls: Ctrl-C, and callbacks, have their turn."""
+        turns = [interrupt, *(callback.on_pause for callback in self.callbacks.having("on_pause"))]
+
+        def pause() -> None:
+            for turn in turns:
+                turn()
+
+        return pause
+
+    def _epoch(self, epoch: int, pause: Pause) -> dict[str, float]:
+        """One pass over all samples; returns the epoch's figures."""
         began = time.perf_counter()
-        self._set_factors()
+        plan, stepper = self.plan, self.stepper
+        stepper.begin_epoch(0 if plan.samples is None else self._steps(plan.samples))
         self.sums[:] = 0
-        for i, samples in enumerate(self.parts):
+        for i, samples in enumerate(plan.parts):
             if i:
                 pause()
             if not self._part(samples, pause):
@@ -206,41 +149,29 @@ class Trainer:
                     f"training diverged in epoch {epoch}: the cost, or a weight, is not finite. "
                     f"The network holds its last finite parameters. Try a smaller learning rate, "
                     f"or scale the inputs and targets",
-                    history,
+                    self.history,
                 )
         logs = {"cost": float(self.sums[COST] / self.sums[WEIGHT])}
-        if self.control.schedule is not None:
-            logs["learning_rate"] = self.stepper.learning_rate * self._last_factor()
-        if self.control.training_metrics:
-            (samples,) = self.parts  # `fit` refuses them for batches
-            logs |= self._metrics(samples, "", pause)
-        if self.validation is not None:
-            logs["validation_cost"] = self._validation_cost(self.validation, pause)
-            logs |= self._metrics(self.validation, "validation_", pause)
+        if stepper.schedule is not None:
+            logs["learning_rate"] = stepper.rate
+        if plan.of_training and plan.samples is not None:
+            logs |= self._metrics(plan.samples, "", pause)
+        if plan.validation is not None:
+            n_threads = self._threads(plan.validation)
+            cost, weight = self.machine.cost_sums(plan.validation, n_threads, pause)
+            logs["validation_cost"] = cost / weight
+            logs |= self._metrics(plan.validation, "validation_", pause)
         return logs | {"seconds": time.perf_counter() - began}
-
-    def _set_factors(self) -> None:
-        """The schedule's factors of the learning rate in the epoch that comes."""
-        if self.control.schedule is not None:
-            self._steps_before, n = self.stepper.steps, self._steps()
-            step = self._steps_before + np.arange(n)
-            self._factors = checked_factors(self.control.schedule, step, n)
-
-    def _last_factor(self) -> float:
-        """That of the last step; of the first to come, where the epoch took none."""
-        assert self._factors is not None
-        return float(self._factors[max(self.stepper.steps - self._steps_before - 1, 0)])
 
     def _part(self, samples: Samples, pause: Pause) -> bool:
         """One pass over these samples; False, and the last finite state, where that diverges."""
-        n = len(samples.X)
-        rng, control = self.rng, self.control
-        order = rng.permutation(n) if rng is not None and control.shuffle else np.arange(n)
-        if rng is not None and self.perturbed is not self.model:
+        n, rng = len(samples.X), self.rng
+        order = rng.permutation(n) if rng is not None and self.plan.shuffle else np.arange(n)
+        if rng is not None and self.perturbed is not self.machine.model:
             self._seed = int(rng.integers(2**32))
         self._keep()
-        most = rows_at_once(samples)
-        for start, stop in slices(n, self._batch_size(n), self.tile, self.theta.size, most):
+        most, work = rows_at_once(samples), self.machine.theta.size
+        for start, stop in slices(n, self._batch_size(n), self.tile, work, most):
             reached = self._train(samples, order, start, stop)
             if reached < stop or (stop == n and not self._finite()):
                 if not self._finite():
@@ -250,22 +181,22 @@ class Trainer:
                 pause()
         return True
 
-    def _steps(self) -> int:
-        """Steps of an epoch; `fit` refuses a schedule for batches, whose number nobody knows."""
-        (samples,) = self.parts
+    def _steps(self, samples: Samples) -> int:
+        """Steps of an epoch."""
         n = len(samples.X)
         return -(-n // self._batch_size(n))
 
     def _batch_size(self, n: int) -> int:
-        return n if self.batch_size is None else min(self.batch_size, n)
+        return n if self.plan.batch_size is None else min(self.plan.batch_size, n)
 
     def _compile(self) -> None:
         """Train on nothing, once in a process: no epoch's seconds hold the compilation.
 
-        Nobody knows batches yet: a sparse X, for which no scratch is too large.
+        The kind of batches is not known yet: a sparse X is assumed, for which no scratch is too
+        large.
         """
-        sparse = self.parts[0].is_sparse if isinstance(self.parts, list) else True
-        key = type(self), self.engine, self.theta.dtype, sparse
+        sparse = True if self.plan.samples is None else self.plan.samples.is_sparse
+        key = type(self), self.machine.engine, self.machine.dtype, sparse
         if key not in _COMPILED:
             self._call_with(self._no_samples(sparse))
             _COMPILED.add(key)
@@ -274,36 +205,31 @@ class Trainer:
         self._train(nothing, np.arange(1), 0, 0)
 
     def _no_samples(self, sparse: bool) -> Samples:
-        (n_in, n_out), dtype = self.model.layers["width"][[0, -1]], self.theta.dtype
+        n_in, n_out, dtype = self.machine.sizes[0], self.machine.sizes[-1], self.machine.dtype
         X = read_only(np.zeros((1, 0 if sparse else n_in), dtype))
         nothing, spans = without_targets(X, n_out, dtype), read_only(np.zeros((1, 2), np.int64))
         return nothing._replace(spans=spans) if sparse else nothing
 
     def _train(self, samples: Samples, order: np.ndarray, start: int, stop: int) -> int:
-        size = self._batch_size(len(samples.X))
-        work = self._work(samples)
+        """The steps of these places of the order; returns how far they came."""
+        size, engine = self._batch_size(len(samples.X)), self.machine.engine
+        n_threads, sparse = self._threads(samples), samples.is_sparse
         block, order, start, stop, offset = minibatches_at_hand(samples, order, size, start, stop)
-        factors = self._factors
-        if factors is not None:
-            factors = factors[self.stepper.steps - self._steps_before :]
-        before = (self.perturbed, self.theta, block, order, size)
-        after = (self._seed, self.sums, work)
-        train = self.engine.train
-        return offset + self.stepper.train(train, before, after, start, stop, size, factors)
+        minibatches, reached = Minibatches(block, order, size, self._seed), stop
+        with self.machine.bound(n_threads, sparse, model=self.perturbed) as bound:
+            for first, last, update in self.stepper.turns(start, stop, size):
+                reached = engine.train(bound, minibatches, update, self.sums, first, last)
+                if reached < last:
+                    break
+        return offset + reached
 
-    def _work(self, samples: Samples) -> Any:
-        """Scratch for steps on these samples."""
-        n_threads, n = self.n_threads, len(samples.X)
-        if n_threads is None:
-            size, inputs = self._batch_size(n), samples.inputs_per_sample
-            n_threads = self.engine.threads(self.model, size, n, inputs)
-        key = n_threads, samples.is_sparse
-        if key not in self._works:
-            self._works[key] = self._workspace(*key)
-        return self._works[key]
+    def _threads(self, samples: Samples) -> int:
+        return self.plan.n_threads or self.machine.threads(
+            samples, self._batch_size(len(samples.X))
+        )
 
     def _finite(self) -> bool:
-        return bool(np.isfinite(self.theta).all())
+        return bool(np.isfinite(self.machine.theta).all())
 
     def _keep(self) -> None:
         """A copy of all that a step changes, in the same memory each time."""
@@ -333,30 +259,14 @@ class Trainer:
             if not self._finite():
                 return self._restore()
 
-    def _validation_cost(self, samples: Samples, pause: Pause) -> float:
-        sums = np.zeros(N_SUMS)
-        n = len(samples.X)
-        pieces = slices(n, n, self.tile, self.theta.size, rows_at_once(samples))
-        work = self._work(samples)
-        for block, start, stop, _ in at_hand(samples, pieces):
-            self.engine.cost_sum(self.model, self.theta, block, sums, work, start, stop)
-            pause()
-        return float(sums[COST] / sums[WEIGHT])
-
     def _metrics(self, samples: Samples, prefix: str, pause: Pause) -> dict[str, float]:
-        if not self.control.metrics:
+        if not self.plan.metrics:
             return {}
-        n, n_out = len(samples.X), samples.Y.shape[1]
-        a = np.empty((n, n_out), self.theta.dtype)
-        y = samples.labels if len(samples.labels) else np.empty((n, n_out), self.theta.dtype)
-        pieces = slices(n, n, self.tile, self.theta.size, rows_at_once(samples))
-        work = self._work(samples)
-        for block, start, stop, offset in at_hand(samples, pieces):
-            self.engine.predict(self.model, self.theta, block, a[offset:], work, start, stop)
-            if not len(samples.labels):
-                y[offset + start : offset + stop] = block.Y[start:stop]
-            pause()
-        return {prefix + m.name: m.value(y, a, samples.s) for m in self.control.metrics}
+        n, n_out, dtype = len(samples.X), self.machine.sizes[-1], self.machine.dtype
+        a = np.empty((n, n_out), dtype)
+        self.machine.predict(samples, a, self._threads(samples), pause)
+        y = samples.labels if len(samples.labels) else np.array(samples.Y[:])
+        return {prefix + m.name: m.value(y, a, samples.s) for m in self.plan.metrics}
 
 
 class _Figures:
@@ -367,40 +277,3 @@ class _Figures:
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value:.6g}" for name, value in self.logs.items())
-
-
-def _pause(interrupt: Pause, deadline: float) -> Pause:
-    def pause() -> None:
-        interrupt()
-        if time.monotonic() > deadline:
-            raise TimeIsUp
-
-    return pause
-
-
-@contextmanager
-def deferred_interrupt() -> Iterator[Pause]:
-    """Ctrl-C waits for a call of what this yields, or for the end of the block.
-
-    So it cannot land inside a step. Outside the main thread, where Python raises no
-    KeyboardInterrupt, and where somebody else handles the signal, nothing is changed.
-    """
-    seen: list[int] = []
-
-    def interrupt() -> None:
-        if seen:
-            raise KeyboardInterrupt
-
-    ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if not ours:
-        yield interrupt
-        return
-    signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
-    try:
-        yield interrupt
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    interrupt()

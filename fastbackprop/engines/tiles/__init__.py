@@ -12,18 +12,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastbackprop.engines import functions as _functions
+from fastbackprop.engines.bound import Bound
 from fastbackprop.engines.functions import (
     Model,
 )
 from fastbackprop.engines.noise import (
     perturbed_for_kernels,
 )
-from fastbackprop.engines.tiles.calls import _cost_sum, _gradient_sums, _train
+from fastbackprop.engines.tiles import calls, predictions
 from fastbackprop.engines.tiles.layers import (
     strips_of,
 )
-from fastbackprop.engines.tiles.predictions import _predict, _predict_rows
-from fastbackprop.engines.tiles.predictions import predict_row as predict_row
 from fastbackprop.engines.tiles.product import (
     ROW,
 )
@@ -41,17 +40,14 @@ from fastbackprop.engines.update import (
 )
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
-from fastbackprop.jit import team as _team
+from fastbackprop.jit import team
 from fastbackprop.jit.compiler import address
 from fastbackprop.jit.reference import ReferenceType
 from fastbackprop.jit.tile import (
     VECTOR_BYTES,
 )
 from fastbackprop.layout import Layout, read_only
-from fastbackprop.samples import (
-    Samples,
-    without_targets,
-)
+from fastbackprop.samples import N_SUMS, Samples, without_targets
 
 # Multiply-adds of (0) that a thread must have to do in a step and in each of its row tiles, to be
 # worth the barriers, and in a call, to be worth starting.
@@ -108,7 +104,7 @@ def threads(
         work += [batch_size * products // MIN_STEP]
         work += [min(batch_size, ROWS) * products // MIN_TILE]
         work += [-(-batch_size * model.cost.p.itemsize // VECTOR_BYTES)]
-    return max(1, int(min(*work, _team.available_processors())))
+    return max(1, int(min(*work, team.available_processors())))
 
 
 def few(sizes: Sequence[int]) -> int:
@@ -126,32 +122,35 @@ def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = 
     return scratch(model, dtype, n_threads, of_sparse(dtype) if sparse else None)
 
 
-def predict(model, theta, samples, out, work, start, stop):
+def predict(bound, samples, out, start, stop):
     """out[i] = a^L of sample i."""
-    _team.run(_predict, work.n_threads, model, theta, samples, out, work, start, stop)
+    team.run(predictions.predict, bound.work.n_threads, bound, samples, out, start, stop)
 
 
 def predict_rows(layers, theta, X, out, work):
     """The same in one thread, of so `few` rows that nothing has checked; False if not finite."""
     arrays = work.z, work.a, work.delta, work.costs, work.panels, work.keys, work.rows
-    return _predict_rows(layers, theta, read_only(X), out, *arrays)
+    return predictions.predict_rows(layers, theta, read_only(X), out, *arrays)
 
 
-def cost_sum(model, theta, samples, sums, work, start, stop):
+predict_row = predictions.predict_row
+
+
+def cost_sum(bound, samples, sums, start, stop):
     """Add sum_i s_i C_i and sum_i s_i to sums."""
-    _team.run(_cost_sum, work.n_threads, model, theta, samples, sums, work, start, stop)
+    team.run(calls.cost_sum, bound.work.n_threads, bound, samples, sums, start, stop)
 
 
-def gradient_sums(model, theta, samples, total, gradient, sums, work, start, stop):
+def gradient_sums(bound, samples, total, gradient, sums, start, stop):
     """Add also sum_i s_i / total dC_i/dtheta to gradient."""
-    arguments = (model, theta, samples, total, gradient, sums, work, start, stop)
-    _team.run(_gradient_sums, work.n_threads, *arguments)
+    arguments = (bound, samples, total, gradient, sums, start, stop)
+    team.run(calls.gradient_sums, bound.work.n_threads, *arguments)
 
 
-def train(model, theta, samples, order, batch_size, update, seed, sums, work, start, stop):
+def train(bound, minibatches, update, sums, start, stop):
     """Minibatch steps over order[start:stop]; a minibatch may be spread over several calls."""
-    arguments = (model, theta, samples, order, batch_size, update, seed, sums, work, start, stop)
-    return _team.run(_train, work.n_threads, *arguments)
+    arguments = (bound, minibatches, update, sums, start, stop)
+    return team.run(calls.train, bound.work.n_threads, *arguments)
 
 
 def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> list[np.ndarray]:
@@ -161,29 +160,24 @@ def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> list[np.ndarr
     samples = without_targets(X, out.shape[1], theta.dtype)
     for start in range(0, len(X), ROWS):
         stop = min(start + ROWS, len(X))
-        predict(model, theta, samples, out, work, start, stop)
+        predict(Bound(model, theta, work), samples, out, start, stop)
         _keep(model.layers, work.a, arrays, start, stop)
     return arrays
 
 
 def trace(
-    model: Model,
-    theta: np.ndarray,
-    samples: Samples,
-    total: float,
-    gradient: np.ndarray,
-    sums: np.ndarray,
-) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """What `gradient_sums` does, and z, a, delta of every sample by layer."""
-    n, work = len(samples.X), workspace(model, theta.dtype)
+    model: Model, theta: np.ndarray, samples: Samples, total: float, gradient: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """The sums of `gradient_sums`, and z, a, delta of every sample by layer."""
+    n, work, sums = len(samples.X), workspace(model, theta.dtype), np.zeros(N_SUMS)
     z, a, delta = (_by_layer(model, n, theta.dtype) for _ in range(3))
     for start in range(0, n, ROWS):
         stop = min(start + ROWS, n)
-        gradient_sums(model, theta, samples, total, gradient, sums, work, start, stop)
+        gradient_sums(Bound(model, theta, work), samples, total, gradient, sums, start, stop)
         _keep(model.layers, work.a, a, start, stop)
         _keep(model.layers[1:], work.z, z[1:], start, stop)
         _keep(model.layers[1:], work.delta, delta[1:], start, stop)
-    return z[1:], a, delta[1:]
+    return sums, z[1:], a, delta[1:]
 
 
 def _by_layer(model: Model, n: int, dtype: np.dtype) -> list[np.ndarray]:

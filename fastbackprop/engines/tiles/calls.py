@@ -24,6 +24,7 @@ from fastbackprop.engines.tiles.task import (
     ROWS,
     RowTile,
     Task,
+    task_of,
     weights,
 )
 from fastbackprop.jit.compiler import call, kernel
@@ -40,11 +41,11 @@ from fastbackprop.samples import (
 
 
 @kernel(entry=True)
-def _cost_sum(team, model, theta, samples, sums, work, start, stop):
+def cost_sum(team, bound, samples, sums, start, stop):
+    """`cost_sum` of the contract, one thread's part."""
     if not begins(team):
         return
-    V = vector_lanes(theta)
-    task = reference(Task(team, model, theta, samples, work.no_order, work))
+    V, task = vector_lanes(bound.theta), reference(task_of(team, bound, samples))
     for first in range(start, stop, ROWS):
         tile = RowTile(first, min(ROWS, stop - first))
         forward_tile(task, tile, SILENCE, owned(team, tile.n, V))
@@ -55,11 +56,11 @@ def _cost_sum(team, model, theta, samples, sums, work, start, stop):
 
 
 @kernel(entry=True)
-def _gradient_sums(team, model, theta, samples, total, gradient, sums, work, start, stop):
+def gradient_sums(team, bound, samples, total, gradient, sums, start, stop):
+    """`gradient_sums` of the contract, one thread's part."""
     if not begins(team):
         return
-    V = vector_lanes(theta)
-    task = reference(Task(team, model, theta, samples, work.no_order, work))
+    V, task = vector_lanes(bound.theta), reference(task_of(team, bound, samples))
     for first in range(start, stop, ROWS):
         tile = RowTile(first, min(ROWS, stop - first))
         own = owned(team, tile.n, V)
@@ -67,22 +68,22 @@ def _gradient_sums(team, model, theta, samples, total, gradient, sums, work, sta
         D = errors_of_layer_1(task)
         backward_tile(task, tile, total, SILENCE, D, own)
         barrier(team)
-        never = stop < start
-        add_gradient(task, tile, SILENCE, gradient, never, never, own)
+        add_gradient(task, tile, SILENCE, gradient, False, False, own)
         if team.t == 0:
             add_sums(sums, task, tile, V)
         barrier(team)
 
 
 @kernel(entry=True)
-def _train(team, model, theta, samples, order, batch_size, update, seed, sums, work, start, stop):
-    """A minibatch may be spread over several calls; all threads come to the same decisions."""
+def train(team, bound, minibatches, update, sums, start, stop):
+    """`train` of the contract, one thread's part: all threads come to the same decisions."""
     if not begins(team):
         return stop
-    V, place, steps_taken = vector_lanes(theta), start, update.t[0]
-    task, to_do = reference(Task(team, model, theta, samples, order, work)), reference(update)
+    model, work, samples, order = bound.model, bound.work, minibatches.samples, minibatches.order
+    V, place, steps_taken = vector_lanes(bound.theta), start, update.t[0]
+    task, to_do = reference(Task(team, model, bound.theta, samples, order, work)), reference(update)
     while place < stop:
-        batch, batch_end, sum_of_weights = minibatch(samples, order, batch_size, place)
+        batch, batch_end, sum_of_weights = minibatch(samples, order, minibatches.batch_size, place)
         end, total = min(batch_end, stop), sum_of_weights if sum_of_weights > 0 else 1.0
         cost = 0.0 if place == batch else sums[MINIBATCH_COST]
         # Plain SGD on a sparse X needs no gradient of W^1: the errors of the whole minibatch lie in
@@ -93,7 +94,7 @@ def _train(team, model, theta, samples, order, batch_size, update, seed, sums, w
         for first in range(place, end, ROWS):
             tile = RowTile(first, min(ROWS, end - first))
             own, ends = owned(team, tile.n, V), first + tile.n == batch_end
-            noise = Noise(seed, steps_taken, first - batch)
+            noise = Noise(minibatches.seed, steps_taken, first - batch)
             forward_tile(task, tile, noise, own)
             D = errors_of_layer_1(task)
             if direct:

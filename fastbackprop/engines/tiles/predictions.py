@@ -15,6 +15,7 @@ from fastbackprop.engines.tiles.task import (
     RowTile,
     Task,
     Work,
+    task_of,
 )
 from fastbackprop.jit.compiler import kernel
 from fastbackprop.jit.reference import reference
@@ -49,14 +50,14 @@ def predict_tiles(task, out, start, stop):
 
 
 @kernel(entry=True)
-def _predict(team, model, theta, samples, out, work, start, stop):
+def predict(team, bound, samples, out, start, stop):
+    """`predict` of the contract, one thread's part."""
     if begins(team):
-        task = reference(Task(team, model, theta, samples, work.no_order, work))
-        predict_tiles(task, out, start, stop)
+        predict_tiles(reference(task_of(team, bound, samples)), out, start, stop)
 
 
 @kernel(entry=True)
-def _predict_rows(layers, theta, X, out, z, a, delta, costs, panels, keys, rows):
+def predict_rows(layers, theta, X, out, z, a, delta, costs, panels, keys, rows):
     """`predict` alone; False, and nothing done, if X is not finite.
 
     No tuple is passed, for each costs the caller 2 us. What no prediction looks at is one of the

@@ -57,6 +57,12 @@ class Task(NamedTuple):
     work: Work
 
 
+@inlined
+def task_of(team, bound, samples):
+    """A task of these samples as they stand."""
+    return Task(team, bound.model, bound.theta, samples, bound.work.no_order, bound.work)
+
+
 class RowTile(NamedTuple):
     """Samples order[start:start + n]."""
 

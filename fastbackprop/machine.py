@@ -1,0 +1,219 @@
+"""Machine: a network bound to its engine. Everything above the engines talks to it.
+
+It holds the description of the network, its parameters in the engine's layout, the model that the
+engine makes of it, and a pool of scratch memory. Arguments are checked before they get here.
+"""
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from fastbackprop import engines
+from fastbackprop.engines.bound import Bound
+from fastbackprop.functions.activations import Activation
+from fastbackprop.functions.costs import Cost
+from fastbackprop.inputs.rows import at_hand, rows_at_once
+from fastbackprop.layout import Layout, aligned_zeros
+from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples
+
+SLICE_SECONDS = 0.03
+Pause = Callable[[], None]  # called between two native calls; it may raise
+
+
+def slices(
+    n: int, batch_size: int, tile: int, work: int, most: int = sys.maxsize
+) -> Iterator[tuple[int, int]]:
+    """Cut 0 ... n into pieces of about SLICE_SECONDS each, of at most about `most` rows.
+
+    They end with a minibatch, or, where a minibatch takes longer, at a multiple of the row tile
+    inside it. `work` is the number of parameters: the first guess is half a nanosecond for each,
+    and 0.1 us, for a row.
+    """
+    rows = max(1, int(SLICE_SECONDS / (0.5e-9 * work + 1e-7)))
+    start = 0
+    while start < n:
+        rows = min(rows, most)
+        end_of_batch = (start // batch_size + 1) * batch_size
+        if rows >= batch_size:
+            stop = end_of_batch + (rows // batch_size - 1) * batch_size
+        else:
+            stop = min(start + max(tile, rows // tile * tile), end_of_batch)
+        stop = min(stop, n)
+        began = time.perf_counter()
+        yield start, stop
+        elapsed = max(time.perf_counter() - began, 1e-9)
+        rows = max(1, int((stop - start) * min(SLICE_SECONDS / elapsed, 4)))
+        start = stop
+
+
+class Machine:
+    """A network bound to its engine.
+
+    Attributes
+    ----------
+    sizes, sigma, cost, dtype, engine_name
+        The description: neurons per layer, sigma_1 ... sigma_L, the cost, the dtype, a name.
+    engine : module
+        See `fastbackprop.engines` for its functions.
+    layout : Layout
+        Places of the weights and biases in `theta`, with the engine's padding.
+    theta : ndarray
+        The parameters. `weights` and `biases` are views of it.
+    """
+
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        sigma: Sequence[Activation],
+        cost: Cost,
+        dtype: np.dtype,
+        engine_name: str,
+    ) -> None:
+        self.sizes, self.sigma, self.cost = sizes, sigma, cost
+        self.dtype, self.engine_name = dtype, engine_name
+        self.engine = engines.load(engine_name)
+        self.layout = Layout(sizes, [self.engine.stride(n, dtype) for n in sizes])
+        self.theta = self.vector()
+        self.weights, self.biases = self.layout.weights(self.theta), self.layout.biases(self.theta)
+        # Scratch of earlier calls, by the module that made it, threads, and whether X is sparse.
+        self._idle: dict[Any, list[Any]] = {}
+        self._idle_rows: list[np.ndarray] = []
+        self._one_row, self._few = (1, sizes[0]), self.engine.few(sizes)
+
+    @functools.cached_property
+    def model(self) -> Any:
+        """The network as its engine takes it: on first use, when functions may be compiled."""
+        return self.engine.model(self.layout, self.sigma, self.cost, self.dtype)
+
+    @property
+    def likeness(self) -> str:
+        """Equal for two networks whose vectors have the same meaning."""
+        return f"{self.sizes}, {self.dtype.char}, {self.engine_name}"
+
+    def vector(self) -> np.ndarray:
+        """Zeros of the layout, for a gradient or parameters."""
+        return aligned_zeros(self.layout.length, self.dtype)
+
+    @contextmanager
+    def bound(
+        self,
+        n_threads: int = 1,
+        sparse: bool = False,
+        *,
+        model: Any = None,
+        theta: np.ndarray | None = None,
+        module: Any = None,
+    ) -> Iterator[Bound]:
+        """The network with scratch memory that no other call uses at the same time.
+
+        The memory is that of an earlier call where there is one: clearing it would take longer than
+        a row takes through a small network. `module`, the engine unless given, makes it. `model`
+        and `theta` take the place of the network's own.
+        """
+        module, model = module or self.engine, self.model if model is None else model
+        idle = self._idle.setdefault((module, n_threads, sparse), [])
+        try:
+            work = idle.pop()  # one step for the interpreter: no other thread gets the same
+        except IndexError:
+            work = module.workspace(model, self.dtype, n_threads, sparse)
+        try:
+            yield Bound(model, self.theta if theta is None else theta, work)
+        finally:
+            idle.append(work)
+
+    def threads(self, samples: Samples, batch_size: int | None = None) -> int:
+        """How many threads a call on these samples is worth; steps take `batch_size` samples."""
+        n: int = self.engine.threads(
+            self.model, batch_size, len(samples.X), samples.inputs_per_sample
+        )
+        return n
+
+    def pieces(
+        self, samples: Samples, most: int = sys.maxsize
+    ) -> Iterator[tuple[Samples, int, int, int]]:
+        """All samples, some tens of milliseconds at a time; see `inputs.rows.at_hand`."""
+        n, tile = len(samples.X), self.engine.row_tile(self.model)
+        most = min(most, rows_at_once(samples))
+        return at_hand(samples, slices(n, n, tile, self.theta.size, most))
+
+    def predict(
+        self,
+        samples: Samples,
+        out: np.ndarray,
+        n_threads: int | None = None,
+        pause: Pause | None = None,
+    ) -> None:
+        """Fill out, (n_samples, n_L), with a^L."""
+        n_threads = n_threads or self.threads(samples)
+        with self.bound(n_threads, samples.is_sparse) as bound:
+            for block, start, stop, offset in self.pieces(samples):
+                self.engine.predict(bound, block, out[offset : offset + stop], start, stop)
+                if pause is not None:
+                    pause()
+
+    def predict_few(self, X: Any, out: Any, n_threads: int | None) -> np.ndarray | None:
+        """a^L of few rows that need no conversion, or None where the long way must do it.
+
+        Control and simulation ask for a row, or some, a million times. The checks of `inputs` take
+        several times as long as the answer; these leave nothing out, and the long way has the
+        messages.
+        """
+        dtype, theta = self.dtype, self.theta
+        if type(X) is not np.ndarray or X.dtype != dtype or not self._few:
+            return None
+        one = X.shape == self._one_row
+        if not one:
+            if n_threads not in (None, 1) or X.ndim != 2 or X.shape[1] != self.sizes[0]:
+                return None
+            if not 0 < len(X) <= self._few:
+                return None
+        if not X.flags.carray:
+            return None
+        shape = (len(X), self.sizes[-1])
+        if out is None:
+            out = np.empty(shape, dtype)
+        elif (
+            type(out) is not np.ndarray
+            or out.dtype != dtype
+            or out.shape != shape
+            or not out.flags.carray
+            or (out.base is not None and np.may_share_memory(out, theta))
+            or (not one and np.may_share_memory(out, X))
+        ):
+            return None
+        if one:
+            try:
+                neurons = self._idle_rows.pop()
+            except IndexError:
+                neurons = np.zeros((3, max(self.layout.strides)), dtype)
+            done = self.engine.predict_row(self.model.layers, theta, X, out, neurons)
+            self._idle_rows.append(neurons)
+        else:
+            with self.bound() as bound:
+                done = self.engine.predict_rows(self.model.layers, theta, X, out, bound.work)
+        return out if done else None
+
+    def cost_sums(
+        self, samples: Samples, n_threads: int = 1, pause: Pause | None = None
+    ) -> tuple[float, float]:
+        """sum_i s_i C_i and sum_i s_i."""
+        sums = np.zeros(N_SUMS)
+        with self.bound(n_threads, samples.is_sparse) as bound:
+            for block, start, stop, _ in self.pieces(samples):
+                self.engine.cost_sum(bound, block, sums, start, stop)
+                if pause is not None:
+                    pause()
+        return float(sums[COST]), float(sums[WEIGHT])
+
+    def gradient_sums(self, samples: Samples, total: float) -> tuple[float, float, np.ndarray]:
+        """sum_i s_i C_i, sum_i s_i, and the gradient of the first over `total`, of the layout."""
+        sums, gradient = np.zeros(N_SUMS), self.vector()
+        with self.bound(1, samples.is_sparse) as bound:
+            for block, start, stop, _ in self.pieces(samples):
+                self.engine.gradient_sums(bound, block, total, gradient, sums, start, stop)
+        return float(sums[COST]), float(sums[WEIGHT]), gradient

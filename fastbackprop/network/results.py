@@ -1,0 +1,28 @@
+"""Named tuples that methods of `Network` return."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Gradient(NamedTuple):
+    """Mean cost of a batch and its gradient, shaped as the network's weights and biases."""
+
+    cost: float
+    weights: list[np.ndarray]
+    biases: list[np.ndarray]
+
+
+class Trace(NamedTuple):
+    """Every quantity of the derivation for a batch; C is its (weighted) mean cost.
+
+    z[l-1], a[l] and delta[l-1] are z^l, a^l and delta^l = dC/dz^l, (n_samples, n_l); a[0] is X.
+    weight_gradients[l-1] is dC/dW^l, (n_{l-1}, n_l), and bias_gradients[l-1] is dC/db^l, (n_l,).
+    """
+
+    z: list[np.ndarray]
+    a: list[np.ndarray]
+    delta: list[np.ndarray]
+    weight_gradients: list[np.ndarray]
+    bias_gradients: list[np.ndarray]
+    cost: float

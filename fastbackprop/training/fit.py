@@ -1,0 +1,55 @@
+"""From the arguments of `Network.fit` to a training that is ready to run."""
+
+from typing import Any
+
+from fastbackprop import inputs
+from fastbackprop.optimizers import LBFGS
+from fastbackprop.training.callbacks import Callbacks
+from fastbackprop.training.checkpoint import Checkpoint
+from fastbackprop.training.early_stopping import EarlyStopping
+from fastbackprop.training.lbfgs import LBFGSTrainer
+from fastbackprop.training.plan import make_plan
+from fastbackprop.training.progress import Progress
+from fastbackprop.training.trainer import Trainer
+
+
+def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
+    """A training with these settings, which `Network.fit` describes. No network is changed yet.
+
+    Raises TypeError, ValueError or OSError.
+    """
+    machine = network.machine
+    settings["epochs"] = inputs.positive_integer(settings["epochs"], "epochs")
+    optimizer = inputs.optimizer(settings["optimizer"])
+    optimizer.check_free_for(machine)
+    callbacks = Callbacks(settings["callbacks"])
+    trainer_class = LBFGSTrainer if isinstance(optimizer, LBFGS) else Trainer
+    batches = inputs.are_batches(X, y)
+    trainer_class.check(settings, batches)
+    if batches:
+        checkpoints = [c for c in callbacks.having("start") if isinstance(c, Checkpoint)]
+        inputs.refuse_for_batches(schedule=optimizer.schedule, checkpoint=checkpoints or None)
+    plan = make_plan(
+        machine,
+        (X, y, settings["sample_weight"]),
+        settings["validation"],
+        settings,
+        trainer_class.auto_batch_size,
+    )
+    stopping = settings["early_stopping"]
+    if stopping is not None and stopping is not False:
+        callbacks.add(_early_stopping(stopping))
+    callbacks.add(Progress(settings["progress"], plan.epochs))
+    trainer = trainer_class(network, plan, optimizer, callbacks)
+    callbacks.start(trainer)
+    trainer.stepper = optimizer.stepper(machine)  # the last that can refuse
+    return trainer
+
+
+def _early_stopping(value: Any) -> EarlyStopping:
+    """From True, a patience or an `EarlyStopping`."""
+    if isinstance(value, EarlyStopping):
+        return value
+    if value is True:
+        return EarlyStopping()
+    return EarlyStopping(inputs.positive_integer(value, "early_stopping"))

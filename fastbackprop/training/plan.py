@@ -1,0 +1,124 @@
+"""Plan: the arguments of `Network.fit`, checked. Nothing is changed while it is made."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from fastbackprop import inputs
+from fastbackprop.machine import Machine
+from fastbackprop.samples import Samples
+from fastbackprop.training.dropout import as_dropout
+from fastbackprop.training.metrics import Metric, Metrics, as_metrics
+
+
+class Plan(NamedTuple):
+    """One training: on which samples, and how."""
+
+    epochs: int
+    parts: Iterable[Samples]  # an epoch goes through all samples, or through batches as they come
+    samples: Samples | None  # all of them, unless they come in batches
+    validation: Samples | None
+    batch_size: int | None  # None takes each part as one minibatch
+    shuffle: bool
+    rates: tuple[float, ...]  # of the dropout of a^0 ... a^{L-1}
+    noise: float  # standard deviation of the noise on a^0
+    metrics: Sequence[Metric]
+    of_training: bool  # whether the metrics are computed for the training samples
+    n_threads: int | None
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it needs the network's generator."""
+        return self.shuffle or any(self.rates) or self.noise > 0
+
+    def figures(self) -> dict[str, bool | None]:
+        """The figures of an epoch that may be watched, and whether larger is better."""
+        figures: dict[str, bool | None] = {"cost": False}
+        if self.validation is not None:
+            figures["validation_cost"] = False
+        for metric in self.metrics:
+            if self.validation is not None:
+                figures[f"validation_{metric.name}"] = metric.maximize
+            if self.of_training:
+                figures[metric.name] = metric.maximize
+        return figures
+
+
+def make_plan(
+    machine: Machine,
+    data: tuple[Any, Any, Any],
+    validation: Any,
+    settings: dict[str, Any],
+    auto_batch_size: int | None,
+) -> Plan:
+    """The plan of a training on `data`, X, y and sample_weight. `settings` are arguments of `fit`.
+
+    Raises TypeError or ValueError.
+    """
+    dropout = as_dropout(settings["dropout"])
+    rates, noise = dropout.rates(len(machine.sizes) - 1), dropout.deviation()
+    metrics = settings["metrics"]
+    if not isinstance(metrics, Metrics):
+        metrics = Metrics(metrics)
+
+    def check(X: Any, y: Any, sample_weight: Any = None) -> Samples:
+        if noise:
+            inputs.refuse_sparse(X, "input noise would make it dense")
+        return samples_of(machine, X, y, sample_weight)
+
+    epochs, (X, y, sample_weight) = settings["epochs"], data
+    parts: Iterable[Samples]
+    samples: Samples | None = None
+    if inputs.are_batches(X, y):
+        inputs.refuse_for_batches(
+            metrics=metrics.metrics if metrics.training or validation is None else None
+        )
+        if sample_weight is not None:
+            raise ValueError("of batches, each has its own weights: (X, y, sample_weight)")
+        if not (validation is None or isinstance(validation, tuple | list)):
+            raise ValueError(
+                f"validation beside batches must be (X, y) or (X, y, sample_weight); "
+                f"got {validation!r}"
+            )
+        parts = inputs.Batches(X, epochs, check)
+        held_out = _validation_samples(machine, validation)
+    else:
+        samples = check(X, y, sample_weight)
+        if validation is None or isinstance(validation, tuple | list):
+            held_out = _validation_samples(machine, validation)
+        else:
+            train, rest = inputs.split(validation, len(samples.X))
+            samples, held_out = inputs.take(samples, train), inputs.take(samples, rest)
+        parts = [samples]
+    looked_at = samples or held_out
+    labels = looked_at is not None and len(looked_at.labels) > 0
+    return Plan(
+        epochs=epochs,
+        parts=parts,
+        samples=samples,
+        validation=held_out,
+        batch_size=inputs.batch_size(settings["batch_size"], auto_batch_size if samples else None),
+        shuffle=inputs.flag(settings["shuffle"], "shuffle"),
+        rates=rates,
+        noise=noise,
+        metrics=as_metrics(metrics.metrics, labels, machine.cost),
+        of_training=samples is not None and (metrics.training or held_out is None),
+        n_threads=inputs.thread_count(settings["n_threads"]),
+    )
+
+
+def samples_of(machine: Machine, X: Any, y: Any, sample_weight: Any = None) -> Samples:
+    """Checked samples for this network."""
+    n_in, n_out = machine.sizes[0], machine.sizes[-1]
+    return inputs.samples(X, y, sample_weight, n_in, n_out, machine.dtype, machine.cost)
+
+
+def _validation_samples(machine: Machine, validation: Any) -> Samples | None:
+    if validation is None:
+        return None
+    if len(validation) not in (2, 3):
+        raise ValueError(
+            f"validation must be (X, y), (X, y, sample_weight) or a fraction; "
+            f"got {len(validation)} items"
+        )
+    with inputs.naming("validation"):
+        return samples_of(machine, *validation)

@@ -1,0 +1,43 @@
+"""Progress bars: tqdm's, or any with its interface."""
+
+from typing import Any
+
+
+class Progress:
+    """A progress bar with a tick for each epoch: tqdm's, anything with its interface, or none."""
+
+    INTERFACE = ("update", "set_postfix", "close")
+
+    def __init__(self, progress: Any, epochs: int) -> None:
+        if progress is True:
+            try:
+                from tqdm.auto import tqdm
+            except ImportError:
+                raise ImportError(
+                    "progress=True needs tqdm: pip install 'fastbackprop[progress]'"
+                ) from None
+            progress = tqdm
+        elif progress is False:
+            progress = None
+        is_bar = all(callable(getattr(progress, name, None)) for name in self.INTERFACE)
+        if progress is not None and not is_bar and not callable(progress):
+            raise TypeError(
+                f"progress must be None, True, or like tqdm, with methods "
+                f"{', '.join(self.INTERFACE)}; got {progress!r}"
+            )
+        self._make = progress if isinstance(progress, type) or not is_bar else lambda **_: progress
+        self._epochs = epochs
+        self._bar: Any = None
+
+    def on_train_begin(self, network: Any) -> None:
+        if self._make is not None:
+            self._bar = self._make(total=self._epochs, unit="epoch")
+
+    def on_epoch_end(self, network: Any, epoch: int, logs: dict[str, float]) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix({name: x for name, x in logs.items() if name != "seconds"})
+            self._bar.update(1)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
