@@ -1,11 +1,11 @@
-"""What the pages take from the package while the site is built; MkDocs calls `on_page_markdown`.
+"""Parts of the pages that are generated from the package; MkDocs calls `on_page_markdown`.
 
-    <!-- source: engines.loops.weighted_input -->    the text of a function; of several, tabs
-    <!-- table: activations -->                      a table of what is registered
-    <!-- classes: optimizers.Optimizer -->           the reference of a class and all that are of it
-    [`name`](../fastbackprop/network.py)             a link to code: to its place in the reference
+    <!-- source: engines.loops.weighted_input -->    source of a function; tabs for several
+    <!-- table: activations -->                      table of a registry
+    <!-- classes: optimizers.Optimizer -->           reference of a class and its subclasses
+    [`name`](../fastbackprop/network.py)             link to code: becomes a link to the reference
 
-Where the pages are read as plain files, the markers are not seen, and links lead to the files.
+In the plain files the markers are invisible, and the links lead to the source files.
 """
 
 import inspect
@@ -26,14 +26,14 @@ Row = tuple[str, ...]
 
 
 def source(name: str) -> str:
-    """The text of a function of the package, compiled or not."""
+    """Source of a function of the package, compiled or not."""
     module, _, attribute = f"fastbackprop.{name}".rpartition(".")
     function = getattr(import_module(module), attribute)
     return inspect.getsource(getattr(function, "py_func", function)).rstrip()
 
 
 def sources(names: str) -> str:
-    """One block of code for each name, in a tab with the name of its file."""
+    """One block of code per name, in a tab titled with its file."""
     tabs = []
     for name in names.split():
         title = name.rpartition(".")[0].replace(".", "/") + ".py"
@@ -43,13 +43,17 @@ def sources(names: str) -> str:
 
 
 def family(name: str) -> list[type]:
-    """A class of the package, and its public subclasses in the same module."""
+    """A class of the package, and its public subclasses in the same module or package."""
     module, _, base = f"fastbackprop.{name}".rpartition(".")
     here = vars(import_module(module))
     kinds = [
         thing for thing in here.values() if isinstance(thing, type) and thing.__name__[0] != "_"
     ]
-    return [kind for kind in kinds if issubclass(kind, here[base]) and kind.__module__ == module]
+    return [
+        kind
+        for kind in kinds
+        if issubclass(kind, here[base]) and f"{kind.__module__}.".startswith(f"{module}.")
+    ]
 
 
 def classes(name: str) -> str:
@@ -64,18 +68,18 @@ def code(text: str) -> str:
 
 
 def summary(thing: Any) -> str:
-    """The first line of a docstring, where there is one of its own."""
+    """First line of the docstring, or nothing."""
     return (thing.__doc__ or "").strip().partition("\n")[0]
 
 
 def usual(function: Any) -> str:
-    """The parameters that a name alone stands for."""
+    """Default parameters of a function that is selected by name."""
     p = getattr(function, "p", ())
     return f", p = {', '.join(map(str, p))}" if p else ""
 
 
 def activations() -> Iterator[Row]:
-    yield "name", "sigma(z)", "weights before it start as"
+    yield "name", "sigma(z)", "initializer"
     for name, activation in ACTIVATIONS.items():
         only = " (output only)" if activation.coupled else ""
         yield (
@@ -90,9 +94,9 @@ def costs() -> Iterator[Row]:
     targets = {
         "real": "real numbers",
         "unit": "each in [0, 1]",
-        "distribution": "integer labels, or rows that sum to one",
+        "distribution": "integer labels, or rows that sum to 1",
         "sign": "-1 or 1",
-        "non-negative": "of at least 0",
+        "non-negative": "0 or more",
         "positive": "above 0",
     }
     for name, group in COSTS.items():
@@ -102,20 +106,20 @@ def costs() -> Iterator[Row]:
 
 
 def optimizers() -> Iterator[Row]:
-    yield "name", "class", "what it is, and whose"
+    yield "name", "class", "method and source"
     for name, kind in OPTIMIZERS.items():
         yield code(name), reference(f"{kind.__module__}.{kind.__name__}", kind), summary(kind)
 
 
 def learning_rates() -> Iterator[Row]:
-    yield "class", "factor of the learning rate at epoch e"
+    yield "class", "learning rate at epoch e"
     for kind in family("optimizers.schedules.Schedule")[1:]:
         yield reference(f"{kind.__module__}.{kind.__name__}", kind), summary(kind)
 
 
 def by_name(registry: dict[str, Any]) -> Callable[[], Iterator[Row]]:
     def table() -> Iterator[Row]:
-        yield "name", "what it is"
+        yield "name", "description"
         for name, thing in registry.items():
             yield code(name), summary(getattr(thing, "value", thing))
 
@@ -143,7 +147,7 @@ def table(name: str) -> str:
 
 
 def documented() -> set[str]:
-    """The modules whose members all have a place in the reference."""
+    """Modules and objects that are documented on the pages of the reference."""
     pages = PAGES.glob("api/*.md")
     return {
         name for page in pages for name in re.findall(r"^::: (\S+)", page.read_text("utf-8"), re.M)
@@ -155,7 +159,7 @@ def reference(name: str, thing: Any) -> str:
 
 
 def link(match: re.Match[str]) -> str:
-    """A link upwards: to a page as it is, to code in the reference, else its words alone."""
+    """Links to pages stay; links to code lead to the reference, or become plain text."""
     words, path = match.groups()
     if (PAGES / path).is_file():
         return match[0]

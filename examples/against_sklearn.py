@@ -1,9 +1,8 @@
-"""Cross-validated score and time of our scikit-learn estimators beside scikit-learn's own.
+"""Cross-validated score and time of `fastbackprop.sklearn` and scikit-learn.
 
-Both with their default settings behind a StandardScaler, on the same folds with the same seeds, as
-users who change one import would have them, on one thread each. Prints the table of
-docs/scikit-learn.md. Run it as `python examples/against_sklearn.py`; it takes some minutes, most of
-them scikit-learn's.
+Both use their default settings behind a StandardScaler, the same folds and seeds, and one thread.
+The script prints the table of docs/scikit-learn.md. Run it with
+`python examples/against_sklearn.py`; it takes several minutes, most of them in scikit-learn.
 """
 
 import warnings
@@ -31,7 +30,7 @@ FOLDS = 5
 
 
 def models(kind, **options):
-    """The systems by their names, as functions of the seed."""
+    """Systems by name, as functions of the seed."""
     options = {"n_threads": 1} | options
     in_float32 = FunctionTransformer(np.float32)
     return {
@@ -48,7 +47,7 @@ def models(kind, **options):
 
 
 def cross_validated(data, seeds=SEEDS, folds=FOLDS, **options):
-    """For each system: scores, (seeds, folds), and seconds that a fit took, likewise."""
+    """For each system: scores and seconds per fit, (2, seeds, folds)."""
     kind, load = DATA[data]
     X, y = load(return_X_y=True)
     if data.endswith("targets scaled"):
@@ -61,7 +60,7 @@ def cross_validated(data, seeds=SEEDS, folds=FOLDS, **options):
     for i, seed in enumerate(seeds):
         split = splitter(folds, shuffle=True, random_state=seed).split(X, y)
         for k, (train, test) in enumerate(split):
-            for name in systems:  # in turns: what else the machine does hits all of them
+            for name in systems:  # in turns: other work on the machine affects all systems alike
                 model = systems[name](seed)
                 began = perf_counter()
                 model.fit(X[train], y[train])
@@ -71,7 +70,7 @@ def cross_validated(data, seeds=SEEDS, folds=FOLDS, **options):
 
 
 def main():
-    warnings.simplefilter("ignore", ConvergenceWarning)  # 200 epochs are both sides' default
+    warnings.simplefilter("ignore", ConvergenceWarning)  # 200 epochs are the default of both
     systems = "scikit-learn | fastbackprop"
     print(f"| data | score: {systems} | seconds: {systems} | in float32 |\n|{'---|' * 6}")
     for data in DATA:

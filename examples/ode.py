@@ -1,9 +1,9 @@
-"""A learned right-hand side inside an ODE solver: x' = f(x), f a network.
+"""A network as the right-hand side of an ODE: x' = f(x).
 
-A network learns the pendulum's law of motion from samples of it. Then Runge and Kutta's method
-follows one swing with it, four calls of the network in a step, one row each. The same loop runs
-with the network as a compiled function (`Network.as_njit`), in NumPy, and in PyTorch and JAX where
-they are installed; each must end in the same place. Run it as `python examples/ode.py`.
+A network learns the equation of motion of a pendulum from samples. Then the Runge-Kutta method
+integrates one swing, with four calls of the network per step, each with one row. The same loop runs
+with the network as a compiled function (`Network.as_njit`), in NumPy, and in PyTorch and JAX if
+these are installed. All must reach the same end point. Run it with `python examples/ode.py`.
 """
 
 from time import perf_counter
@@ -18,7 +18,7 @@ START = np.array([2.0, 0.0])  # angle and angular velocity
 
 
 def law(x):
-    """The pendulum, (n, 2) -> (n, 2): what the network learns."""
+    """Equation of motion of the pendulum, (n, 2) -> (n, 2)."""
     return np.stack([x[:, 1], -np.sin(x[:, 0])], axis=1)
 
 
@@ -36,7 +36,7 @@ def learned():
 
 
 def runge_kutta(f, x, h, steps):
-    """Of x' = f(x), for any f that returns a new array."""
+    """Integrate x' = f(x); f returns a new array."""
     for _ in range(steps):
         k1 = f(x)
         k2 = f(x + h / 2 * k1)
@@ -47,7 +47,7 @@ def runge_kutta(f, x, h, steps):
 
 
 def compiled_solver(net):
-    """The same as one compiled function, in which the network is called; nothing is allocated."""
+    """The same as one compiled function that calls the network and allocates nothing per step."""
     f = net.as_njit()
 
     @numba.njit
@@ -74,7 +74,7 @@ def compiled_solver(net):
     return lambda: solve(START, STEP, STEPS)
 
 
-# --- the same loop elsewhere ---------------------------------------------------------------------
+# --- the same loop in other libraries ------------------------------------------------------------
 
 
 def with_numpy(net):
@@ -122,14 +122,14 @@ def jax_network(net):
 
 
 def with_jax(net):
-    """JAX compiles f; the loop is Python's."""
+    """JAX compiles f; the loop runs in Python."""
     jax, f = jax_network(net)
     f = jax.jit(f)
     return lambda: np.asarray(runge_kutta(f, jax.numpy.asarray(START), STEP, STEPS))
 
 
 def with_jax_loop(net):
-    """JAX compiles the loop too."""
+    """JAX compiles f and the loop."""
     jax, f = jax_network(net)
     step = lambda _, x: runge_kutta(f, x, STEP, 1)  # noqa: E731
     solve = jax.jit(lambda x: jax.lax.fori_loop(0, STEPS, step, x))
@@ -150,7 +150,7 @@ def main():
     net = learned()
     reference = with_numpy(net)()
     truth = runge_kutta(lambda x: law(x[None])[0], START, STEP, STEPS)
-    print(f"after {STEPS} steps of {STEP}: {reference}; with the law itself {truth}\n")
+    print(f"after {STEPS} steps of {STEP}: {reference}; with the exact equation {truth}\n")
     print(f"{'microseconds a step (four calls of the network)':50}{'':>8}  of the first")
     first = None
     for name, make in SYSTEMS.items():
@@ -159,7 +159,7 @@ def main():
         except ModuleNotFoundError as error:
             print(f"{name:50}{error.name} is not installed")
             continue
-        np.testing.assert_allclose(solve(), reference, rtol=1e-8)  # compiles, too
+        np.testing.assert_allclose(solve(), reference, rtol=1e-8)  # also compiles
         seconds = []
         for _ in range(5):
             start = perf_counter()

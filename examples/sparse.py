@@ -1,7 +1,8 @@
-"""An epoch on a sparse X, beside scikit-learn's MLPClassifier, with one thread each.
+"""Time of an epoch with sparse X, compared with scikit-learn's MLPClassifier.
 
-The systems take turns, and the best epoch of each counts. Run it as `python examples/sparse.py`; it
-takes half a minute. SGD and Adam, in float32, from the same data in the same minibatches.
+SGD and Adam, in float32, with the same data, mini-batches of the same size, and one thread. The
+systems take turns, and the best epoch of each counts. Run it with `python examples/sparse.py`; it
+takes half a minute.
 """
 
 from time import perf_counter
@@ -20,7 +21,7 @@ SOLVERS = {
 
 
 def data(n=10_000, n_in=20_000, per_sample=100, classes=20):
-    """X, (n, n_in), with so many non-zeros in each row, and labels."""
+    """X, (n, n_in), with `per_sample` non-zeros in each row, and labels."""
     rng = np.random.default_rng(0)
     values, columns = (
         rng.random(n * per_sample, np.float32),
@@ -33,7 +34,7 @@ def data(n=10_000, n_in=20_000, per_sample=100, classes=20):
 
 
 def seconds(solver, X, y, hidden=100, batch_size=200, rounds=8):
-    """Of an epoch: ours, and theirs."""
+    """Seconds per epoch of fastbackprop and scikit-learn."""
     make, options = SOLVERS[solver]
     optimizer, classes = make(), np.unique(y)
     ours = fb.Network(

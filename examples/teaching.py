@@ -1,7 +1,8 @@
 """One sample through a network of 2, 3 and 2 neurons, and back: every number with its equation.
 
-Prints every z, a, delta and gradient by the index formulas of docs/derivation.md, with the numbers
-put in, and at the end what the library says of the same. Run it as `python examples/teaching.py`.
+The script prints every z, a, delta and gradient with the index formulas of docs/derivation.md and
+the numbers filled in, then compares them with the library. Run it with
+`python examples/teaching.py`.
 """
 
 import numpy as np
@@ -17,7 +18,7 @@ B = [np.array([0.1, 0.0, -0.2]), np.array([0.05, -0.1])]
 
 
 def network():
-    """Tanh inside, sigmoid at the end, C = 1/2 sum_k (a_k - y_k)^2."""
+    """Hidden tanh, output sigmoid, C = 1/2 sum_k (a_k - y_k)^2."""
     net = fb.Network([2, 3, 2], hidden="tanh", output="sigmoid", dtype="float64", engine="loops")
     for l in range(2):
         net.weights[l] = W[l]
@@ -26,7 +27,7 @@ def network():
 
 
 def number(x):
-    """Four decimals, negative ones in brackets: they follow a sign."""
+    """Four decimals; negative numbers in brackets, because they follow a sign."""
     return f"{x:.4f}" if x >= 0 else f"({x:.4f})"
 
 
@@ -43,7 +44,7 @@ def line(name, terms, value):
 
 
 def forward(a, z):
-    """(0) and sigma, layer by layer; a and z are filled."""
+    """(0) and sigma, layer by layer; fills a and z."""
     sigma = {1: ("tanh", np.tanh), 2: ("sigmoid", lambda z: 1 / (1 + np.exp(-z)))}
     for l in (1, 2):
         w, b = W[l - 1], B[l - 1]
@@ -60,7 +61,7 @@ def forward(a, z):
 
 
 def backward(a, y):
-    """(1), then (2); returns delta by layer."""
+    """(1), then (2); returns delta for each layer."""
     delta = {1: [], 2: []}
     heading(
         "(1)",
@@ -88,7 +89,7 @@ def backward(a, y):
 
 
 def gradients(a, delta):
-    """(3) and (4) for both layers; returns dC/dW and dC/db by layer."""
+    """(3) and (4) for both layers; returns dC/dW and dC/db for each layer."""
     weights, biases = {}, {}
     for l in (2, 1):
         heading("(3)", f"dC/dw^{l}_kj = a^{l - 1}_k delta^{l}_j")
@@ -105,7 +106,7 @@ def gradients(a, delta):
 
 
 def largest_difference(net, z, a, delta, weights, biases):
-    """Between the numbers above and those of `Network.trace`."""
+    """Largest difference between these numbers and those of `Network.trace`."""
     trace = net.trace(X, Y)
     pairs = []
     for l in (1, 2):
@@ -129,7 +130,7 @@ def main():
     difference = largest_difference(net, z, a, delta, weights, biases)
     print(f"\n\nnet.trace(x, y) has the same numbers; the largest difference is {difference:.0e}.")
     print(
-        f"net.check_gradient(x, y): the gradient is within {net.check_gradient(X, Y):.0e} \n"
+        f"net.check_gradient(x, y): the gradient is within {net.check_gradient(X, Y):.0e}\n"
         f"of difference quotients of C, relative to its largest entry."
     )
 
