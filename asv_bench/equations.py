@@ -74,6 +74,8 @@ def make_tiled(layer):
     sizes, dtype = layer.W.shape, layer.W.dtype
     layout = Layout(sizes, [tiles.stride(n, dtype) for n in sizes])
     model = tiles.model(layout, [SIGMA], COST, dtype)
+    for name in ("activate", "pull_back"):  # layer 0 is a hidden one here, with the same sigma
+        model.layers[0][name] = model.layers[1][name]
     theta, gradient = (aligned_zeros(layout.length, dtype) for _ in range(2))
     layout.weights(theta)[0], layout.biases(theta)[0] = layer.W, layer.b
     layout.weights(gradient)[0], layout.biases(gradient)[0] = layer.G, layer.g
@@ -129,13 +131,11 @@ def tiled_output_error(p):
 
 @kernel(entry=True)
 def tiled_hidden_error(p):
-    lanes, n_l, n_next = 2 * p.V, p.model.layers[0]["width"], p.model.layers[1]["width"]
-    Z, A = task.neurons(p.model, p.work.z, 0, lanes), task.neurons(p.model, p.work.a, 0, lanes)
+    lanes, below, above = 2 * p.V, p.model.layers[0], p.model.layers[1]
+    here = task.layer_of(p.model, p.work, 0, lanes)
     Delta_next = task.neurons(p.model, p.work.delta, 1, lanes)
-    Delta = task.neurons(p.model, p.work.delta, 0, lanes)
     W, none = task.weights(p.model, p.theta, 1), product.Matrix(p.work.zeros, 0, 0)
-    own = all_strips(p.V)
-    equations.hidden_error(p.model.layers[1], W, Delta_next, Z, A, Delta, n_next, n_l, none, own)
+    equations.hidden_error(below, above, W, Delta_next, here, none, all_strips(p.V))
 
 
 @kernel(entry=True)
@@ -143,9 +143,8 @@ def tiled_weight_gradient(p):
     A, G = task.neurons(p.model, p.work.a, 0, 2 * p.V), task.weights(p.model, p.gradient, 1)
     Delta_rows = task.panels(p.model, p.work.delta_rows, 1)
     n_in, n_l = p.model.layers[0]["width"], p.model.layers[1]["width"]
-    rows = product.up(n_in, tiles.ROW)
-    one = p.theta.dtype.type(1)
-    equations.weight_gradient(A, Delta_rows, G, p.V < 0, one, N_SAMPLES, n_l, 0, rows)
+    into = product.Into(G, p.V < 0, p.theta.dtype.type(1))
+    equations.weight_gradient(A, Delta_rows, into, N_SAMPLES, n_l, 0, product.up(n_in, tiles.ROW))
 
 
 @kernel(entry=True)

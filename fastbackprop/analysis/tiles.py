@@ -34,6 +34,7 @@ from fastbackprop.engines.tiles.layers import (
 from fastbackprop.engines.tiles.product import (
     ROW,
     UNROLL,
+    Into,
     Matrix,
     Strips,
     product_across,
@@ -48,6 +49,7 @@ from fastbackprop.engines.tiles.task import (
     biases,
     clear,
     flat,
+    layer_of,
     neurons,
     panels,
     scratch,
@@ -131,9 +133,8 @@ def down(model, theta, work, own):
             clear(Delta, s, n_l, up(n_l, UNROLL))
         W, sigma = weights(model, theta, l), model.layers[l - 1]
         if l > 1:
-            Z, A = neurons(model, work.z, l - 1, lanes), neurons(model, work.a, l - 1, lanes)
-            none = Matrix(work.zeros, 0, 0)
-            hidden_error(sigma, W, Delta, Z, A, U, n_l, n, none, own)
+            here, none = layer_of(model, work, l - 1, lanes), Matrix(work.zeros, 0, 0)
+            hidden_error(sigma, model.layers[l], W, Delta, here, none, own)
         else:
             errors_below(W, Delta, U, n_l, n, work, own)
 
@@ -295,10 +296,10 @@ def add_products(model, n, gauss_newton, product, fresh, work, own):
         G = weights(model, product, l)
         A, RA = neurons(model, work.own.a, l - 1, lanes), neurons(model, work.R.a, l - 1, lanes)
         RDelta_rows = panels(model, work.R.delta_rows, l)
-        weight_gradient(A, RDelta_rows, G, fresh, one, n, n_l, 0, up(n_in, ROW))
+        weight_gradient(A, RDelta_rows, Into(G, fresh, one), n, n_l, 0, up(n_in, ROW))
         if l > 1 and not gauss_newton:
             Delta_rows = panels(model, work.own.delta_rows, l)
-            weight_gradient(RA, Delta_rows, G, False, one, n, n_l, 0, up(n_in, ROW))
+            weight_gradient(RA, Delta_rows, Into(G, False, one), n, n_l, 0, up(n_in, ROW))
         start = model.layers[l]["bias_start"]
         bias_gradient(RDelta_rows, n, product[start : start + G.stride], fresh)
 

@@ -59,22 +59,23 @@ def output_error(sigma, cost, z, a, y, delta, lanes):
 
 
 @inlined
-def hidden_error(sigma, W_next, Delta_next, Z, A, Delta, n_next, n_l, none, own):
-    """(2)  delta^l_ji = sigma_l'(z^l_ji) sum_k w^{l+1}_jk delta^{l+1}_ki"""
-    depth, rows = up(n_next, UNROLL), up(n_l, ROW)
-    product_along(W_next, none, Delta_next, Delta, depth, rows, own)
+def hidden_error(layer, next, W_next, Delta_next, here, none, own):
+    """(2)  delta^l_ji = sigma_l'(z^l_ji) sum_k w^{l+1}_jk delta^{l+1}_ki
+
+    `layer` and `next` are the records of layers l and l + 1, `here` the strips of layer l.
+    """
+    n_l, sigma = layer["width"], layer
+    depth, rows = up(next["width"], UNROLL), up(n_l, ROW)
+    product_along(W_next, none, Delta_next, here.Delta, depth, rows, own)
     for s in range(own.first, own.last):
-        z, a, delta = flat(Z, s, n_l), flat(A, s, n_l), flat(Delta, s, n_l)
+        z, a, delta = flat(here.Z, s, n_l), flat(here.A, s, n_l), flat(here.Delta, s, n_l)
         multiply_by_derivative(sigma, z, a, delta, own.lanes)
 
 
 @inlined
-def weight_gradient(A, Delta_rows, G, fresh, factor, n, n_l, first, last):
-    """(3)  dC/dw^l_jk = sum_i a^{l-1}_ji delta^l_ik, for rows j of first ... last
-
-    Times the factor and added to what G holds, unless `fresh`.
-    """
-    sums_over_samples(A, Delta_rows, G, fresh, factor, up(n, UNROLL), n_l, first, last)
+def weight_gradient(A, Delta_rows, into, n, n_l, first, last):
+    """(3)  dC/dw^l_jk = sum_i a^{l-1}_ji delta^l_ik, for rows j of first ... last"""
+    sums_over_samples(A, Delta_rows, into, up(n, UNROLL), n_l, first, last)
 
 
 @kernel

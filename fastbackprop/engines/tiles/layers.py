@@ -31,6 +31,7 @@ from fastbackprop.engines.tiles.task import (
     clear,
     flat,
     lanes_of,
+    layer_of,
     neurons,
     panels,
     sample,
@@ -111,8 +112,7 @@ def forward(task, tile, noise, own):
         n_l, sigma = model.layers[l]["width"], model.layers[l]
         if l == 1 and sparse:
             Z_rows = Matrix(work.delta, Z.offset, Z.height)
-            arguments = (task, tile, noise, W, b, Z, Z_rows, n_l, own)
-            call(work.of_sparse.weighted_input, arguments)
+            call(work.of_sparse.weighted_input, (task, tile, noise, Z, Z_rows, own))
         else:
             weighted_input(W, b, A, Z, model.layers[l - 1]["width"], n_l, own)
         A_l, Delta = neurons(model, work.a, l, lanes), neurons(model, work.delta, l, lanes)
@@ -206,14 +206,14 @@ def hidden_errors(task, noise, own):
         put_on_lanes(model, l, work, own)
         if l > 1:
             sigma = model.layers[l - 1]
-            n_l, n = model.layers[l]["width"], sigma["width"]
+            n, W = sigma["width"], weights(model, theta, l)
             none, Delta = Matrix(work.zeros, 0, 0), neurons(model, work.delta, l, lanes)
-            Z, A = neurons(model, work.z, l - 1, lanes), neurons(model, work.a, l - 1, lanes)
-            W, Delta_l = weights(model, theta, l), neurons(model, work.delta, l - 1, lanes)
+            here = layer_of(model, work, l - 1, lanes)
+            Z, A, Delta_l = here.Z, here.A, here.Delta
             if sigma["drop"] > 0:
                 for s in range(own.first, own.last):  # a as it was
                     activate(sigma, flat(Z, s, n), flat(A, s, n), flat(Delta_l, s, n), lanes)
-            hidden_error(sigma, W, Delta, Z, A, Delta_l, n_l, n, none, own)
+            hidden_error(sigma, model.layers[l], W, Delta, here, none, own)
             if sigma["drop"] > 0:
                 for s in range(own.first, own.last):
                     of_rows, keys = of_strip(noise, s, lanes), lanes_of(work.keys, s, lanes)

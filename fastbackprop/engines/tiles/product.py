@@ -77,6 +77,14 @@ class Matrix(NamedTuple):
     stride: int
 
 
+class Into(NamedTuple):
+    """Where a sum goes: times the factor, it is added to G, or takes its place if `fresh`."""
+
+    G: Matrix
+    fresh: bool
+    factor: float  # of G's dtype; 1 where `fresh`
+
+
 class Panels(NamedTuple):
     """A matrix (height, width) in panels of two vectors of columns, or one at last, in a row."""
 
@@ -183,7 +191,8 @@ def _over_strips(R, C, Q):
     """
 
     @kernel(linked=True)
-    def tile(A, D, G, fresh, factor, depth, r):
+    def tile(A, D, into, depth, r):
+        G, fresh, factor = into.G, into.fresh, into.factor
         V, g = vector_lanes(G.array), G.offset + r * G.stride
         lanes, width = Q * V, C * V
         if not fresh:
@@ -208,13 +217,13 @@ def _rows_of_panel(R, C, Q):
     tall, short = _over_strips(R, C, Q), _over_strips(ROW, C, Q)
 
     @kernel(linked=True)
-    def rows(A, D, G, fresh, factor, depth, first, last):
+    def rows(A, D, into, depth, first, last):
         r = first
         while r + R <= last:
-            tall(A, D, G, fresh, factor, depth, r)
+            tall(A, D, into, depth, r)
             r += R
         while r < last:
-            short(A, D, G, fresh, factor, depth, r)
+            short(A, D, into, depth, r)
             r += ROW
 
     return rows
@@ -225,22 +234,23 @@ wide_1, wide_2 = _rows_of_panel(TALL[1], 2, 1), _rows_of_panel(TALL[1], 2, 2)
 
 
 @kernel
-def sums_over_samples(A, Delta_rows, G, fresh, factor, depth, n, first, last):
+def sums_over_samples(A, Delta_rows, into, depth, n, first, last):
     """The same for all n columns."""
-    V = vector_lanes(G.array)
+    G, V = into.G, vector_lanes(into.G.array)
     for top in range(first, last, BLOCK):
         bottom = min(top + BLOCK, last)
         for c in range(0, n, 2 * V):
             D, G_c = panel(Delta_rows, c), Matrix(G.array, G.offset + c, G.stride)
+            into_c = Into(G_c, into.fresh, into.factor)
             if D.stride == V:
                 if A.lanes == V:
-                    narrow_1(A, D, G_c, fresh, factor, depth, top, bottom)
+                    narrow_1(A, D, into_c, depth, top, bottom)
                 else:
-                    narrow_2(A, D, G_c, fresh, factor, depth, top, bottom)
+                    narrow_2(A, D, into_c, depth, top, bottom)
             elif A.lanes == V:
-                wide_1(A, D, G_c, fresh, factor, depth, top, bottom)
+                wide_1(A, D, into_c, depth, top, bottom)
             else:
-                wide_2(A, D, G_c, fresh, factor, depth, top, bottom)
+                wide_2(A, D, into_c, depth, top, bottom)
 
 
 def _column_sums(C):

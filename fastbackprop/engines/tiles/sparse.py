@@ -5,26 +5,45 @@ row of G in (3). Both have neurons on the lanes, and every sum the order of X.
 """
 
 import functools
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
 from fastbackprop.engines.noise import SILENCE, input_after_dropout, key_of_input
 from fastbackprop.engines.tiles.product import Matrix, Owned, Strips, strip, up
-from fastbackprop.engines.tiles.task import ROWS, OfSparse, RowTile, sample, task_type
+from fastbackprop.engines.tiles.task import (
+    ROWS,
+    OfSparse,
+    RowTile,
+    biases,
+    sample,
+    task_type,
+    weights,
+)
 from fastbackprop.jit.compiler import address, inlined, kernel
 from fastbackprop.jit.tile import load, plus, scaled, store, transpose_block, vector_lanes
+from fastbackprop.samples import Samples
+
+
+class Inputs(NamedTuple):
+    """The inputs of sample i, before their dropout."""
+
+    layer: Any  # the record of layer 0
+    samples: Samples
+    i: int
+    key: int  # of the dropout
 
 
 def _sum_of_rows(C):
     """z_k = b_k + sum_j x_j w_jk for one sample and C vectors of neurons from k on."""
 
     @kernel(linked=True)
-    def sums(layer, samples, row, key, W, b, Z_rows, z, k):
-        acc = load(b.array, b.offset + k, 0, 1, C)
-        for p in range(samples.spans[row, 0], samples.spans[row, 1]):
+    def sums(x_i, W, b, Z_rows, z, k):
+        samples, acc = x_i.samples, load(b.array, b.offset + k, 0, 1, C)
+        for p in range(samples.spans[x_i.i, 0], samples.spans[x_i.i, 1]):
             j = samples.columns[p]
-            x = input_after_dropout(layer, key, j, samples.values[p])
+            x = input_after_dropout(x_i.layer, x_i.key, j, samples.values[p])
             acc = plus(acc, scaled(load(W.array, W.offset + j * W.stride + k, 0, 1, C), x))
         store(acc, Z_rows.array, z + k, 0)
 
@@ -35,13 +54,14 @@ sum_of_rows_1, sum_of_rows_2, sum_of_rows_4, sum_of_rows_8 = map(_sum_of_rows, (
 
 
 @kernel
-def _sparse_weighted_input(task, tile, noise, W, b, Z, Z_rows, n_l, own):
+def _sparse_weighted_input(task, tile, noise, Z, Z_rows, own):
     """(0) for layer 1: z^1_ik = sum_j x_ij w^1_jk + b^1_k, over the j where x_ij is not zero.
 
     Z_rows are scratch; lanes behind the last sample repeat it.
     """
     layer, samples = task.model.layers[0], task.samples
-    V, lanes = vector_lanes(Z.array), own.lanes
+    W, b = weights(task.model, task.theta, 1), biases(task.model, task.theta, 1)
+    V, lanes, n_l = vector_lanes(Z.array), own.lanes, task.model.layers[1]["width"]
     width = up(n_l, V)
     for s in range(own.first, own.last):
         for i in range(s * lanes, (s + 1) * lanes):
@@ -52,18 +72,18 @@ def _sparse_weighted_input(task, tile, noise, W, b, Z, Z_rows, n_l, own):
                         load(Z_rows.array, z - Z_rows.stride + k, 0, 1, 1), Z_rows.array, z + k, 0
                     )
                 continue
-            row, key = sample(task, tile, i), key_of_input(noise, i)
+            x_i = Inputs(layer, samples, sample(task, tile, i), key_of_input(noise, i))
             while k + 8 * V <= width:
-                sum_of_rows_8(layer, samples, row, key, W, b, Z_rows, z, k)
+                sum_of_rows_8(x_i, W, b, Z_rows, z, k)
                 k += 8 * V
             if k + 4 * V <= width:
-                sum_of_rows_4(layer, samples, row, key, W, b, Z_rows, z, k)
+                sum_of_rows_4(x_i, W, b, Z_rows, z, k)
                 k += 4 * V
             if k + 2 * V <= width:
-                sum_of_rows_2(layer, samples, row, key, W, b, Z_rows, z, k)
+                sum_of_rows_2(x_i, W, b, Z_rows, z, k)
                 k += 2 * V
             if k < width:
-                sum_of_rows_1(layer, samples, row, key, W, b, Z_rows, z, k)
+                sum_of_rows_1(x_i, W, b, Z_rows, z, k)
         for k in range(0, n_l, V):
             for i in range(0, lanes, V):
                 source = Z_rows.offset + (s * lanes + i) * Z_rows.stride + k
@@ -100,13 +120,13 @@ add_row_1, add_row_2, add_row_4 = map(_add_row, (1, 2, 4))
 
 
 @kernel
-def _sparse_weight_gradient(task, tile, noise, Delta_rows, G, factor, n_l, first, last):
+def _sparse_weight_gradient(task, tile, noise, Delta_rows, G, factor, first, last):
     """(3) for layer 1: factor sum_i x_ij delta^1_ik added to rows j of first ... last.
 
     The tile may be longer than ROWS: whatever Delta_rows are of.
     """
     layer, samples, V = task.model.layers[0], task.samples, vector_lanes(G.array)
-    width = up(n_l, V)
+    width = up(task.model.layers[1]["width"], V)
     for i in range(tile.n):
         row, key = sample(task, tile, i), key_of_input(noise, i)
         for p in range(samples.spans[row, 0], samples.spans[row, 1]):
@@ -141,8 +161,8 @@ def of_sparse(dtype: np.dtype) -> OfSparse:
     values = a_tile, SILENCE, a_matrix, some_strips, some_owned
     tile, noise, matrix, strips, own = map(numba.typeof, values)
     number, integer = numba.from_dtype(dtype), numba.intp
-    to_rows = tile, noise, matrix, matrix, strips, matrix, integer, own
-    to_gradient = tile, noise, matrix, matrix, number, integer, integer, integer
+    to_rows = tile, noise, strips, matrix, own
+    to_gradient = tile, noise, matrix, matrix, number, integer, integer
     return OfSparse(
         address(_sparse_weighted_input, task, *to_rows),
         address(_errors_as_rows, strips, matrix, integer, own),

@@ -8,6 +8,7 @@ from fastbackprop.engines.tiles.equations import bias_gradient, weight_gradient
 from fastbackprop.engines.tiles.product import (
     ROW,
     TALL,
+    Into,
     Matrix,
     up,
 )
@@ -49,12 +50,12 @@ def add_gradient(task, tile, noise, gradient, fresh, direct, own):
         n_in, n_l = model.layers[l - 1]["width"], model.layers[l]["width"]
         first, last = share(up(n_in, ROW), ROW, team)
         if l > 1 or not is_sparse(task.samples):
-            weight_gradient(A, Delta_rows, G, fresh, one, n, n_l, first, last)
+            weight_gradient(A, Delta_rows, Into(G, fresh, one), n, n_l, first, last)
         elif not direct:
             if fresh:
                 gradient[G.offset + first * G.stride : G.offset + last * G.stride] = 0
             D = errors_of_layer_1(task)
-            arguments = (task, tile, noise, D, G, one, n_l, first, last)
+            arguments = (task, tile, noise, D, G, one, first, last)
             call(work.of_sparse.weight_gradient, arguments)
         if team.t == team.T - 1:
             start = model.layers[l]["bias_start"]
@@ -85,18 +86,18 @@ def step_with_gradient(task, tile, noise, update, batch, direct, own):
                 minus_rate = -coefficients(update, 1)[0]
                 every = RowTile(batch, tile.start + n - batch)
                 of_all = Noise(noise.seed, noise.step, 0)
-                arguments = (task, every, of_all, G, W, minus_rate, n_l, first, last)
+                arguments = (task, every, of_all, G, W, minus_rate, first, last)
                 call(work.of_sparse.weight_gradient, arguments)
             else:
                 if whole:
                     update.g[start:stop] = 0
                 D = errors_of_layer_1(task)
-                arguments = (task, tile, noise, D, G, one, n_l, first, last)
+                arguments = (task, tile, noise, D, G, one, first, last)
                 call(work.of_sparse.weight_gradient, arguments)
                 step_slice(theta, view(update.g, start, stop - start), update, 1, start, stop)
         elif whole and update.plain:
             W, minus_rate = weights(model, theta, l), -coefficients(update, l)[0]
-            weight_gradient(A, Delta_rows, W, False, minus_rate, n, n_l, first, last)
+            weight_gradient(A, Delta_rows, Into(W, False, minus_rate), n, n_l, first, last)
         else:
             if whole:  # columns that no sum fills: the update must find zeros
                 for r in range(height):
@@ -107,7 +108,7 @@ def step_with_gradient(task, tile, noise, update, batch, direct, own):
                 stop = start + (end - j) * stride
                 g = view(some, 0, stop - start) if whole else view(update.g, start, stop - start)
                 G = Matrix(g, -j * stride, stride)
-                weight_gradient(A, Delta_rows, G, whole, one, n, n_l, j, end)
+                weight_gradient(A, Delta_rows, Into(G, whole, one), n, n_l, j, end)
                 step_slice(theta, g, update, l, start, stop)
         if team.t == team.T - 1:
             start = model.layers[l]["bias_start"]

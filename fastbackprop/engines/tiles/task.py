@@ -84,6 +84,24 @@ def neurons(model, array, l, lanes):
     return Strips(array, ROWS * layer["start"], layer["stride"], lanes)
 
 
+class Neurons(NamedTuple):
+    """Strips of one layer."""
+
+    Z: Strips
+    A: Strips
+    Delta: Strips
+
+
+@inlined
+def layer_of(model, work, l, lanes):
+    """z, a and delta of layer l."""
+    return Neurons(
+        neurons(model, work.z, l, lanes),
+        neurons(model, work.a, l, lanes),
+        neurons(model, work.delta, l, lanes),
+    )
+
+
 @inlined
 def panels(model, array, l):
     """Delta' of layer l."""
