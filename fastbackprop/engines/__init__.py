@@ -47,14 +47,22 @@ for up to `few(sizes)` rows.
 from importlib import import_module
 from types import ModuleType
 
-import numba
+from fastbackprop.jit.availability import import_error, jit_disabled
 
 _MODULES = {"tiles": "tiles", "loops": "loops", "numpy": "loopfree"}
-if numba.config.DISABLE_JIT:  # a register tile exists in compiled code only
+if jit_disabled():  # a register tile exists in compiled code only
     del _MODULES["tiles"]
 ENGINES = tuple(_MODULES)
 
 
 def load(name: str) -> ModuleType:
-    """The engine of this name."""
+    """The engine of this name.
+
+    Raises ImportError if it compiles and Numba cannot be imported.
+    """
+    if name != "numpy" and import_error() is not None:
+        raise ImportError(
+            f"engine={name!r} needs Numba, which cannot be imported ({import_error()}); "
+            f"engine='numpy' works without it"
+        )
     return import_module(f"{__name__}.{_MODULES[name]}")

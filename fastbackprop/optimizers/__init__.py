@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastbackprop.engines.update import NOTHING, Update, pieces
-from fastbackprop.jit.compiler import formula
+from fastbackprop.jit.words import formula
 from fastbackprop.layout import aligned_zeros
 from fastbackprop.numbers import is_number, is_whole
 from fastbackprop.optimizers.steps import Rule, Stepper, Updates

@@ -5,9 +5,7 @@ from fastbackprop.engines.functions import (
     Model,
     activate,
 )
-from fastbackprop.engines.noise import (
-    SILENCE,
-)
+from fastbackprop.engines.noise import SILENCE
 from fastbackprop.engines.tiles.layers import forward, outputs, owned
 from fastbackprop.engines.tiles.task import (
     ROWS,
@@ -16,7 +14,7 @@ from fastbackprop.engines.tiles.task import (
     Task,
     Work,
 )
-from fastbackprop.jit.compiler import kernel
+from fastbackprop.jit.kernels import kernel
 from fastbackprop.jit.reference import reference
 from fastbackprop.jit.team import Team, barrier, begins
 from fastbackprop.jit.tile import (

@@ -9,10 +9,12 @@ import functools
 import numba
 import numpy as np
 
-from fastbackprop.engines.noise import SILENCE, input_after_dropout, key_of_input
+from fastbackprop.engines.dropout import input_after_dropout, key_of_input
+from fastbackprop.engines.noise import SILENCE
 from fastbackprop.engines.tiles.product import Matrix, Owned, Strips, strip, up
 from fastbackprop.engines.tiles.task import ROWS, OfSparse, RowTile, sample, task_type
-from fastbackprop.jit.compiler import address, inlined, kernel
+from fastbackprop.jit.call import address
+from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.jit.tile import load, plus, scaled, store, transpose_block, vector_lanes
 
 
