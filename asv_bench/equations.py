@@ -11,7 +11,7 @@ from fastbackprop.engines.functions import Model
 from fastbackprop.engines.tiles import equations, layers, product, task
 from fastbackprop.functions.activations import ACTIVATIONS
 from fastbackprop.functions.costs import COSTS
-from fastbackprop.jit.compiler import inlined, kernel
+from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.jit.tile import VECTOR_BYTES
 from fastbackprop.layout import Layout, aligned_zeros
 

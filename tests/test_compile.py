@@ -19,7 +19,9 @@ import pytest
 
 import fastbackprop
 from fastbackprop.engines import loops
-from fastbackprop.jit import compiler as _compile
+from fastbackprop.jit import cache as _cache
+from fastbackprop.jit import numba_internals
+from fastbackprop.jit.kernels import kernel as make_kernel
 
 pytestmark = pytest.mark.compiled
 
@@ -61,7 +63,7 @@ def run(script, *arguments, **options):
 SMALL = """
     import numpy as np
     from fastbackprop.engines import loops
-    from fastbackprop.jit import compiler as _compile
+    from fastbackprop.jit import cache as _cache
 
     g = np.ones(3)
     loops.bias_gradient(np.arange(3.0), g)
@@ -70,7 +72,7 @@ SMALL = """
         g.tolist(),
         sum(stats.cache_hits.values()),
         sum(stats.cache_misses.values()),
-        str(_compile.cache_directory()),
+        str(_cache.cache_directory()),
     ))
 """
 RIGHT = [1.0, 2.0, 3.0]
@@ -133,7 +135,7 @@ EVERYTHING = """
     from numba.core import event
     import fastbackprop as fb
     from fastbackprop.engines import ENGINES
-    from fastbackprop.jit import compiler as _compile
+    from fastbackprop.jit import cache as _cache
     from fastbackprop.optimizers import OPTIMIZERS
 
     rng, results = np.random.default_rng(0), []
@@ -168,8 +170,8 @@ EVERYTHING = """
             make(3, 4, 2, dtype="float64").predict(X)
 
     kernels = {}
-    for identity, kernel in _compile.KERNELS.items():
-        if kernel.signatures and getattr(kernel, "_cache", None).__class__ is _compile.DiskCache:
+    for identity, kernel in _cache.KERNELS.items():
+        if kernel.signatures and getattr(kernel, "_cache", None).__class__ is _cache.DiskCache:
             stats = kernel.stats
             counts = [sum(c.values()) for c in (stats.cache_hits, stats.cache_misses)]
             kernels[str(identity)] = (len(kernel.signatures), *counts)
@@ -196,14 +198,14 @@ def test_one_compilation_for_each_dtype_and_the_next_process_loads_it(tmp_path):
 A_NEURON = """
     import sys
     import fastbackprop as fb
-    from fastbackprop.jit import compiler as _compile
+    from fastbackprop.jit import cache as _cache
 
     results = []
     for name in sys.argv[1:]:
         net = fb.Network([1, 1], output=name, engine="loops", dtype="float64")
         net.set_parameters([1, 0])
         results.append(float(net.predict([[-0.5]])[0, 0]))
-    versions = [v for kernel in _compile.KERNELS.values() for v in kernel.overloads.values()]
+    versions = [v for kernel in _cache.KERNELS.values() for v in kernel.overloads.values()]
     places = {v.library.get_pointer_to_function(v.fndesc.llvm_func_name) for v in versions}
     print((results, len(versions), len(places)))
 """
@@ -235,7 +237,7 @@ def places(tmp_path, monkeypatch):
 
 
 def look_up():
-    return _compile.cache_directory.__wrapped__()
+    return _cache.cache_directory.__wrapped__()
 
 
 def files_below(folder):
@@ -245,10 +247,10 @@ def files_below(folder):
 @linux
 def test_the_folder_is_numbas_then_the_users(places, tmp_path, monkeypatch):
     user, temporary = places
-    assert look_up() == user / _compile.fingerprint()
-    assert look_up() == user / _compile.fingerprint()
+    assert look_up() == user / _cache.fingerprint()
+    assert look_up() == user / _cache.fingerprint()
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "numba"))
-    assert look_up() == tmp_path / "numba" / "fastbackprop" / _compile.fingerprint()
+    assert look_up() == tmp_path / "numba" / "fastbackprop" / _cache.fingerprint()
     assert not temporary.exists()
 
 
@@ -261,7 +263,7 @@ def test_nobody_else_can_write_into_the_folder(umask, places):
         folder = look_up()
     finally:
         os.umask(before)
-    assert folder == user / _compile.fingerprint()
+    assert folder == user / _cache.fingerprint()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert not stat.S_IMODE(user.stat().st_mode) & stat.S_IWOTH
 
@@ -304,7 +306,7 @@ def test_a_folder_that_cannot_be_trusted_is_passed_over(spoil, places):
     """First for the temporary one, then for none; nothing is written into it."""
     user, temporary = places
     spoil(user)
-    assert look_up() == temporary / _compile.fingerprint()
+    assert look_up() == temporary / _cache.fingerprint()
     shutil.rmtree(temporary)
     spoil(temporary)
     assert look_up() is None
@@ -323,7 +325,7 @@ def test_a_link_planted_in_the_temporary_folder_is_not_followed(places):
 @posix
 def test_a_folder_of_machine_code_that_all_may_write_is_passed_over(places):
     user, _ = places
-    folder = user / _compile.fingerprint()
+    folder = user / _cache.fingerprint()
     writable_by_all(folder)
     user.chmod(0o755)
     assert look_up() != folder
@@ -333,7 +335,7 @@ def test_a_folder_of_machine_code_that_all_may_write_is_passed_over(places):
 def test_the_users_cache_directory_may_be_a_file(places):
     user, temporary = places
     a_file(user.parent)
-    assert look_up() == temporary / _compile.fingerprint()
+    assert look_up() == temporary / _cache.fingerprint()
 
 
 @linux
@@ -367,7 +369,7 @@ def test_the_temporary_folder_serves_the_next_process(tmp_path):
     a_file(tmp_path / "cache")
     (tmp_path / "temporary").mkdir()
     environment = {"XDG_CACHE_HOME": tmp_path / "cache", "TMPDIR": tmp_path / "temporary"}
-    folder = tmp_path / "temporary" / f"fastbackprop-{os.getuid()}" / _compile.fingerprint()
+    folder = tmp_path / "temporary" / f"fastbackprop-{os.getuid()}" / _cache.fingerprint()
     assert run(SMALL, **environment) == (RIGHT, 0, 1, str(folder))
     assert run(SMALL, **environment) == (RIGHT, 1, 0, str(folder))
     assert len(files_below(tmp_path / "temporary")) == 1
@@ -388,9 +390,9 @@ def test_the_temporary_folder_serves_the_next_process(tmp_path):
     ],
 )
 def test_options_and_versions_have_folders_of_their_own(module, name, monkeypatch):
-    before = _compile.fingerprint.__wrapped__()
+    before = _cache.fingerprint.__wrapped__()
     monkeypatch.setattr(module, name, "another")
-    assert _compile.fingerprint.__wrapped__() != before
+    assert _cache.fingerprint.__wrapped__() != before
 
 
 def test_bounds_checks_have_a_folder_of_their_own(tmp_path):
@@ -409,7 +411,7 @@ def test_an_edit_in_a_helpers_file_is_seen(tmp_path):
         from fastbackprop.functions.activations import ACTIVATIONS
         from fastbackprop.functions.costs import COSTS
         from fastbackprop.engines import loops
-        from fastbackprop.jit import compiler as _compile
+        from fastbackprop.jit import cache as _cache
         from fastbackprop.layout import Layout
 
         cost, one, delta = COSTS["squared_error"][0], np.ones(2), np.zeros(2)
@@ -417,7 +419,7 @@ def test_an_edit_in_a_helpers_file_is_seen(tmp_path):
         loops.output_error(model.layers[1], model.cost, one, one, np.zeros(2), delta)
         stats = loops.output_error.stats
         counts = [sum(c.values()) for c in (stats.cache_hits, stats.cache_misses)]
-        print((delta.tolist(), *counts, str(_compile.cache_directory())))
+        print((delta.tolist(), *counts, str(_cache.cache_directory())))
     """
     options = {"root": tmp_path, "NUMBA_CACHE_DIR": tmp_path / "cache"}
     costs = copy_of_the_package(tmp_path) / "functions" / "distances.py"
@@ -438,12 +440,12 @@ def test_an_edit_in_a_helpers_file_is_seen(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(_compile, "cache_directory", lambda: tmp_path)
+    monkeypatch.setattr(_cache, "cache_directory", lambda: tmp_path)
     return tmp_path
 
 
 def fresh_kernel():
-    return _compile.kernel(loops.bias_gradient.py_func, entry=True)
+    return make_kernel(loops.bias_gradient.py_func, entry=True)
 
 
 def call(kernel):
@@ -486,7 +488,7 @@ def test_a_file_that_numba_refuses_is_compiled_anew(folder, monkeypatch):
         raise RuntimeError("another format")
 
     assert not call(fresh_kernel())
-    monkeypatch.setattr(_compile.CompileResult, "_rebuild", refuse)
+    monkeypatch.setattr(numba_internals.CompileResult, "_rebuild", refuse)
     assert not call(fresh_kernel())
 
 

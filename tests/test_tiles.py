@@ -168,8 +168,8 @@ def test_nothing_is_read_or_written_behind_an_array(vector_bytes):
 @every_dtype
 def test_what_is_compiled_on_demand_is_for_what_a_training_passes(dtype):
     from fastbackprop.engines import tiles
+    from fastbackprop.engines.rules import update_type
     from fastbackprop.engines.tiles.task import task_type
-    from fastbackprop.engines.update import update_type
 
     p = problem([3, 4, 2], 5, dtype=dtype)
     p.net.fit(p.X, p.Y, epochs=1)

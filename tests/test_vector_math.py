@@ -12,8 +12,8 @@ import re
 import numpy as np
 import pytest
 
-from fastbackprop.jit import math as _math
-from fastbackprop.jit.compiler import EXACT, FASTMATH, kernel
+from fastbackprop.jit import words as _words
+from fastbackprop.jit.kernels import EXACT, FASTMATH, kernel
 from fastbackprop.jit.vector_math import SIN_LIMIT
 
 pytestmark = pytest.mark.compiled
@@ -57,7 +57,7 @@ AT_THE_LIMITS = {  # of -inf, -0, 0, inf
 
 @functools.cache
 def loop(word, fastmath):
-    function = getattr(_math, word)
+    function = getattr(_words, word)
 
     @kernel(entry=True, fastmath=fastmath)
     def of_each(x, result):
@@ -220,7 +220,7 @@ def test_sums_in_any_order(dtype):
     def total(x, u):
         result = x.dtype.type(0)
         for i in range(x.shape[0]):
-            result = _math.plus(result, (x[i] + u) - u)
+            result = _words.plus(result, (x[i] + u) - u)
         return result
 
     x = np.ones(100, dtype)

@@ -25,7 +25,8 @@ from fastbackprop.engines.functions import layer_norm as _layer_norm
 from fastbackprop.functions import layer_norms
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
-from fastbackprop.jit.compiler import EXACT, address, call, inlined, kernel
+from fastbackprop.jit.call import address, call
+from fastbackprop.jit.kernels import EXACT, inlined, kernel
 from fastbackprop.layout import N_P
 
 

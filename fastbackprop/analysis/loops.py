@@ -32,7 +32,7 @@ from fastbackprop.engines.minibatch import target, weight
 from fastbackprop.engines.noise import SILENCE
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
-from fastbackprop.jit.compiler import inlined, kernel
+from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.samples import without_targets
 
 __all__ = ["curvature", "errors", "jacobian", "norms", "outer_products", "products", "workspace"]

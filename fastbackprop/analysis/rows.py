@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastbackprop.jit.compiler import kernel
+from fastbackprop.jit.kernels import kernel
 
 
 @kernel(entry=True)

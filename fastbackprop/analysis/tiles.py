@@ -57,7 +57,7 @@ from fastbackprop.engines.tiles.task import (
 )
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
-from fastbackprop.jit.compiler import inlined, kernel
+from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.jit.reference import reference
 from fastbackprop.jit.team import ALONE
 from fastbackprop.jit.tile import transpose_block, vector_lanes

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastbackprop.jit.compiler import kernel
+from fastbackprop.jit.kernels import kernel
+from fastbackprop.jit.numba_internals import cgutils
 from fastbackprop.jit.tile import widest_vector as vector_bytes
 
 ITERATIONS = 500_000

@@ -13,7 +13,7 @@ from numba.core import event
 import fastbackprop as fb
 from fastbackprop.commands import UsageError, finished, progress
 from fastbackprop.engines import ENGINES
-from fastbackprop.jit.compiler import cache_directory
+from fastbackprop.jit.cache import cache_directory
 from fastbackprop.optimizers import OPTIMIZERS
 
 COMPILED, LOADED, NOTHING = "compiled", "loaded from the cache", "needed nothing more"

@@ -51,14 +51,22 @@ multiples of `row_tile(model)`, which keeps every sum in one order.
 from importlib import import_module
 from types import ModuleType
 
-import numba
+from fastbackprop.jit.availability import import_error, jit_disabled
 
 MODULES = {"tiles": "tiles", "loops": "loops", "numpy": "loopfree"}
-if numba.config.DISABLE_JIT:  # a register tile exists in compiled code only
+if jit_disabled():  # a register tile exists in compiled code only
     del MODULES["tiles"]
 ENGINES = tuple(MODULES)
 
 
 def load(name: str) -> ModuleType:
-    """The engine of this name."""
+    """The engine of this name.
+
+    Raises ImportError if it compiles and Numba cannot be imported.
+    """
+    if name != "numpy" and import_error() is not None:
+        raise ImportError(
+            f"engine={name!r} needs Numba, which cannot be imported ({import_error()}); "
+            f"engine='numpy' works without it"
+        )
     return import_module(f"{__name__}.{MODULES[name]}")

@@ -12,6 +12,13 @@ import numpy as np
 
 from fastbackprop.engines import functions as _functions
 from fastbackprop.engines.bound import Bound
+from fastbackprop.engines.dropout import (
+    drop_out,
+    input_after_dropout,
+    key_of_input,
+    perturb_input,
+    perturbed_for_kernels,
+)
 from fastbackprop.engines.functions import (
     Model,
     activate,
@@ -20,19 +27,11 @@ from fastbackprop.engines.functions import (
     multiply_by_derivative,
 )
 from fastbackprop.engines.minibatch import end_minibatch, is_sparse, minibatch, target, weight
-from fastbackprop.engines.noise import (
-    SILENCE,
-    Noise,
-    drop_out,
-    input_after_dropout,
-    key_of_input,
-    perturb_input,
-    perturbed_for_kernels,
-)
-from fastbackprop.engines.update import compiled_completion, compiled_rule
+from fastbackprop.engines.noise import SILENCE, Noise
+from fastbackprop.engines.rules import compiled_completion, compiled_rule
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
-from fastbackprop.jit.compiler import inlined, kernel
+from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.layout import Layout
 from fastbackprop.samples import COST, MINIBATCH_COST, N_SUMS, WEIGHT, Samples, without_targets
 

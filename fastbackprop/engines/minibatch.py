@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fastbackprop.engines.update import step
-from fastbackprop.jit.compiler import inlined
+from fastbackprop.engines.rules import step
+from fastbackprop.jit.kernels import inlined
 from fastbackprop.samples import COST, MINIBATCH_COST, WEIGHT
 
 

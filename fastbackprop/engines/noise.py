@@ -10,12 +10,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
-from numba.core import types
 
-from fastbackprop.jit.compiler import EXACT, address, call, formula, inlined, kernel
-from fastbackprop.jit.math import log, near_sin, scalar, where
+from fastbackprop.jit.words import formula, log, near_sin, scalar
 
 NO_LAYER = 0x7FFFFFFF  # so that noise has other keys than the masks of a layer
 
@@ -66,88 +63,6 @@ def normal(z, h):
     T = scalar(z)
     u, v = (T(h) + T(0.5)) * T(2.0**-32), T(mixed(np.uint32(~h))) * T(2.0**-32)
     return np.sqrt(T(-2) * log(u)) * near_sin(T(2 * math.pi) * v)
-
-
-# --- compiled: strips, arrays with a row of `lanes` samples for each unit ------------------------
-
-
-@inlined
-def _set_keys(noise, l, keys):
-    for i in range(keys.shape[0]):
-        keys[i] = key(noise.seed, noise.step, l, np.uint32(noise.row + i))
-
-
-@kernel(fastmath=EXACT)
-def _drop_out(layer, l, noise, keys, v):
-    """v_ki becomes 0, or is divided by the probability of that not to happen; keys is scratch."""
-    zero, lanes = v.dtype.type(0), keys.shape[0]
-    drop, scale = layer["drop"], layer["scale"]
-    _set_keys(noise, l, keys)
-    for k in range(v.shape[0] // lanes):
-        of_unit, row = mixed(np.uint32(k)), v[k * lanes : (k + 1) * lanes]
-        for i in range(lanes):
-            row[i] *= where(mixed(np.uint32(keys[i] ^ of_unit)) < drop, zero, scale)
-
-
-@kernel(fastmath=EXACT)
-def _add_noise(layer, noise, keys, v):
-    """v_ki plus normal numbers, with the layer's deviation; keys is scratch."""
-    lanes, deviation = keys.shape[0], layer["noise"]
-    _set_keys(noise, NO_LAYER, keys)
-    for k in range(v.shape[0] // lanes):
-        of_unit, row = mixed(np.uint32(k)), v[k * lanes : (k + 1) * lanes]
-        for i in range(lanes):
-            row[i] += deviation * normal(row[i], mixed(np.uint32(keys[i] ^ of_unit)))
-
-
-@inlined
-def key_of_input(noise, i):
-    """Of the inputs of sample i of the rows."""
-    return key(noise.seed, noise.step, 0, np.uint32(noise.row + i))
-
-
-@inlined
-def input_after_dropout(layer, key, j, x):
-    """x_j of a sample with this key, as `drop_out` would leave it."""
-    if layer["drop"] > 0:
-        dropped = mixed(np.uint32(key ^ mixed(np.uint32(j)))) < layer["drop"]
-        x *= where(dropped, scalar(x)(0), layer["scale"])
-    return x
-
-
-@inlined
-def perturb_input(layer, noise, keys, v):
-    """a^0 with noise and dropout, where they are on."""
-    if layer["noise"] > 0:
-        call(layer["add_noise"], (layer, noise, keys, v))
-    drop_out(layer, 0, noise, keys, v)
-
-
-@inlined
-def drop_out(layer, l, noise, keys, v):
-    """v after dropout, where there is any; keys is scratch."""
-    if layer["drop"] > 0:
-        call(layer["drop_out"], (layer, l, noise, keys, v))
-
-
-def perturbed_for_kernels(model: Any, dropout: Sequence[float], noise: float) -> Any:
-    """What `perturbed` returns, with the addresses of the kernels that do it.
-
-    Most networks have none of it: then nothing is compiled.
-    """
-    model_with = perturbed(model, dropout, noise)
-    if model_with is not model:
-        layers = model_with.layers
-        layer, where_from = numba.from_dtype(layers.dtype), numba.typeof(SILENCE)
-        keys, v = (
-            types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
-            for dtype in (np.uint32, layers["scale"].dtype)
-        )
-        if any(dropout):
-            layers["drop_out"] = address(_drop_out, layer, types.intp, where_from, keys, v)
-        if noise:
-            layers["add_noise"] = address(_add_noise, layer, where_from, keys, v)
-    return model_with
 
 
 # --- arrays (n_samples, n_l) ---------------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastbackprop.functions import elementwise as of
 from fastbackprop.functions import softmaxes
-from fastbackprop.jit.math import sigmoid, tanh
+from fastbackprop.jit.words import sigmoid, tanh
 from fastbackprop.numbers import is_number
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop.jit.compiler import EXACT, formula, kernel
-from fastbackprop.jit.math import exp, expm1, log1p, plus, scalar, tanh, where
+from fastbackprop.jit.kernels import EXACT, kernel
+from fastbackprop.jit.words import exp, expm1, formula, log1p, plus, scalar, tanh, where
 
 # --- of the distance from a to y -----------------------------------------------------------------
 

@@ -8,12 +8,12 @@ import math
 
 import numpy as np
 
-from fastbackprop.jit.compiler import formula
-from fastbackprop.jit.math import (
+from fastbackprop.jit.words import (
     cos,
     erf,
     exp,
     expm1,
+    formula,
     log1p,
     near_cos,
     near_sin,

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop.jit.compiler import EXACT, inlined, kernel
-from fastbackprop.jit.math import plus
+from fastbackprop.jit.kernels import EXACT, inlined, kernel
+from fastbackprop.jit.words import plus
 
 # --- of arrays (n_samples, n_l) ------------------------------------------------------------------
 

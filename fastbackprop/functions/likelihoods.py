@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fastbackprop.jit.compiler import EXACT, formula, kernel
-from fastbackprop.jit.math import exp, log1p, plus, scalar, sigmoid
+from fastbackprop.jit.kernels import EXACT, kernel
+from fastbackprop.jit.words import exp, formula, log1p, plus, scalar, sigmoid
 
 # --- of a mean mu = e^z: deviances of distributions, without what depends on y alone -------------
 

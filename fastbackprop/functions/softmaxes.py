@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop.jit.compiler import EXACT, formula, kernel
-from fastbackprop.jit.math import exp, expm1, log, plus, scalar, where
+from fastbackprop.jit.kernels import EXACT, kernel
+from fastbackprop.jit.words import exp, expm1, formula, log, plus, scalar, where
 
 # softmax couples a row: a_k = e^(z_k - m) / sum_i e^(z_i - m), m = max_i z_i;
 # da_k/dz_j = a_k (1[k=j] - a_j), symmetric. When a moves along R a, what dC/dz_j = a_j (u_j - sum_k

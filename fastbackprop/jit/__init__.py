@@ -1,1 +1,11 @@
-"""The ground floor of compiled code: options, the disk cache, calls by address, register tiles."""
+"""The ground floor of compiled code.
+
+words               elementary functions and `formula`, in Python; needs no Numba
+math, vector_math   the same functions in compiled code
+kernels, call       decorators of compiled code, compiler options; calls by address
+cache               machine code on disk
+tile, value         vectors in registers; expressions that write LLVM's instructions
+reference, team     tuples by pointer; threads
+numba_internals     everything of Numba that its documentation does not describe
+availability        whether there is Numba at all
+"""

@@ -8,8 +8,6 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.core.typing.templates import AttributeTemplate
 from numba.extending import (
     infer_getattr,
     intrinsic,
@@ -18,7 +16,8 @@ from numba.extending import (
     register_model,
 )
 
-from fastbackprop.jit.compiler import in_python
+from fastbackprop.jit.kernels import in_python
+from fastbackprop.jit.numba_internals import AttributeTemplate, cgutils
 
 
 class ReferenceType(types.Type):

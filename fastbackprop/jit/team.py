@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastbackprop.jit.compiler import kernel
+from fastbackprop.jit.kernels import kernel
+from fastbackprop.jit.numba_internals import array_data, cgutils
 
 # Words of a team's state, each on a cache line of its own.
 ARRIVED, ROUND, GATE = 0, 16, 32
@@ -44,8 +44,7 @@ ALONE = Team(np.zeros(N_WORDS, np.int64), 0, 1)
 
 
 def _word(context, builder, array_type, array, place):
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [place])
+    return builder.gep(array_data(context, builder, array_type, array), [place])
 
 
 @intrinsic

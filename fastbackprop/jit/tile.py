@@ -28,9 +28,9 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
-from numba.np.arrayobj import make_array, populate_array
+
+from fastbackprop.jit.numba_internals import array_at, array_data, cgutils
 
 _ELEMENT = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 _INDEX = ir.IntType(64)
@@ -71,16 +71,13 @@ def _vector(dtype: Any) -> ir.VectorType:
 
 
 def _pointer(context, builder, array_type, array, offset):
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [offset])
+    return builder.gep(array_data(context, builder, array_type, array), [offset])
 
 
 def _array(context, builder, array_type, pointer, length):
     """The elements from there on, (length,), as Numba has arrays."""
-    array = make_array(array_type)(context, builder)
     itemsize = ir.Constant(_INDEX, array_type.dtype.bitwidth // 8)
-    populate_array(array, pointer, [length], [itemsize], itemsize, None)
-    return array._getvalue()
+    return array_at(context, builder, array_type, pointer, length, itemsize)
 
 
 def _load_vector(builder, pointer, c, dtype):

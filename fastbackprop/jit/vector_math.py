@@ -129,7 +129,7 @@ def polynomial(x: Value, coefficients: tuple) -> Value:
 
 
 def plus(x: Value, y: Value) -> Value:
-    """x + y, which may be taken out of order, and nothing else with it: see `_math.plus`."""
+    """x + y, which may be taken out of order, and nothing else with it: see `words.plus`."""
     return x.like(x.builder.fadd(x.value, y.value, flags=("contract", "reassoc")))
 
 
@@ -281,8 +281,8 @@ def cos(x: Value) -> Value:
 # --- Numba ---------------------------------------------------------------------------------------
 
 
-def compiled(recipe: Callable[..., Value]) -> Callable:
-    """Let calls of the function below, in a kernel, compile to this recipe."""
+def compile_as(word: Callable, recipe: Callable[..., Value]) -> None:
+    """Let calls of the word, in a kernel, compile to this recipe."""
 
     def of_one(x):
         return x if x in FORMATS else None
@@ -290,16 +290,11 @@ def compiled(recipe: Callable[..., Value]) -> Callable:
     def of_two(x, y):
         return x if x in FORMATS and y == x else None
 
-    def register(word):
-        @type_callable(word)
-        def _(context):
-            return of_two if recipe is plus else of_one
+    @type_callable(word)
+    def _(context):
+        return of_two if recipe is plus else of_one
 
-        @lower_builtin(word, types.VarArg(types.Float))
-        def _(context, builder, signature, args):
-            number_format = FORMATS[signature.return_type]
-            return recipe(*(Value(builder, number_format, arg) for arg in args)).value
-
-        return word
-
-    return register
+    @lower_builtin(word, types.VarArg(types.Float))
+    def _(context, builder, signature, args):
+        number_format = FORMATS[signature.return_type]
+        return recipe(*(Value(builder, number_format, arg) for arg in args)).value

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbackprop.jit.compiler import formula
+from fastbackprop.jit.words import formula
 
 
 class Rule(NamedTuple):

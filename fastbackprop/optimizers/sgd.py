@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop.jit.compiler import formula
+from fastbackprop.jit.words import formula
 from fastbackprop.optimizers.base import Optimizer
 from fastbackprop.optimizers.checks import number
 from fastbackprop.optimizers.rules import Rule

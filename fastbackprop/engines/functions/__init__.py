@@ -34,9 +34,10 @@ from fastbackprop.functions.elementwise import (
     sine_derivative,
 )
 from fastbackprop.functions.own import compiled, is_ours, takes_p
-from fastbackprop.jit.compiler import EXACT, address, call, formula, inlined, kernel
-from fastbackprop.jit.math import plus
+from fastbackprop.jit.call import address, call
+from fastbackprop.jit.kernels import EXACT, inlined, kernel
 from fastbackprop.jit.vector_math import SIN_LIMIT
+from fastbackprop.jit.words import formula, plus
 from fastbackprop.layout import N_P, Layout
 
 

@@ -38,8 +38,7 @@ from fastbackprop.functions.softmaxes import (
     softmax_pull_back_row,
     softmax_row,
 )
-from fastbackprop.jit.compiler import EXACT, inlined, kernel
-from fastbackprop.jit.math import exp, log, where
+from fastbackprop.jit.kernels import EXACT, inlined, kernel
 from fastbackprop.jit.tile import (
     VECTOR_BYTES,
     larger,
@@ -55,6 +54,7 @@ from fastbackprop.jit.tile import (
     vector_lanes,
     zeros,
 )
+from fastbackprop.jit.words import exp, log, where
 
 
 @kernel(fastmath=EXACT)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.functions.layer_norms import activate_row
-from fastbackprop.jit.compiler import EXACT, kernel
+from fastbackprop.jit.kernels import EXACT, kernel
 from fastbackprop.jit.tile import (
     VECTOR_BYTES,
     load,

@@ -13,12 +13,11 @@ import numpy as np
 
 from fastbackprop.engines import functions as _functions
 from fastbackprop.engines.bound import Bound
+from fastbackprop.engines.dropout import perturbed_for_kernels
 from fastbackprop.engines.functions import (
     Model,
 )
-from fastbackprop.engines.noise import (
-    perturbed_for_kernels,
-)
+from fastbackprop.engines.rules import compiled_rule, update_type
 from fastbackprop.engines.tiles import calls, predictions
 from fastbackprop.engines.tiles.layers import (
     strips_of,
@@ -34,14 +33,10 @@ from fastbackprop.engines.tiles.task import (
     scratch,
     task_type,
 )
-from fastbackprop.engines.update import (
-    compiled_rule,
-    update_type,
-)
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
 from fastbackprop.jit import team
-from fastbackprop.jit.compiler import address
+from fastbackprop.jit.call import address
 from fastbackprop.jit.reference import ReferenceType
 from fastbackprop.jit.tile import (
     VECTOR_BYTES,

@@ -3,10 +3,7 @@
 import numpy as np
 
 from fastbackprop.engines.minibatch import is_sparse, minibatch
-from fastbackprop.engines.noise import (
-    SILENCE,
-    Noise,
-)
+from fastbackprop.engines.noise import SILENCE, Noise
 from fastbackprop.engines.tiles.layers import (
     add_sums,
     backward_tile,
@@ -27,7 +24,8 @@ from fastbackprop.engines.tiles.task import (
     task_of,
     weights,
 )
-from fastbackprop.jit.compiler import call, kernel
+from fastbackprop.jit.call import call
+from fastbackprop.jit.kernels import kernel
 from fastbackprop.jit.reference import reference
 from fastbackprop.jit.team import barrier, begins
 from fastbackprop.jit.tile import (

@@ -38,7 +38,7 @@ from fastbackprop.engines.tiles.product import (
 from fastbackprop.engines.tiles.task import (
     flat,
 )
-from fastbackprop.jit.compiler import inlined, kernel
+from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.jit.tile import (
     vector_lanes,
 )

@@ -4,17 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastbackprop.engines.dropout import drop_out, perturb_input
 from fastbackprop.engines.functions import (
     activate,
     cost_of_samples,
 )
 from fastbackprop.engines.functions.columns import scale
 from fastbackprop.engines.minibatch import is_sparse, weight
-from fastbackprop.engines.noise import (
-    Noise,
-    drop_out,
-    perturb_input,
-)
+from fastbackprop.engines.noise import Noise
 from fastbackprop.engines.tiles.equations import hidden_error, output_error, weighted_input
 from fastbackprop.engines.tiles.product import (
     ROW,
@@ -37,7 +34,8 @@ from fastbackprop.engines.tiles.task import (
     sample,
     weights,
 )
-from fastbackprop.jit.compiler import call, inlined, kernel
+from fastbackprop.jit.call import call
+from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.jit.team import share
 from fastbackprop.jit.tile import (
     gather_block,

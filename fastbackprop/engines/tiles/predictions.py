@@ -5,9 +5,7 @@ from fastbackprop.engines.functions import (
     Model,
     activate,
 )
-from fastbackprop.engines.noise import (
-    SILENCE,
-)
+from fastbackprop.engines.noise import SILENCE
 from fastbackprop.engines.tiles.layers import forward, outputs, owned
 from fastbackprop.engines.tiles.task import (
     ROWS,
@@ -17,7 +15,7 @@ from fastbackprop.engines.tiles.task import (
     Work,
     task_of,
 )
-from fastbackprop.jit.compiler import kernel
+from fastbackprop.jit.kernels import kernel
 from fastbackprop.jit.reference import reference
 from fastbackprop.jit.team import Team, barrier, begins
 from fastbackprop.jit.tile import (

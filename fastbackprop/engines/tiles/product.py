@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastbackprop.jit.compiler import inlined, kernel
+from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.jit.tile import (
     VECTOR_BYTES,
     folded,

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from fastbackprop.engines.noise import SILENCE, input_after_dropout, key_of_input
+from fastbackprop.engines.dropout import input_after_dropout, key_of_input
+from fastbackprop.engines.noise import SILENCE
 from fastbackprop.engines.tiles.product import Matrix, Owned, Strips, strip, up
 from fastbackprop.engines.tiles.task import (
     ROWS,
@@ -21,7 +22,8 @@ from fastbackprop.engines.tiles.task import (
     task_type,
     weights,
 )
-from fastbackprop.jit.compiler import address, inlined, kernel
+from fastbackprop.jit.call import address
+from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.jit.tile import load, plus, scaled, store, transpose_block, vector_lanes
 from fastbackprop.samples import Samples
 

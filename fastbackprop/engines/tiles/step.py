@@ -1,8 +1,14 @@
 """The gradient of a row tile, (3) and (4), and the step of a minibatch."""
 
 from fastbackprop.engines.minibatch import is_sparse
-from fastbackprop.engines.noise import (
-    Noise,
+from fastbackprop.engines.noise import Noise
+from fastbackprop.engines.rules import (
+    average,
+    coefficients,
+    complete,
+    limit_columns,
+    squares,
+    step_slice,
 )
 from fastbackprop.engines.tiles.equations import bias_gradient, weight_gradient
 from fastbackprop.engines.tiles.product import (
@@ -20,15 +26,8 @@ from fastbackprop.engines.tiles.task import (
     panels,
     weights,
 )
-from fastbackprop.engines.update import (
-    average,
-    coefficients,
-    complete,
-    limit_columns,
-    squares,
-    step_slice,
-)
-from fastbackprop.jit.compiler import call, kernel
+from fastbackprop.jit.call import call
+from fastbackprop.jit.kernels import kernel
 from fastbackprop.jit.team import barrier, share
 from fastbackprop.jit.tile import (
     vector_lanes,

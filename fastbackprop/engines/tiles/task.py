@@ -7,7 +7,7 @@ import numpy as np
 
 from fastbackprop.engines.functions import C, Model
 from fastbackprop.engines.tiles.product import TALL, Matrix, Panels, Strips, strip
-from fastbackprop.jit.compiler import inlined, kernel
+from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.jit.reference import ReferenceType, reference_type
 from fastbackprop.jit.team import ALONE, Team
 from fastbackprop.jit.tile import VECTOR_BYTES, view

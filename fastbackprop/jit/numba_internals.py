@@ -1,0 +1,337 @@
+"""Everything of Numba that its documentation does not promise, and what follows without it.
+
+numba.njit compiles a function together with all that it calls: it copies the code of the callees
+and optimises all of it again. With a dozen levels most of a compilation is repetition. `Kernel` is
+a dispatcher whose calls are calls of symbols, as between the object files of a C program; a
+symbol's name depends on nothing but the kernel and the signature, so machine code from the disk
+finds what it calls, whoever compiled that.
+
+Where Numba lacks a name below, or the first compilation of a process goes wrong (`_try_out`), or
+FASTBACKPROP_PLAIN_NUMBA is set, `is_linked` is False and kernels are plain `numba.njit` functions:
+the same results, several times as long to compile, and nothing is kept on disk.
+"""
+
+import copy
+import functools
+import hashlib
+import os
+import re
+import warnings
+import weakref
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import llvmlite
+import numba
+from numba import types
+
+_missing: list[str] = []
+
+
+def _found(module: str, name: str) -> Any:
+    """What has this name in the module; an empty class, and a note, if nothing has."""
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError):
+        _missing.append(f"{module}.{name}")
+        return type(name, (), {})
+
+
+# For kernels that are compiled by themselves and call each other by symbols. Without any of these:
+# plain numba.njit.
+CPUDispatcher = _found("numba.core.registry", "CPUDispatcher")  # the base class of `Kernel`
+Compiler = _found("numba.core.compiler", "Compiler")  # a pipeline, to which we give our library
+JITCodeLibrary = _found("numba.core.codegen", "JITCodeLibrary")  # that optimises only once
+user_function = _found("numba.core.imputils", "user_function")  # the code of a call
+global_compiler_lock = _found("numba.core.compiler_lock", "global_compiler_lock")  # for `_open`
+
+# For machine code on the disk. Without any of these: plain numba.njit.
+Cache = _found("numba.core.caching", "_Cache")  # what a dispatcher asks for machine code
+CompileResult = _found("numba.core.compiler", "CompileResult")  # its parts are what is kept
+dumps = _found("numba.core.serialize", "dumps")  # pickles them
+
+_needed_to_link, _missing = _missing, []
+
+# For references and register tiles. Without any of these the engines "tiles" and "loops" do not
+# compile; "numpy" works.
+cgutils = _found("numba.core", "cgutils")  # short-hands for LLVM's instructions
+AttributeTemplate = _found("numba.core.typing.templates", "AttributeTemplate")  # of a reference
+_make_array = _found("numba.np.arrayobj", "make_array")  # an array's fields in a kernel
+_populate_array = _found("numba.np.arrayobj", "populate_array")
+
+# For a user's own functions. Without it: functions that Numba compiled are not recognised, and the
+# words of math and NumPy in them stay calls of the C library.
+Dispatcher = _found("numba.core.dispatcher", "Dispatcher")
+
+
+# --- whether kernels are linked ------------------------------------------------------------------
+
+_why_not: str | None = None
+_tried = False
+_kernels: Any = weakref.WeakSet()  # all of them
+if os.environ.get("FASTBACKPROP_PLAIN_NUMBA", "0") != "0":
+    _why_not = "FASTBACKPROP_PLAIN_NUMBA is set"
+elif _needed_to_link:
+    _why_not = f"there is no {', '.join(_needed_to_link)}"
+
+
+def is_linked() -> bool:
+    """Whether kernels are compiled by themselves; if not, they are plain `numba.njit` functions."""
+    return _why_not is None
+
+
+def _warn() -> None:
+    warnings.warn(
+        f"fastbackprop does not know the insides of Numba {numba.__version__} ({_why_not}): "
+        f"kernels take longer to compile, and every process compiles them",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+if _needed_to_link:
+    _warn()
+
+
+class _Changed(Exception):
+    """A first compilation has shown that Numba's insides are not those that we know."""
+
+
+def _fall_back(error: Exception) -> None:
+    """From here on kernels are plain `numba.njit` functions, those that there are among them."""
+    global _why_not
+    _why_not = f"{type(error).__name__}: {error}"
+    for kernel in list(_kernels):
+        kernel.__class__ = CPUDispatcher
+        options = kernel.plain_options | {"nopython": True}
+        CPUDispatcher.__init__(kernel, kernel.py_func, targetoptions=options)
+    _warn()
+
+
+def _try_out() -> None:
+    """Compile kernels that call each other, once, before any other kernel of this process."""
+    global _tried
+    if _tried:
+        return
+    _tried = True
+    try:
+        doubled = Kernel(lambda x: x + x, None, False, True, {})
+        next_one = Kernel(lambda x: x + 1, None, False, False, {})
+        both = Kernel(lambda x: next_one(doubled(x)), None, True, False, {})
+        if both(20) != 41:
+            raise RuntimeError("linked code gives wrong results")
+    except Exception as error:
+        raise _Changed from error
+
+
+# --- kernels -------------------------------------------------------------------------------------
+
+
+class _Library(JITCodeLibrary):
+    """The code of a kernel, optimised once, as a whole.
+
+    Numba's passes before that, over each function and for counted references, find nothing here
+    that the last one does not.
+    """
+
+    def _optimize_functions(self, module: Any) -> None: ...
+
+    def _optimize_final_module(self) -> None:
+        passes = self._codegen._module_pass_manager()
+        manager, *builder = passes if isinstance(passes, tuple) else (passes,)
+        manager.run(self._final_module, *builder)
+
+
+class _LinkedLibrary(_Library):
+    """The code of a linked kernel: it is optimised and compiled in the kernels that call it."""
+
+    def _optimize_final_module(self) -> None: ...
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+
+class _Compiler(Compiler):
+    library = _Library
+
+    def compile_extra(self, func: Any) -> Any:
+        _try_out()
+        self.state.library = self.library(self.state.targetctx.codegen(), func.__qualname__)
+        self.state.library.enable_object_caching()
+        return super().compile_extra(func)
+
+
+class _LinkedCompiler(_Compiler):
+    library = _LinkedLibrary
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.state.flags.no_compile = True
+
+
+Call = tuple[Any, Any]  # a kernel's identity, and the types of the arguments
+KERNELS: dict[Any, "Kernel"] = {}  # by identity
+_open: list[list[Call]] = []  # calls in the kernels that are being compiled, the innermost last
+
+
+class Kernel(CPUDispatcher):
+    """A kernel's compiled versions, one for each signature.
+
+    The identity tells it from all others, in any process; None if there is no such thing.
+    """
+
+    def __init__(
+        self, function: Callable, identity: Any, entry: bool, linked: bool, options: dict[str, Any]
+    ) -> None:
+        self.plain_options = options | {"forceinline": linked}
+        options = self.plain_options | {"nopython": True, "no_cfunc_wrapper": True}
+        options |= {"no_cpython_wrapper": not entry}
+        pipeline = _LinkedCompiler if linked and not entry else _Compiler
+        super().__init__(function, targetoptions=options, pipeline_class=pipeline)
+        self.identity, self.linked = identity, linked
+        self.calls: dict[Any, list[Call]] = {}  # the symbols in each version's code
+        if identity is not None:
+            KERNELS[identity] = self
+        _kernels.add(self)
+
+    def keep_in(self, cache: Any) -> None:
+        """Look for machine code there before compiling, and leave it there."""
+        self._cache = cache
+
+    def symbol(self, argument_types: Any) -> str:
+        """Of the version for these types."""
+        return f"fastbackprop.{self.__name__}.{digest((self.identity or id(self), argument_types))}"
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """Of a call from another kernel: no version of its own for a literal 0 or False."""
+        return super().get_call_template([types.unliteral(type_) for type_ in args], kws)
+
+    def compile(self, sig: Any) -> Any:
+        with global_compiler_lock:
+            _open.append([])
+            try:
+                return super().compile(sig)
+            except _Changed as changed:
+                if len(_open) > 1:
+                    raise
+                _fall_back(changed.__cause__)  # type: ignore[arg-type]
+            finally:
+                _open.pop()
+        return self.compile(sig)
+
+    def add_overload(self, cres: Any) -> None:
+        """Numba calls this for a new version, compiled or loaded."""
+        if cres.entry_point is None:  # linked: nothing that Python could call, but a name for it
+            cres = cres._replace(entry_point=object())
+            self.overloads[cres.signature.args] = cres
+        else:
+            super().add_overload(cres)
+        argument_types, target = cres.signature.args, self.targetctx
+        calls = self.calls.setdefault(argument_types, [])
+        calls += [call for call in _open[-1] if call not in calls]
+        if self.linked:
+            implementation = user_function(cres.fndesc, [cres.library])
+        else:
+            calls = [(self.identity, argument_types)]
+            address = code_address(self, argument_types)
+            llvmlite.binding.add_symbol(self.symbol(argument_types), address)
+            fndesc = copy.copy(cres.fndesc)
+            fndesc.mangled_name = self.symbol(argument_types)
+            implementation = user_function(fndesc, [])
+        if cres.entry_point in target._defns:
+            target.remove_user_function(cres.entry_point)
+        target._defns[cres.entry_point].append(
+            functools.wraps(implementation)(_noting(calls, implementation)), argument_types
+        )
+
+
+class Inner(Kernel):
+    """A kernel that Python cannot call: there is no code for that, and to try would be fatal."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        raise TypeError(f"{self.__name__} is for other kernels: Python calls kernel(entry=True)")
+
+
+def _noting(calls: list[Call], implementation: Callable) -> Callable:
+    """The code that calls a kernel, with a note that it needs these symbols."""
+
+    def lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _open[-1].extend(call for call in calls if call not in _open[-1])
+        return implementation(context, builder, signature, arguments)
+
+    return lower
+
+
+def digest(key: Any) -> str:
+    """A short hash of the key's text."""
+    return hashlib.sha256(repr(key).encode()).hexdigest()[:20]
+
+
+# --- machine code --------------------------------------------------------------------------------
+
+
+def code_address(kernel: Any, argument_types: Any) -> int:
+    """Where the machine code of a version of a kernel is."""
+    compiled = kernel.overloads[argument_types]
+    return int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+
+
+def call_code(
+    context: Any, builder: Any, address: Any, argument_types: Any, arguments: Any
+) -> None:
+    """Write the call of a kernel without result whose `code_address` is only known at run time."""
+    convention = context.call_conv
+    function_type = convention.get_function_type(types.none, argument_types)
+    function = builder.inttoptr(address, function_type.as_pointer())
+    status, _ = convention.call_function(builder, function, types.none, argument_types, arguments)
+    with builder.if_then(status.is_error, likely=False):
+        convention.return_status_propagate(builder, status)
+
+
+def serialised(compiled: Any) -> Any:
+    """The parts of a compiled version that make it again in another process."""
+    return compiled._reduce()
+
+
+def rebuilt(target_context: Any, parts: Any) -> Any:
+    """The compiled version made of them."""
+    return CompileResult._rebuild(target_context, *parts)
+
+
+def processor(codegen: Any) -> Any:
+    """What distinguishes processors whose machine code differs."""
+    return codegen.magic_tuple()
+
+
+def can_raise(function: Any, argument_types: Any) -> bool:
+    """Whether a version of a `numba.njit` function could end by an exception.
+
+    Numba's functions return a status, and LLVM's optimiser knows where it is always 0. If the
+    function cannot be found in LLVM's text, the answer is True. Kernels that are not linked
+    survive exceptions, so there the answer is False.
+    """
+    if not is_linked():
+        return False
+    compiled = function.overloads[argument_types]
+    name = re.escape(compiled.fndesc.llvm_func_name)
+    text = compiled.library.get_llvm_str()
+    body = re.search(rf'^define [^\n]*@"?{name}"?\(.*?^}}', text, re.MULTILINE | re.DOTALL)
+    return body is None or {*re.findall(r"ret i32 (\S+)", body[0])} != {"0"}
+
+
+# --- arrays --------------------------------------------------------------------------------------
+
+
+def array_data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+    """The pointer to an array's first element."""
+    return _make_array(array_type)(context, builder, array).data
+
+
+def array_at(
+    context: Any, builder: Any, array_type: Any, pointer: Any, length: Any, itemsize: Any
+) -> Any:
+    """A contiguous array, (length,), of the elements there."""
+    array = _make_array(array_type)(context, builder)
+    _populate_array(array, pointer, [length], [itemsize], itemsize, None)
+    return array._getvalue()
