@@ -19,11 +19,13 @@ from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
 from fastbackprop.functions.initializers import INITIALIZERS
 from fastbackprop.functions.own import Function
-from fastbackprop.inputs.rows import Rows, at_hand, rows_at_once
+from fastbackprop.inputs import architecture
+from fastbackprop.inputs.on_disk import OnDisk, at_hand, rows_at_once
 from fastbackprop.layout import Layout, Views, aligned_zeros, read_only
 from fastbackprop.optimizers import LBFGS, Optimizer
 from fastbackprop.optimizers.schedules import Schedule, as_schedule
 from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples
+from fastbackprop.training import arguments
 from fastbackprop.training.callbacks import Callbacks, EarlyStopping, History
 from fastbackprop.training.checkpoint import Checkpoint
 from fastbackprop.training.lbfgs import LBFGSTrainer
@@ -123,10 +125,10 @@ class Network:
         rng: int | np.random.Generator | None = None,
         engine: str = engines.ENGINES[0],
     ) -> None:
-        self._sizes = inputs.layer_sizes(sizes)
+        self._sizes = architecture.layer_sizes(sizes)
         self._dtype = inputs.float_dtype(dtype)
-        self._sigma = inputs.activations(hidden, output, self._sizes, self._dtype)
-        self._cost = inputs.cost(cost, self._sigma[-1], self._dtype)
+        self._sigma = architecture.activations(hidden, output, self._sizes, self._dtype)
+        self._cost = architecture.cost(cost, self._sigma[-1], self._dtype)
         self._cost.n_targets(self._sizes[-1])  # that there is such a number
         self._engine_name = inputs.choice(engine, engines.ENGINES, "engine")
         init = inputs.choice(init, ["auto", *INITIALIZERS], "init")
@@ -293,7 +295,7 @@ class Network:
             inputs.check_output(out, shape, self._dtype)
             if np.may_share_memory(out, self._theta):
                 raise ValueError("out must not be a part of the network's own parameters")
-            source = samples.X.source if isinstance(samples.X, Rows) else samples.X
+            source = samples.X.source if isinstance(samples.X, OnDisk) else samples.X
             if np.may_share_memory(out, source):
                 samples = samples._replace(X=read_only(samples.X[:].copy()))
             if np.may_share_memory(out, samples.values):
@@ -546,7 +548,7 @@ class Network:
     def _product(
         self, X: Any, y: Any, v: Any, sample_weight: Any, gauss_newton: bool
     ) -> np.ndarray:
-        inputs.have_second_derivatives([] if gauss_newton else self._sigma, self._cost)
+        architecture.have_second_derivatives([] if gauss_newton else self._sigma, self._cost)
         direction = inputs.parameters(v, self.n_parameters, self._dtype, "v")
         samples = self._dense_samples(X, y, sample_weight)
         return analysis.product(self, samples, _total_weight(samples), direction, gauss_newton)
@@ -610,7 +612,7 @@ class Network:
         return inputs.samples(X, y, sample_weight, n_in, n_out, self._dtype, self._cost)
 
     def _at_hand(self, samples: Samples) -> Iterator[tuple[Samples, int, int, int]]:
-        """All samples, some tens of milliseconds at a time; see `inputs.rows.at_hand`."""
+        """All samples, some tens of milliseconds at a time; see `inputs.on_disk.at_hand`."""
         n, tile = len(samples.X), self._engine.row_tile(self._model)
         return at_hand(samples, slices(n, n, tile, self._theta.size, rows_at_once(samples)))
 
@@ -659,7 +661,7 @@ class Network:
             made; no file can run code.
         """
         file = saved.Saved(inputs.file_path(path, "path"))
-        arguments = file.arguments(inputs.own_functions_given(functions))
+        arguments = file.arguments(architecture.own_functions_given(functions))
         if engine is not None:
             arguments["engine"] = engine
             inputs.choice(engine, engines.ENGINES, "engine")
@@ -777,7 +779,7 @@ class Network:
             When the cost stops being finite; the last finite parameters are kept.
         """
         epochs = inputs.positive_integer(epochs, "epochs")
-        rule = inputs.optimizer(optimizer)
+        rule = arguments.optimizer(optimizer)
         rule.check_free_for(self)
         rates = inputs.dropout_rates(dropout, input_dropout, self.n_layers)
         noise = inputs.deviation(input_noise, "input_noise")
@@ -815,14 +817,14 @@ class Network:
         n_threads = inputs.thread_count(n_threads)
         looked_at = known or held_out
         has_labels = looked_at is not None and len(looked_at.labels) > 0
-        measures = inputs.metrics(metrics, has_labels, self._cost)
+        measures = arguments.metrics(metrics, has_labels, self._cost)
         of_training = inputs.flag(training_metrics, "training_metrics") or held_out is None
         of_training = of_training and known is not None
         control = Control(
             schedule=as_schedule(schedule),
             metrics=measures,
             training_metrics=of_training,
-            stopping=inputs.early_stopping(
+            stopping=arguments.early_stopping(
                 early_stopping, measures, held_out is not None, of_training
             ),
             time_budget=inputs.seconds(time_budget, "time_budget"),

@@ -7,7 +7,7 @@ import pytest
 
 import fastbackprop as fb
 from fastbackprop.engines import ENGINES, load
-from fastbackprop.inputs import rows
+from fastbackprop.inputs import on_disk
 
 every_engine = pytest.mark.parametrize("engine", ENGINES)
 SIZES = [3, 4, 2]
@@ -74,7 +74,7 @@ def test_some_rows_at_a_time_give_the_bits_of_all(cut, stored, engine, tmp_path,
     batch_size = 7 if cut == "between minibatches" else 2 * tile + tile // 2 + 1
     X, Y, s = samples(2 * batch_size + 5)
     most = {"within a minibatch": tile, "between minibatches": 15, "all of them": len(X)}[cut]
-    monkeypatch.setattr(rows, "BLOCK", most * SIZES[0])
+    monkeypatch.setattr(on_disk, "BLOCK", most * SIZES[0])
     kept, targets = STORED[stored](X, tmp_path), STORED[stored](Y, tmp_path)
     for dtype_of in (np.float32, np.float64):
         if dtype_of == np.float64 and stored == "data set":  # converts, block by block
@@ -85,7 +85,7 @@ def test_some_rows_at_a_time_give_the_bits_of_all(cut, stored, engine, tmp_path,
 
 def test_memory_does_not_grow_with_the_data(monkeypatch):
     X, Y, _ = samples(5000)
-    monkeypatch.setattr(rows, "BLOCK", 100 * SIZES[0])
+    monkeypatch.setattr(on_disk, "BLOCK", 100 * SIZES[0])
     kept = DataSet(X)
     net = network("loops")
     net.fit(kept, DataSet(Y), epochs=1, batch_size=None)
@@ -98,7 +98,7 @@ def test_memory_does_not_grow_with_the_data(monkeypatch):
 
 def test_divergence_with_data_on_disk_keeps_the_last_finite_state(monkeypatch):
     X, Y, _ = samples(40)
-    monkeypatch.setattr(rows, "BLOCK", 2 * SIZES[0])
+    monkeypatch.setattr(on_disk, "BLOCK", 2 * SIZES[0])
     results = []
     for data in (X, DataSet(X)):
         net = network("loops", dtype="float64")
@@ -113,7 +113,7 @@ def test_divergence_with_data_on_disk_keeps_the_last_finite_state(monkeypatch):
 @pytest.mark.parametrize("argument", ["X", "y"])
 def test_a_bad_value_is_refused_before_the_step_it_would_ruin(argument, engine, monkeypatch):
     X, Y, _ = samples(40)
-    monkeypatch.setattr(rows, "BLOCK", 8 * SIZES[0])
+    monkeypatch.setattr(on_disk, "BLOCK", 8 * SIZES[0])
     bad = (X if argument == "X" else Y).copy()
     bad[21, 1] = np.nan
     data = (DataSet(bad), Y) if argument == "X" else (X, DataSet(bad))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbackprop import analysis, engines
-from fastbackprop.inputs.rows import at_hand, rows_at_once
+from fastbackprop.inputs.on_disk import at_hand, rows_at_once
 from fastbackprop.layout import Layout
 from fastbackprop.samples import Samples, without_targets
 from fastbackprop.training.trainer import slices

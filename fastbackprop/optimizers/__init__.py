@@ -19,7 +19,7 @@ import numpy as np
 from fastbackprop.engines.update import NOTHING, Update, pieces
 from fastbackprop.jit.compiler import formula
 from fastbackprop.layout import aligned_zeros
-from fastbackprop.numbers import is_number, is_whole
+from fastbackprop.numbers import number, two, whole
 from fastbackprop.optimizers.steps import Rule, Stepper, Updates
 
 # --- averages of the parameters ------------------------------------------------------------------
@@ -253,6 +253,9 @@ NO_PIECES = np.zeros((0, 4), np.int64)
 DEFAULTS = 0.0, 0.0, False, None, None, None, None, None  # of the options of all optimizers
 
 
+MOST = np.iinfo(np.int32).max  # of a count: SciPy takes no more
+
+
 def _likeness(network: Any) -> str:
     """What two networks must have in common for the state of one to fit the other."""
     return f"{network.sizes}, {network.dtype.char}, {network.engine}"
@@ -260,23 +263,15 @@ def _likeness(network: Any) -> str:
 
 def _check(name: str, value: Any, low: float, high: float) -> float:
     """A hyperparameter in [low, high), as a float."""
-    if not is_number(value) or not low <= value < high:
-        raise ValueError(f"{name} must be a number in [{low:g}, {high:g}); got {value!r}")
-    return float(value)
+    return number(value, name, low, high)
 
 
 def _check_whole(name: str, value: Any, least: int, kind: str) -> None:
-    if not is_whole(value) or value < least:
-        raise ValueError(f"{name} must be a {kind}; got {value!r}")
+    whole(value, name, least, MOST, must=f"be a {kind}")
 
 
 def _check_two(name: str, values: Any, low: float, high: float) -> tuple[float, float]:
-    try:
-        first, second = values
-    except (TypeError, ValueError):
-        expected = f"two numbers in [{low:g}, {high:g})"
-        raise ValueError(f"{name} must be {expected}; got {values!r}") from None
-    return _check(f"{name}[0]", first, low, high), _check(f"{name}[1]", second, low, high)
+    return two(values, name, low, high)
 
 
 def _power(beta: float, t: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop import inputs
-from fastbackprop.inputs.rows import at_hand, rows_at_once
+from fastbackprop.inputs.on_disk import at_hand, rows_at_once
 from fastbackprop.layout import aligned_zeros
 from fastbackprop.optimizers import LBFGS
 from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples

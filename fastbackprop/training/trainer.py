@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbackprop.inputs.rows import at_hand, minibatches_at_hand, rows_at_once
+from fastbackprop.inputs.on_disk import at_hand, minibatches_at_hand, rows_at_once
 from fastbackprop.layout import read_only
 from fastbackprop.optimizers.schedules import Schedule, checked_factors
 from fastbackprop.optimizers.steps import Stepper
