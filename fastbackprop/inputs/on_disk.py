@@ -64,7 +64,10 @@ class OnDisk:
 
     def _read(self, rows: Any, numbers: range | np.ndarray) -> np.ndarray:
         """Kernels trust the shape: a source that gives another than it promised is refused."""
-        array = as_array(self.source[rows], self._what)
+        try:
+            array = as_array(self.source[rows], self._what)
+        except IndexError as error:
+            raise ValueError(f"{self._what} has no row that it should have: {error}") from None
         expected = (len(numbers), self._n_columns)
         if array.shape != expected:
             raise ValueError(
