@@ -1,4 +1,4 @@
-"""MLPClassifier."""
+"""MLPClassifier: classes and labels as targets of a network, and its outputs as probabilities."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from fastbackprop.sklearn.parameters import takes_minibatches
 class MLPClassifier(ClassifierMixin, MLP):
     """scikit-learn's MLPClassifier, trained by fastbackprop.
 
-    One label of two (an output of sigmoid) or of more (softmax), or several labels at once, a
-    column of 0 and 1 each (sigmoid). X in float32 is trained in float32, all else in float64.
+    Two classes have one sigmoid output, more classes a softmax. Several labels per sample, a column
+    of 0 and 1 each, have a sigmoid each. float32 X is trained in float32, any other in float64.
 
     Parameters
     ----------
     hidden_layer_sizes : int or sequence of int
         Neurons of the hidden layers.
     activation : str, Activation or sequence of them
-        Of the hidden layers, one for all or one each, by scikit-learn's names or ours.
+        Activation of the hidden layers, one for all or one each, by scikit-learn's names or ours.
     solver : {"adam", "sgd", "lbfgs"} or Optimizer
-        An object of ours brings its own hyperparameters: `alpha`, `learning_rate_init`, `momentum`,
-        `nesterovs_momentum`, `beta_1`, `beta_2` and `epsilon` do not count then.
+        An object of ours has its own hyperparameters; `alpha`, `learning_rate_init`, `momentum`,
+        `nesterovs_momentum`, `beta_1`, `beta_2` and `epsilon` are ignored then.
     alpha : float
-        L2 regularisation: alpha / 2 ||W||^2 is added to the cost of the average minibatch, so alpha
-        over its samples, or their weights, to its mean cost.
+        L2 regularisation: alpha / 2 ||W||^2 is added to the summed cost of the average minibatch,
+        and so, divided by its number of samples or their weights, to its mean cost.
     batch_size : int, None or "auto"
         Samples per step; "auto" is 200, None all.
     learning_rate : {"constant", "invscaling", "adaptive"}, Schedule or function of the step
-        The names are for `solver="sgd"` alone, as in scikit-learn; a schedule is for every solver.
+        The names apply to `solver="sgd"` alone, as in scikit-learn; a schedule to every solver.
     learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, \
     momentum, nesterovs_momentum, validation_fraction, beta_1, beta_2, epsilon, \
     n_iter_no_change, max_fun
         As in scikit-learn.
     early_stopping : bool
-        Go by the score of validation samples, and keep the parameters of the best epoch. They are
-        `validation_fraction` of the samples, or those passed to `fit`.
+        End by the score of validation samples, and keep the parameters of the best epoch. The
+        validation samples are `validation_fraction` of all, or those passed to `fit`.
     class_weight : dict, "balanced" or None
         Weights of the classes, times those of the samples, in training and in validation.
     cost : str, Cost or None
@@ -54,8 +54,8 @@ class MLPClassifier(ClassifierMixin, MLP):
     callbacks : function, object or iterable of them
         As `Network.fit` takes them. (scikit-learn's own, from 1.9, go to `set_callbacks`.)
     n_threads : int or None
-        As `Network.fit` takes it: None is as many as the work is worth. Pass 1 where several
-        processes share the machine.
+        As `Network.fit` takes it: None chooses by the amount of work. Pass 1 if several processes
+        share the machine.
     engine : str
         As `Network` takes it.
 
@@ -63,7 +63,7 @@ class MLPClassifier(ClassifierMixin, MLP):
     ----------
     network_ : Network
     history_ : History
-        Of the last call: cost, validation_cost, validation_score and seconds of its epochs.
+        Epochs of the last call: cost, validation_cost, validation_score and seconds.
     classes_, coefs_, intercepts_, loss_, loss_curve_, best_loss_, validation_scores_, \
     best_validation_score_, n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, \
     feature_names_in_
@@ -92,7 +92,7 @@ class MLPClassifier(ClassifierMixin, MLP):
         X, y, sample_weight
             As for `fit`.
         classes : array_like, (n_classes,)
-            All labels that will come, in the first call.
+            All classes, also of later calls. Needed in the first call.
         """
         if not hasattr(self, "network_"):
             if classes is None:
@@ -119,7 +119,7 @@ class MLPClassifier(ClassifierMixin, MLP):
             raise ValueError(
                 f"y has classes that are not in classes_, {self.classes_}: {np.unique(unknown)}"
             )
-        # Network takes labels for its own cross-entropy, and of two classes as numbers.
+        # Network takes labels for its own cross-entropy, and two classes as the numbers 0 and 1.
         return labels if self.cost is None or n_classes < 3 else np.eye(n_classes)[labels]
 
     def _output_and_cost(self) -> tuple[Any, Any]:
@@ -136,7 +136,7 @@ class MLPClassifier(ClassifierMixin, MLP):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of `classes_`, (n_samples, n_classes).
 
-        Of several labels at once, the probability of each.
+        With several labels per sample, the probability of each label.
         """
         a = self._outputs(X)
         if a.shape[1] == 1:
@@ -144,7 +144,7 @@ class MLPClassifier(ClassifierMixin, MLP):
         return a
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Logarithms of `predict_proba`; of a probability of 0, -inf."""
+        """Logarithms of `predict_proba`; -inf for a probability of 0."""
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 

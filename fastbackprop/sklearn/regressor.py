@@ -1,4 +1,4 @@
-"""MLPRegressor."""
+"""MLPRegressor: numbers as targets."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from fastbackprop.sklearn.parameters import takes_minibatches
 class MLPRegressor(RegressorMixin, MLP):
     """scikit-learn's MLPRegressor, trained by fastbackprop.
 
-    The other parameters and the attributes are those of MLPClassifier, but for the classes.
+    The other parameters and attributes are MLPClassifier's, without those of classes.
 
     Parameters
     ----------
     loss : {"squared_error", "poisson"}
-        Half the squared error, or, after an output of exp, half the deviance.
+        Half the squared error; or half the deviance, with an exp output.
     cost : str, Cost or None
-        In place of `loss`: any that `Network` takes, after an output of identity or of the
-        activation that it belongs to.
+        Replaces `loss`: any that `Network` takes. The output is the activation that the cost
+        belongs to, or identity.
 
     Examples
     --------
@@ -72,7 +72,7 @@ class MLPRegressor(RegressorMixin, MLP):
         return n_targets * getattr(cost, "outputs_per_target", 1)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """R2; where there are several outputs for each target, as of quantiles, minus the cost."""
+        """R2; minus the cost if there are several outputs per target, as for quantiles."""
         return self._score(X, y, self._outputs(X), sample_weight)
 
     def _score(self, X: Any, y: Any, a: np.ndarray, s: Any) -> float:
