@@ -17,7 +17,7 @@ from fastbackprop import engines
 from fastbackprop.engines.bound import Bound
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
-from fastbackprop.inputs.rows import at_hand, rows_at_once
+from fastbackprop.inputs.on_disk import at_hand, rows_at_once
 from fastbackprop.layout import Layout, aligned_zeros
 from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples
 
@@ -136,7 +136,7 @@ class Machine:
     def pieces(
         self, samples: Samples, most: int = sys.maxsize
     ) -> Iterator[tuple[Samples, int, int, int]]:
-        """All samples, some tens of milliseconds at a time; see `inputs.rows.at_hand`."""
+        """All samples, some tens of milliseconds at a time; see `inputs.on_disk.at_hand`."""
         n, tile = len(samples.X), self.engine.row_tile(self.model)
         most = min(most, rows_at_once(samples))
         return at_hand(samples, slices(n, n, tile, self.theta.size, most))

@@ -1,4 +1,4 @@
-"""Pictures of networks and trainings, with matplotlib (the extra `plot`): Axes in, Axes out."""
+"""Plots of networks and trainings with matplotlib (the extra `plot`). All return the Axes."""
 
 from __future__ import annotations
 
@@ -29,16 +29,18 @@ def _new_axes() -> Axes:
 
 
 def history(history: History, ax: Axes | None = None) -> Axes:
-    """Plot the learning curve: mean cost after each epoch, of the training and the validation data.
+    """Plot the learning curve: mean cost of training and validation samples after each epoch.
 
     Parameters
     ----------
-    history : what `Network.fit` returned
-    ax : matplotlib Axes to draw on; a new figure's where there is none
+    history : History
+        The result of `Network.fit`.
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw on; those of a new figure by default.
 
     Returns
     -------
-    The Axes.
+    matplotlib.axes.Axes
     """
     ax = _new_axes() if ax is None else ax
     curves = [
@@ -74,18 +76,20 @@ def weights(net: Network, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     net : Network
-    ax : matplotlib Axes to draw on; a new figure's where there is none
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw on; those of a new figure by default.
 
     Returns
     -------
-    The Axes. Each histogram has the height of a layer, whatever the number of its weights; beside
-    it are mean and standard deviation.
+    matplotlib.axes.Axes
+        All histograms have the same height, whatever the number of weights. Mean and standard
+        deviation are beside each.
     """
-    rows = []
+    layers = []
     for l, W in enumerate(net.weights, 1):
         note = f"{_short(W.mean())} ± {_short(W.std(), sign=False)}"
-        rows.append((f"$W^{{{l}}}$", f"{W.shape[0]} x {W.shape[1]}", W.ravel(), note))
-    return _ridges(rows, "weight", ax)
+        layers.append((f"$W^{{{l}}}$", f"{W.shape[0]} x {W.shape[1]}", W.ravel(), note))
+    return _ridges(layers, "weight", ax)
 
 
 def activations(net: Network, X: Any, ax: Axes | None = None) -> Axes:
@@ -95,34 +99,35 @@ def activations(net: Network, X: Any, ax: Axes | None = None) -> Axes:
     ----------
     net : Network
     X : array_like, (n_samples, n_0)
-    ax : matplotlib Axes to draw on; a new figure's where there is none
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw on; those of a new figure by default.
 
     Returns
     -------
-    The Axes. Beside each histogram are mean and standard deviation and, where there are any, the
-    share of exact zeros (relu's silent units), which the histogram leaves out: they would dwarf the
-    rest.
+    matplotlib.axes.Axes
+        Mean and standard deviation are beside each histogram. It leaves out exact zeros (silent
+        units of relu), which would dwarf the rest; their share is beside it too.
     """
-    rows = []
+    layers = []
     for l, a in enumerate(net.activations(X)[1:], 1):
         note = f"{_short(a.mean())} ± {_short(a.std(), sign=False)}"
         zero = np.mean(a == 0)
         note += f"\n{zero:.0%} are zero" if zero > 0 else ""
         name = [*net.hidden, net.output][l - 1]
-        rows.append((f"$a^{{{l}}}$", f"{a.shape[1]} {name}", a[a != 0], note))
-    return _ridges(rows, "activation", ax)
+        layers.append((f"$a^{{{l}}}$", f"{a.shape[1]} {name}", a[a != 0], note))
+    return _ridges(layers, "activation", ax)
 
 
-def _ridges(rows: list[tuple[str, str, np.ndarray, str]], what: str, ax: Axes | None) -> Axes:
-    """A histogram for each (name, description, values, note), one below the other, on one scale."""
+def _ridges(layers: list[tuple[str, str, np.ndarray, str]], what: str, ax: Axes | None) -> Axes:
+    """A histogram for each (name, description, values, note), one below the other."""
     ax = _new_axes() if ax is None else ax
-    everything = np.concatenate([values for _, _, values, _ in rows])
+    everything = np.concatenate([values for _, _, values, _ in layers])
     low, high = (everything.min(), everything.max()) if everything.size else (0.0, 1.0)
     if low == high:
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, BINS + 1)
-    for place, (_, _, values, note) in enumerate(rows):
-        y, color = -place, _depth_color(place, len(rows))
+    for place, (_, _, values, note) in enumerate(layers):
+        y, color = -place, _depth_color(place, len(layers))
         ax.axhline(y, color="0.85", linewidth=0.8, zorder=1)
         if values.size:
             counts = np.histogram(values, edges)[0]
@@ -140,10 +145,12 @@ def _ridges(rows: list[tuple[str, str, np.ndarray, str]], what: str, ax: Axes | 
         )
     if low < 0 < high:
         ax.axvline(0, color="0.75", linewidth=0.8, linestyle=(0, (3, 3)), zorder=1)
-    ax.set_yticks([-place for place in range(len(rows))])
-    ax.set_yticklabels([f"{name}\n{description}" for name, description, _, _ in rows], va="bottom")
+    ax.set_yticks([-place for place in range(len(layers))])
+    ax.set_yticklabels(
+        [f"{name}\n{description}" for name, description, _, _ in layers], va="bottom"
+    )
     ax.tick_params(axis="y", length=0)
-    ax.set_ylim(-len(rows) + 0.85, 1)
+    ax.set_ylim(-len(layers) + 0.85, 1)
     ax.set_xlabel(what)
     ax.spines[["top", "right", "left"]].set_visible(False)
     return ax
@@ -169,13 +176,15 @@ def error_flow(flow: ErrorFlow, ax: Axes | None = None) -> Axes:
 
     Parameters
     ----------
-    flow : fastbackprop.ErrorFlow
-        What was a callback of `Network.fit`.
-    ax : matplotlib Axes to draw on; a new figure's where there is none
+    flow : ErrorFlow
+        After it was a callback of `Network.fit`.
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw on; those of a new figure by default.
 
     Returns
     -------
-    The Axes. Epoch 0 is before the training.
+    matplotlib.axes.Axes
+        Epoch 0 is before the training.
     """
     ax = _new_axes() if ax is None else ax
     sizes = np.array(flow.sizes)
@@ -218,7 +227,7 @@ def error_flow(flow: ErrorFlow, ax: Axes | None = None) -> Axes:
 
 
 def _spread(heights: np.ndarray, apart: float) -> np.ndarray:
-    """Increasing heights, moved as little as makes them this far apart: isotonic regression."""
+    """Increasing heights, moved as little as possible to be this far apart: isotonic regression."""
     n, steps = len(heights), apart * np.arange(len(heights))
     moved = heights - steps
     for i in range(n):
@@ -232,17 +241,19 @@ def _spread(heights: np.ndarray, apart: float) -> np.ndarray:
 
 
 def compare(figures: Mapping[str, Any], ax: Axes | None = None) -> Axes:
-    """Plot the time of a training step over the operations it takes, a line for each system.
+    """Plot the time of a training step over its number of operations, a line for each system.
 
     Parameters
     ----------
-    figures : what `python -m fastbackprop compare --json FILE` wrote, parsed. Drawn are relu with
-        SGD where that was measured, else the first functions that were, in the first dtype.
-    ax : matplotlib Axes to draw on; a new figure's where there is none
+    figures : mapping
+        The JSON that `python -m fastbackprop compare --json FILE` writes. The plot has relu with
+        SGD if that was measured, else the first functions that were, in the first dtype.
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw on; those of a new figure by default.
 
     Returns
     -------
-    The Axes.
+    matplotlib.axes.Axes
     """
     ax = _new_axes() if ax is None else ax
     done = [r for r in figures["results"] if r["task"] == "train" and r["reason"] is None]

@@ -1,13 +1,18 @@
 """Data beyond arrays: what stays in its file, frames, batches that come one by one."""
 
 import pickle
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastbackprop as fb
+from fastbackprop import inputs
 from fastbackprop.engines import ENGINES, load
-from fastbackprop.inputs import rows
+from fastbackprop.inputs import on_disk
 
 every_engine = pytest.mark.parametrize("engine", ENGINES)
 SIZES = [3, 4, 2]
@@ -74,7 +79,7 @@ def test_some_rows_at_a_time_give_the_bits_of_all(cut, stored, engine, tmp_path,
     batch_size = 7 if cut == "between minibatches" else 2 * tile + tile // 2 + 1
     X, Y, s = samples(2 * batch_size + 5)
     most = {"within a minibatch": tile, "between minibatches": 15, "all of them": len(X)}[cut]
-    monkeypatch.setattr(rows, "BLOCK", most * SIZES[0])
+    monkeypatch.setattr(on_disk, "BLOCK", most * SIZES[0])
     kept, targets = STORED[stored](X, tmp_path), STORED[stored](Y, tmp_path)
     for dtype_of in (np.float32, np.float64):
         if dtype_of == np.float64 and stored == "data set":  # converts, block by block
@@ -85,7 +90,7 @@ def test_some_rows_at_a_time_give_the_bits_of_all(cut, stored, engine, tmp_path,
 
 def test_memory_does_not_grow_with_the_data(monkeypatch):
     X, Y, _ = samples(5000)
-    monkeypatch.setattr(rows, "BLOCK", 100 * SIZES[0])
+    monkeypatch.setattr(on_disk, "BLOCK", 100 * SIZES[0])
     kept = DataSet(X)
     net = network("loops")
     net.fit(kept, DataSet(Y), epochs=1, batch_size=None)
@@ -98,7 +103,7 @@ def test_memory_does_not_grow_with_the_data(monkeypatch):
 
 def test_divergence_with_data_on_disk_keeps_the_last_finite_state(monkeypatch):
     X, Y, _ = samples(40)
-    monkeypatch.setattr(rows, "BLOCK", 2 * SIZES[0])
+    monkeypatch.setattr(on_disk, "BLOCK", 2 * SIZES[0])
     results = []
     for data in (X, DataSet(X)):
         net = network("loops", dtype="float64")
@@ -113,7 +118,7 @@ def test_divergence_with_data_on_disk_keeps_the_last_finite_state(monkeypatch):
 @pytest.mark.parametrize("argument", ["X", "y"])
 def test_a_bad_value_is_refused_before_the_step_it_would_ruin(argument, engine, monkeypatch):
     X, Y, _ = samples(40)
-    monkeypatch.setattr(rows, "BLOCK", 8 * SIZES[0])
+    monkeypatch.setattr(on_disk, "BLOCK", 8 * SIZES[0])
     bad = (X if argument == "X" else Y).copy()
     bad[21, 1] = np.nan
     data = (DataSet(bad), Y) if argument == "X" else (X, DataSet(bad))
@@ -159,6 +164,98 @@ def test_out_may_be_the_memory_map_itself(tmp_path):
     net = fb.Network([3, 3], rng=0, engine="numpy")
     expected = net.predict(X)
     assert net.predict(mapped, out=mapped).tobytes() == expected.tobytes()
+
+
+class Changed(DataSet):
+    """Its rows are others than its shape said when it was passed: a file that was trimmed."""
+
+    def __init__(self, shape, array):
+        super().__init__(array)
+        self.shape = shape
+
+
+CALLS = {
+    "predict": lambda net, X, Y: net.predict(X),
+    "activations": lambda net, X, Y: net.activations(X),
+    "evaluate": lambda net, X, Y: net.evaluate(X, Y),
+    "gradient": lambda net, X, Y: net.gradient(X, Y),
+    "jacobian": lambda net, X, Y: net.jacobian(X),
+    "sample_gradients": lambda net, X, Y: net.sample_gradients(X, Y),
+    "fit": lambda net, X, Y: net.fit(X, Y, epochs=1),
+    "fit in order": lambda net, X, Y: net.fit(X, Y, epochs=1, shuffle=False),
+    "part": lambda net, X, Y: net.fit(X, Y, epochs=1, validation=0.5),
+}
+
+
+@every_engine
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("now", [(30, 0), (0, 0), (40, -1), (40, 1)], ids=str)
+def test_a_source_that_has_changed_is_refused(now, call, engine):
+    """Fewer rows than its shape says were memory of others, or a crash."""
+    net = network(engine)
+    before = net.get_parameters()
+    X, Y, _ = samples(40)
+    n, more = now
+    for data in (
+        (Changed((40, 3), np.ones((n, 3 + more), np.float32)), Y),
+        (X, Changed((40, 2), np.ones((n, 2 + more), np.float32))),
+    ):
+        if call in ("predict", "activations", "jacobian") and data[0] is X:
+            continue
+        words = r"X (gave|has no)" if data[1] is Y else r"y (gave|has no)"
+        with pytest.raises(ValueError, match=words):
+            CALLS[call](net, *data)
+    assert net.get_parameters().tobytes() == before.tobytes()
+
+
+def test_a_validation_source_that_has_changed_is_refused():
+    """It was a validation cost of NaN."""
+    X, Y, _ = samples(40)
+    lost = Changed((40, 3), X[:30])
+    with pytest.raises(ValueError, match=r"X gave an array of shape \(30, 3\) for 40 rows of 3"):
+        network().fit(X, Y, epochs=1, validation=(lost, Y))
+
+
+@pytest.mark.xfail(strict=True, reason="until Network.predict asks inputs.shares_memory")
+def test_predict_into_an_array_reads_a_block_at_a_time(monkeypatch):
+    """NumPy reads the whole of a data set when it is asked whether it shares memory."""
+
+    class WithArray(DataSet):
+        def __array__(self, dtype=None, copy=None):
+            self.largest = len(self.array)
+            return self.array
+
+    X, _, _ = samples(5000)
+    monkeypatch.setattr(on_disk, "BLOCK", 100 * SIZES[0])
+    kept, out, net = WithArray(X), np.empty((5000, 2), np.float32), network()
+    assert net.predict(kept, out=out).tobytes() == net.predict(X).tobytes()
+    assert kept.largest <= 100
+
+
+def test_only_arrays_are_asked_for_their_memory(tmp_path):
+    X, _, _ = samples(5)
+    mapped = memory_map(X, tmp_path)
+    net = network()
+    for source, expected in ((X, True), (X.copy(), False), (DataSet(X), False), (None, False)):
+        assert inputs.shares_memory(X, source) is expected
+    kept = inputs.matrix(mapped, 3, net.dtype)
+    assert inputs.shares_memory(mapped, kept)
+    assert not inputs.shares_memory(X, inputs.matrix(DataSet(X), 3, net.dtype))
+
+
+def test_checking_data_loads_no_compiler():
+    code = """
+        import sys, types
+        import numpy as np
+        package = types.ModuleType("fastbackprop")
+        package.__path__ = [sys.argv[1]]
+        sys.modules["fastbackprop"] = package
+        from fastbackprop import inputs
+        assert inputs.matrix([[1, 2]], 2, np.dtype("f4")).shape == (1, 2)
+        assert not {"numba", "fastbackprop.engines", "fastbackprop.training"} & {*sys.modules}
+    """
+    folder = str(Path(fb.__file__).parent)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code), folder], check=True)
 
 
 # --- batches -------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from problems import (
     problem,
 )
 
-from fastbackprop import inputs
 from fastbackprop.engines import ENGINES
+from fastbackprop.inputs import arrays
 
 SHAPES = [  # 1 to 5 layers, widths from 1; the last two are wider than vectors and tiles
     [1, 1],
@@ -224,7 +224,7 @@ def test_samples_do_not_influence_one_another(engine, dtype):
 @every_combination
 def test_not_a_number_is_never_lost(hidden, output, cost, engine, dtype, monkeypatch):
     """Nor gets into another sample; here the boundary, which refuses it, is out of the way."""
-    monkeypatch.setattr(inputs, "_first_non_finite", lambda *_: None)
+    monkeypatch.setattr(arrays, "first_non_finite", lambda *_: None)
     p = problem([3, 5, 2], 6, hidden=hidden, output=output, cost=cost, engine=engine, dtype=dtype)
     X, others = p.X.copy(), np.arange(6) != 4
     X[4, 1] = np.nan

@@ -569,6 +569,58 @@ def test_batch_larger_than_the_data_is_all_of_it(engine):
     assert same_bits(nets[0].get_parameters(), nets[2].get_parameters())
 
 
+# --- arrays that somebody else writes into --------------------------------------------------------
+
+
+@every_engine
+@pytest.mark.parametrize("junk", [10**9, -1])
+def test_labels_overwritten_during_training_reach_no_kernel(junk, engine):
+    labels = Y["distribution"].argmax(axis=1)
+    net, twin = network(engine, "distribution"), network(engine, "distribution")
+    options = {"epochs": 3, "batch_size": 2, "metrics": "accuracy"}
+    twin.fit(X, labels.copy(), validation=(X, labels.copy()), **options)
+
+    def spoil(net, epoch, logs):
+        labels[:] = junk
+
+    net.fit(X, labels, validation=(X, labels), callbacks=spoil, **options)
+    assert same_bits(net.get_parameters(), twin.get_parameters())
+    assert (labels == junk).all()
+
+
+@every_engine
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_sparse_indices_overwritten_during_training_reach_no_kernel(dtype, engine):
+    net, twin = network(engine), network(engine)
+    a = sparse()
+    a.indices, a.indptr = a.indices.astype(dtype), a.indptr.astype(dtype)
+    twin.fit(a.copy(), Y["real"], epochs=3, batch_size=2)
+
+    def spoil(net, epoch, logs):
+        a.indices[:] = a.indptr[:] = 10**9
+
+    net.fit(a, Y["real"], epochs=3, batch_size=2, callbacks=spoil)
+    assert same_bits(net.get_parameters(), twin.get_parameters())
+
+
+def test_sparse_indices_do_not_wrap_around():
+    a = sparse()
+    a.indices = a.indices.astype(np.int64) + 2**32
+    with refused(network("numpy"), "its indices span 4294967296"):
+        network("numpy").predict(a)
+
+
+@every_engine
+def test_sample_gradients_may_be_written_into_the_memory_of_labels(engine):
+    net = network(engine, "distribution")
+    labels = Y["distribution"].argmax(axis=1)
+    expected = net.sample_gradients(X, labels)
+    memory = np.zeros(expected.size, np.int64)
+    memory[:N] = labels
+    out = memory.view(np.float32)[: expected.size].reshape(expected.shape)
+    assert same_bits(net.sample_gradients(X, memory[:N], out=out), expected)
+
+
 # --- out -----------------------------------------------------------------------------------------
 
 BAD_OUT = {
@@ -879,6 +931,22 @@ BAD_FITS = {
     "progress a dict": ({"progress": {}}, TypeError, "progress", "{}"),
     "progress half a bar": ({"progress": HalfABar()}, TypeError, "progress", "HalfABar"),
 }
+HUGE = 10**400  # an integer too large for a float
+BAD_FITS |= {
+    "dropout nearly 1": ({"dropout": 1 - 1e-12}, ValueError, "dropout", "1 - 2**-32"),
+    "input_dropout nearly 1": ({"input_dropout": 1 - 2.0**-53}, ValueError, "1 - 2**-32"),
+    "dropout huge": ({"dropout": HUGE}, ValueError, "dropout must be in [0, 1)"),
+    "input_noise huge": ({"input_noise": HUGE}, ValueError, "finite standard deviation"),
+    "time_budget huge": ({"time_budget": HUGE}, ValueError, "number of seconds"),
+    "improvement huge": (
+        {"early_stopping": fb.EarlyStopping(min_improvement=HUGE)},
+        ValueError,
+        "min_improvement must be a number of at least 0",
+    ),
+    "validation huge": ({"validation": HUGE}, TypeError, "validation"),
+    "weight huge": ({"sample_weight": [HUGE] * N}, ValueError, "sample_weight", "too large"),
+    "epochs no Python prints": ({"epochs": -(10**5000)}, ValueError, "an integer of 16610 bits"),
+}
 BAD_PARTIAL_FITS = {
     case: row
     for case, row in BAD_FITS.items()
@@ -933,6 +1001,10 @@ def test_a_refused_fit_does_not_touch_the_optimizer(argument, engine):
 
 
 BAD_HYPERPARAMETERS = {
+    "learning_rate huge": (fb.SGD, {"learning_rate": HUGE}, "learning_rate", "10000"),
+    "betas huge": (fb.Adam, {"betas": (0.9, HUGE)}, "betas[1]", "[0, 1)"),
+    "l2 huge": (fb.Adam, {"l2": HUGE}, "l2 must be a number of at least 0"),
+    "max_evaluations huge": (fb.LBFGS, {"max_evaluations": HUGE}, "2147483647 at most"),
     "learning_rate negative": (fb.SGD, {"learning_rate": -0.1}, "learning_rate", "-0.1"),
     "learning_rate nan": (fb.Adam, {"learning_rate": np.nan}, "learning_rate", "nan"),
     "learning_rate inf": (fb.SGD, {"learning_rate": np.inf}, "learning_rate", "inf"),

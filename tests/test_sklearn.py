@@ -556,6 +556,20 @@ def test_a_refused_fit_changes_nothing(options):
     assert vars(fresh) == vars(clone(fresh))
 
 
+def test_validation_targets_without_a_score_leave_no_half_trained_estimator():
+    numbers = (X[:, 0] > 0).astype(int)
+    estimator = classifier()
+    with pytest.raises(ValueError, match="mix of unknown and binary"):
+        estimator.fit(X, numbers, X_val=X, y_val=numbers.astype(object))
+    assert vars(estimator) == vars(clone(estimator))
+
+
+@pytest.mark.parametrize("name", ["alpha", "learning_rate_init", "power_t", "epsilon"])
+def test_an_integer_too_large_for_a_float_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} is too large for a float"):
+        regressor(**{name: 10**400}).fit(X, NUMBERS)
+
+
 def test_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.base", None)
     monkeypatch.delitem(sys.modules, "fastbackprop.sklearn")

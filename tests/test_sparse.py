@@ -128,7 +128,7 @@ def test_targets_in_a_file_are_read_a_part_of_a_minibatch_at_a_time(tmp_path, mo
     X, rng = sparse.csr_array(dense(300)), np.random.default_rng(2)
     Y, s = rng.dirichlet(np.ones(LABELS), N).astype(np.float32), rng.uniform(0.5, 2.0, N)
     np.save(tmp_path / "Y.npy", Y)
-    monkeypatch.setattr("fastbackprop.inputs.rows.BLOCK", 100)
+    monkeypatch.setattr("fastbackprop.inputs.on_disk.BLOCK", 100)
     thetas = []
     for targets in (Y, np.load(tmp_path / "Y.npy", mmap_mode="r")):
         net = network(300)

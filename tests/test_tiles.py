@@ -195,9 +195,9 @@ def test_any_number_of_samples(n_samples, dtype):
 NOT_FINITE = """
     import numpy as np
     import fastbackprop as fb
-    from fastbackprop import inputs
+    from fastbackprop.inputs import arrays
 
-    inputs._first_non_finite = lambda *_: None  # else it is refused before any engine sees it
+    arrays.first_non_finite = lambda *_: None  # else it is refused before any engine sees it
     ROWS = [0, 1, 3, 4, 15, 16, 17, 31, 32, 63, 64, 126, 127, 128, 129, 130]
     rng = np.random.default_rng(0)
 

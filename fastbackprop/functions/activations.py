@@ -3,7 +3,6 @@
 To add one: its block in `fastbackprop.functions.elementwise`, its line in `ACTIVATIONS`.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from fastbackprop.functions import elementwise as of
 from fastbackprop.functions import softmaxes
 from fastbackprop.jit.words import sigmoid, tanh
-from fastbackprop.numbers import is_number
+from fastbackprop.numbers import number
 
 
 @dataclass(frozen=True)
@@ -321,8 +320,4 @@ def _with(activation: Activation, **p: float) -> Activation:
 
 def parameter(function: str, name: str, value: Any) -> float:
     """A finite number. Raises TypeError or ValueError."""
-    if not is_number(value):
-        raise TypeError(f"{name} of {function} must be a number; got {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} of {function} must be finite; got {value!r}")
-    return float(value)
+    return number(value, f"{name} of {function}")

@@ -13,6 +13,7 @@ from typing import Any
 
 from fastbackprop.functions import distances, likelihoods, softmaxes
 from fastbackprop.functions.activations import Activation, parameter, what_differs
+from fastbackprop.numbers import number
 
 TARGETS = ("real", "unit", "distribution", "sign", "non-negative", "positive")
 
@@ -370,8 +371,4 @@ def _with(name: str, **p: float) -> Cost:
 
 def _between(function: str, name: str, value: Any, low: float, high: float) -> float:
     """A number between these two, neither included. Raises TypeError or ValueError."""
-    number = parameter(function, name, value)
-    if not low < number < high:
-        bounds = f"above {low}" if high == math.inf else f"between {low} and {high}"
-        raise ValueError(f"{name} of {function} must lie {bounds}; got {value!r}")
-    return number
+    return number(value, f"{name} of {function}", low, high, ends="()", must="lie")

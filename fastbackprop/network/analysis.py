@@ -7,6 +7,7 @@ import numpy as np
 
 from fastbackprop import inputs
 from fastbackprop.analysis import quantities
+from fastbackprop.inputs import architecture
 from fastbackprop.layout import read_only
 from fastbackprop.machine import Machine
 from fastbackprop.network.samples import all_at_hand, dense_samples, total_weight
@@ -126,7 +127,7 @@ class Analysis:
     def _product(
         self, X: Any, y: Any, v: Any, sample_weight: Any, gauss_newton: bool
     ) -> np.ndarray:
-        inputs.have_second_derivatives(
+        architecture.have_second_derivatives(
             [] if gauss_newton else self.machine.sigma, self.machine.cost
         )
         direction = inputs.parameters(v, self.n_parameters, self.machine.dtype, "v")

@@ -13,6 +13,7 @@ from fastbackprop.formats import saved
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
 from fastbackprop.functions.initializers import INITIALIZERS
+from fastbackprop.inputs import architecture
 from fastbackprop.layout import Views
 from fastbackprop.machine import Machine
 from fastbackprop.network.analysis import Analysis
@@ -98,10 +99,10 @@ class Network(Analysis, Conversion):
         rng: int | np.random.Generator | None = None,
         engine: str = engines.ENGINES[0],
     ) -> None:
-        sizes = inputs.layer_sizes(sizes)
+        sizes = architecture.layer_sizes(sizes)
         dtype = inputs.float_dtype(dtype)
-        sigma = inputs.activations(hidden, output, sizes, dtype)
-        checked_cost = inputs.cost(cost, sigma[-1], dtype)
+        sigma = architecture.activations(hidden, output, sizes, dtype)
+        checked_cost = architecture.cost(cost, sigma[-1], dtype)
         checked_cost.n_targets(sizes[-1])  # that there is such a number
         engine = inputs.choice(engine, engines.ENGINES, "engine")
         init = inputs.choice(init, ["auto", *INITIALIZERS], "init")
@@ -352,7 +353,7 @@ class Network(Analysis, Conversion):
             made; no file can run code.
         """
         file = saved.Saved(inputs.file_path(path, "path"))
-        arguments = file.arguments(inputs.own_functions_given(functions))
+        arguments = file.arguments(architecture.own_functions_given(functions))
         if engine is not None:
             arguments["engine"] = engine
             inputs.choice(engine, engines.ENGINES, "engine")

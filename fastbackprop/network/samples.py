@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastbackprop import inputs
-from fastbackprop.inputs.rows import at_hand
+from fastbackprop.inputs.on_disk import at_hand
 from fastbackprop.machine import Machine
 from fastbackprop.samples import Samples
 from fastbackprop.training.plan import samples_of

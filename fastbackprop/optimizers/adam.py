@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.jit.words import formula
+from fastbackprop.numbers import number, two
 from fastbackprop.optimizers.base import Optimizer
-from fastbackprop.optimizers.checks import number, two_numbers
 from fastbackprop.optimizers.rules import Rule, power
 from fastbackprop.optimizers.schedules import LearningRate, base_rate
 
@@ -77,8 +77,8 @@ class Adam(Optimizer):
 def _adaptive(optimizer: Any) -> tuple[float, float, float, float]:
     """learning_rate, beta_1, beta_2 and epsilon, checked."""
     learning_rate = base_rate(optimizer.learning_rate)
-    beta_1, beta_2 = two_numbers("betas", optimizer.betas, 0, 1)
-    return learning_rate, beta_1, beta_2, number("epsilon", optimizer.epsilon, 0, np.inf)
+    beta_1, beta_2 = two(optimizer.betas, "betas", 0, 1)
+    return learning_rate, beta_1, beta_2, number(optimizer.epsilon, "epsilon", 0, np.inf)
 
 
 @dataclass(repr=False)
@@ -96,7 +96,7 @@ class AdamW(Optimizer):
     amsgrad: bool = False
 
     def _settings(self) -> tuple[Rule, tuple[float, ...]]:
-        decay = number("weight_decay", self.weight_decay, 0, np.inf)
+        decay = number(self.weight_decay, "weight_decay", 0, np.inf)
         return (ADAMW_AMSGRAD if self.amsgrad else ADAMW), (*_adaptive(self), decay)
 
 
@@ -142,7 +142,7 @@ class NAdam(Optimizer):
     momentum_decay: float = 4e-3
 
     def _settings(self) -> tuple[Rule, tuple[float, ...]]:
-        return NADAM, (*_adaptive(self), number("momentum_decay", self.momentum_decay, 0, np.inf))
+        return NADAM, (*_adaptive(self), number(self.momentum_decay, "momentum_decay", 0, np.inf))
 
 
 @formula

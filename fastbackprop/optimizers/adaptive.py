@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.jit.words import formula
+from fastbackprop.numbers import number
 from fastbackprop.optimizers.base import Optimizer
-from fastbackprop.optimizers.checks import number
 from fastbackprop.optimizers.rules import Rule
 from fastbackprop.optimizers.schedules import LearningRate, base_rate
 
@@ -53,8 +53,8 @@ class RMSprop(Optimizer):
 
     def _settings(self) -> tuple[Rule, tuple[float, ...]]:
         learning_rate = base_rate(self.learning_rate)
-        alpha, mu = number("alpha", self.alpha, 0, 1), number("momentum", self.momentum, 0, 1)
-        epsilon = number("epsilon", self.epsilon, 0, np.inf)
+        alpha, mu = number(self.alpha, "alpha", 0, 1), number(self.momentum, "momentum", 0, 1)
+        epsilon = number(self.epsilon, "epsilon", 0, np.inf)
         rule = RMSPROP_MOMENTUM if mu or self.centered else RMSPROP
         return rule, (learning_rate, alpha, epsilon, mu, float(self.centered))
 
@@ -90,7 +90,7 @@ class Adagrad(Optimizer):
 
     def _settings(self) -> tuple[Rule, tuple[float, ...]]:
         names = ("rate_decay", "initial_accumulator", "epsilon")
-        others = (number(name, getattr(self, name), 0, np.inf) for name in names)
+        others = (number(getattr(self, name), name, 0, np.inf) for name in names)
         return ADAGRAD, (base_rate(self.learning_rate), *others)
 
 
@@ -124,5 +124,5 @@ class Adadelta(Optimizer):
 
     def _settings(self) -> tuple[Rule, tuple[float, ...]]:
         learning_rate = base_rate(self.learning_rate)
-        rho, epsilon = number("rho", self.rho, 0, 1), number("epsilon", self.epsilon, 0, np.inf)
+        rho, epsilon = number(self.rho, "rho", 0, 1), number(self.epsilon, "epsilon", 0, np.inf)
         return ADADELTA, (learning_rate, rho, epsilon)

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastbackprop.optimizers.checks import number, whole_number
+from fastbackprop.numbers import number, whole
+from fastbackprop.optimizers.rules import MOST
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class EMA:
     decay: float = 0.999
 
     def __post_init__(self) -> None:
-        number("decay", self.decay, 0, 1)
+        number(self.decay, "decay", 0, 1)
 
     start: ClassVar[int] = 1
 
@@ -36,7 +37,7 @@ class SWA:
 
     def __post_init__(self) -> None:
         for name in ("start", "every"):
-            whole_number(name, getattr(self, name), 1, "whole number of steps, 1 at least")
+            whole(getattr(self, name), name, 1, MOST, must="be a whole number of steps, 1 at least")
 
     def weights(self, t: np.ndarray) -> np.ndarray:
         """The part of the way that the mean goes to theta after step t."""

@@ -11,8 +11,8 @@ import numpy as np
 
 from fastbackprop.engines.update import NOTHING
 from fastbackprop.layout import Layout
+from fastbackprop.numbers import number
 from fastbackprop.optimizers.averaging import EMA, SWA
-from fastbackprop.optimizers.checks import number
 from fastbackprop.optimizers.rules import Rule
 from fastbackprop.optimizers.schedules import Schedule, as_schedule
 from fastbackprop.optimizers.steps import Settings, Stepper
@@ -186,16 +186,16 @@ class Optimizer:
             rates = self.layer_rates
             if isinstance(rates, str) or not isinstance(rates, Sequence):
                 raise ValueError(f"layer_rates must be a sequence of numbers; got {rates!r}")
-            factors = tuple(number(f"layer_rates[{i}]", x, 0, np.inf) for i, x in enumerate(rates))
+            factors = tuple(number(x, f"layer_rates[{i}]", 0, np.inf) for i, x in enumerate(rates))
         if self.averaging is not None and not isinstance(self.averaging, EMA | SWA):
             raise ValueError(f"averaging must be None, EMA() or SWA(...); got {self.averaging!r}")
         if not isinstance(self.penalize_biases, bool | np.bool_):
             raise ValueError(f"penalize_biases must be True or False; got {self.penalize_biases!r}")
-        l2, l1 = number("l2", self.l2, 0, np.inf), number("l1", self.l1, 0, np.inf)
+        l2, l1 = number(self.l2, "l2", 0, np.inf), number(self.l1, "l1", 0, np.inf)
         limits = {}
         for name in ("clip_norm", "clip_value", "max_norm"):
             value = getattr(self, name)
-            limits[name] = np.inf if value is None else number(name, value, 0, np.inf)
+            limits[name] = np.inf if value is None else number(value, name, 0, np.inf)
             if limits[name] == 0:
                 raise ValueError(f"{name} must be above 0, or None; got {value!r}")
         biases = float(self.penalize_biases) if l2 or l1 else 0.0

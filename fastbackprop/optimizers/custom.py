@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fastbackprop.numbers import whole
 from fastbackprop.optimizers.base import Optimizer
-from fastbackprop.optimizers.checks import whole_number
-from fastbackprop.optimizers.rules import STAY, Rule
+from fastbackprop.optimizers.rules import MOST, STAY, Rule
 from fastbackprop.optimizers.schedules import LearningRate, base_rate
 
 
@@ -50,7 +50,7 @@ class Custom(Optimizer):
                 f"function must be a function (theta, g, states, step, rate); got {self.function!r}"
             )
         n = self.n_states
-        whole_number("n_states", n, 0, "whole number of vectors")
+        whole(n, "n_states", 0, MOST, must="be a whole number of vectors")
         if self.layer_rates is not None:
             raise ValueError("layer_rates is not for Custom: its function sees one vector")
         learning_rate = base_rate(self.learning_rate)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastbackprop.numbers import number
 from fastbackprop.optimizers.base import Optimizer
-from fastbackprop.optimizers.checks import number, whole_number
-from fastbackprop.optimizers.rules import STAY, Rule
+from fastbackprop.optimizers.rules import MOST, STAY, Rule
 
 
 @dataclass(repr=False)
@@ -48,9 +48,9 @@ class LBFGS(Optimizer):
     def _settings(self) -> tuple[Rule, tuple[float, ...]]:
         whole = ["history", "max_line_search"]
         for name in whole if self.max_evaluations is None else [*whole, "max_evaluations"]:
-            whole_number(name, getattr(self, name), 1, "whole number, 1 at least")
+            whole(getattr(self, name), name, 1, MOST, must="be a whole number, 1 at least")
         for name in ("tolerance", "cost_tolerance"):
-            number(name, getattr(self, name), 0, np.inf)
+            number(getattr(self, name), name, 0, np.inf)
         defaults = {f.name: f.default for f in dataclasses.fields(Optimizer) if f.init}
         for name in defaults.keys() - {"l2", "penalize_biases"}:
             if getattr(self, name) != defaults[name]:

@@ -7,6 +7,8 @@ import numpy as np
 
 from fastbackprop.jit.words import formula
 
+MOST = np.iinfo(np.int32).max  # of a count: SciPy takes no more
+
 
 class Rule(NamedTuple):
     """How a step changes each element.

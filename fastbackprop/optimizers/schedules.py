@@ -7,14 +7,14 @@ epoch, a real number. At whole epochs the factors are those of `torch.optim.lr_s
 schedulers, where it has them.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbackprop.numbers import is_number
-from fastbackprop.optimizers.checks import number
+from fastbackprop.numbers import as_float, is_number, number, text
 
 
 class Schedule:
@@ -67,8 +67,8 @@ class Step(Schedule):
 
     def __post_init__(self) -> None:
         base_rate(self.learning_rate)
-        _check("epochs", self.epochs, lambda x: x > 0, "above 0")
-        _check("factor", self.factor, lambda x: x >= 0, "of at least 0")
+        _number(self.epochs, "epochs", ends="()")
+        _number(self.factor, "factor")
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
         drops: np.ndarray = np.floor_divide(step, self.epochs * steps_per_epoch)
@@ -84,7 +84,7 @@ class Exponential(Schedule):
 
     def __post_init__(self) -> None:
         base_rate(self.learning_rate)
-        _check("factor", self.factor, lambda x: x > 0, "above 0")
+        _number(self.factor, "factor", ends="()")
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
         return self.factor ** (step / steps_per_epoch)
@@ -101,9 +101,9 @@ class Polynomial(Schedule):
 
     def __post_init__(self) -> None:
         base_rate(self.learning_rate)
-        _check("epochs", self.epochs, lambda x: x > 0, "above 0")
-        _check("power", self.power, lambda x: x > 0, "above 0")
-        _check("end", self.end, lambda x: x >= 0, "of at least 0")
+        _number(self.epochs, "epochs", ends="()")
+        _number(self.power, "power", ends="()")
+        _number(self.end, "end")
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
         left = 1 - np.minimum(step / steps_per_epoch / self.epochs, 1.0)
@@ -123,8 +123,8 @@ class Cosine(Schedule):
 
     def __post_init__(self) -> None:
         base_rate(self.learning_rate)
-        _check("epochs", self.epochs, lambda x: x > 0, "above 0")
-        _check("end", self.end, lambda x: x >= 0, "of at least 0")
+        _number(self.epochs, "epochs", ends="()")
+        _number(self.end, "end")
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
         part = np.minimum(step / steps_per_epoch / self.epochs, 1.0)
@@ -148,10 +148,10 @@ class OneCycle(Schedule):
 
     def __post_init__(self) -> None:
         base_rate(self.learning_rate)
-        _check("epochs", self.epochs, lambda x: x > 0, "above 0")
-        _check("rise", self.rise, lambda x: 0 < x < 1, "between 0 and 1")
-        _check("start", self.start, lambda x: 0 <= x <= 1, "in [0, 1]")
-        _check("end", self.end, lambda x: 0 <= x <= 1, "in [0, 1]")
+        _number(self.epochs, "epochs", ends="()")
+        _number(self.rise, "rise", 1, ends="()")
+        _number(self.start, "start", 1, ends="[]")
+        _number(self.end, "end", 1, ends="[]")
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
         n = self.epochs * steps_per_epoch
@@ -174,8 +174,8 @@ class Warmup(Schedule):
     start: float = 0.1
 
     def __post_init__(self) -> None:
-        _check("epochs", self.epochs, lambda x: x > 0, "above 0")
-        _check("start", self.start, lambda x: 0 <= x <= 1, "in [0, 1]")
+        _number(self.epochs, "epochs", ends="()")
+        _number(self.start, "start", 1, ends="[]")
         base_rate(self.then, "then")
         self._then = as_schedule(self.then, "then")
 
@@ -185,7 +185,7 @@ class Warmup(Schedule):
         return base_rate(self.then, "then")
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
-        n = max(1, round(self.epochs * steps_per_epoch))
+        n = max(1, round(min(self.epochs * steps_per_epoch, 2**62)))
         result = self.start + (1 - self.start) * np.minimum(step / n, 1.0)
         after = step >= n
         if self._then is not None and after.any():
@@ -232,12 +232,13 @@ class Plateau(Schedule):
 
     def __post_init__(self) -> None:
         base_rate(self.learning_rate)
-        _check("factor", self.factor, lambda x: 0 < x < 1, "between 0 and 1")
+        _number(self.factor, "factor", 1, ends="()")
         for name in ("patience", "cooldown"):
-            expected = "of whole epochs, at least 0"
-            _check(name, getattr(self, name), lambda x: x >= 0 and x == int(x), expected)
-        _check("min_improvement", self.min_improvement, lambda x: 0 <= x < 1, "in [0, 1)")
-        _check("min_factor", self.min_factor, lambda x: 0 <= x <= 1, "in [0, 1]")
+            epochs = getattr(self, name)
+            if _number(epochs, name) % 1:
+                raise ValueError(f"{name} must be a number of whole epochs; got {epochs!r}")
+        _number(self.min_improvement, "min_improvement", 1)
+        _number(self.min_factor, "min_factor", 1, ends="[]")
         self.reset()
 
     def reset(self) -> None:
@@ -265,9 +266,14 @@ class Plateau(Schedule):
         return dict(self._state)
 
     def set_state(self, state: dict[str, Any]) -> None:
-        numbers_only = all(is_number(x) or (k == "best" and x is None) for k, x in state.items())
-        if state.keys() != self._state.keys() or not numbers_only:
-            raise ValueError(f"this is not the state of a Plateau: {state!r}")
+        try:
+            for name, value in state.items():
+                if name != "best" or value is not None:
+                    as_float(value, name)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"this is not the state of a Plateau: {error}") from None
+        if state.keys() != self._state.keys():
+            raise ValueError(f"this is not the state of a Plateau: {text(state)}")
         self._state = dict(state)
 
 
@@ -301,7 +307,7 @@ def base_rate(value: Any, what: str = "learning_rate") -> float:
     """
     schedule = as_schedule(value, what)
     return (
-        number(what, value, 0, np.inf)
+        number(value, what, 0)
         if schedule is None
         else float(getattr(schedule, "learning_rate", 1.0))
     )
@@ -327,6 +333,9 @@ def _cosine(start: float, end: float, part: np.ndarray) -> np.ndarray:
     return end + (start - end) * (1 + np.cos(np.pi * part)) / 2
 
 
-def _check(name: str, value: Any, fits: Callable[[Any], bool], expected: str) -> None:
-    if not is_number(value) or not np.isfinite(value) or not fits(value):
-        raise ValueError(f"{name} must be a number {expected}; got {value!r}")
+def _number(value: Any, what: str, high: float = math.inf, *, ends: str = "[)") -> float:
+    """From 0 to `high`. Raises ValueError, also for a value that is no number."""
+    try:
+        return number(value, what, 0, high, ends=ends)
+    except TypeError as error:
+        raise ValueError(str(error)) from None

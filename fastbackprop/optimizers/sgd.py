@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.jit.words import formula
+from fastbackprop.numbers import number
 from fastbackprop.optimizers.base import Optimizer
-from fastbackprop.optimizers.checks import number
 from fastbackprop.optimizers.rules import Rule
 from fastbackprop.optimizers.schedules import LearningRate, base_rate
 
@@ -57,8 +57,8 @@ class SGD(Optimizer):
 
     def _settings(self) -> tuple[Rule, tuple[float, ...]]:
         learning_rate = base_rate(self.learning_rate)
-        mu = number("momentum", self.momentum, 0, 1)
-        dampening = number("dampening", self.dampening, 0, np.inf)
+        mu = number(self.momentum, "momentum", 0, 1)
+        dampening = number(self.dampening, "dampening", 0, np.inf)
         if self.nesterov and (mu == 0 or dampening != 0):
             raise ValueError(
                 f"nesterov=True needs a momentum above 0 and no dampening; got "

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.jit.words import formula
+from fastbackprop.numbers import number, two
 from fastbackprop.optimizers.base import Optimizer
-from fastbackprop.optimizers.checks import number, two_numbers
 from fastbackprop.optimizers.rules import Rule
 from fastbackprop.optimizers.schedules import LearningRate, base_rate
 
@@ -41,8 +41,8 @@ class Lion(Optimizer):
 
     def _settings(self) -> tuple[Rule, tuple[float, ...]]:
         learning_rate = base_rate(self.learning_rate)
-        decay = number("weight_decay", self.weight_decay, 0, np.inf)
-        return LION, (learning_rate, *two_numbers("betas", self.betas, 0, 1), decay)
+        decay = number(self.weight_decay, "weight_decay", 0, np.inf)
+        return LION, (learning_rate, *two(self.betas, "betas", 0, 1), decay)
 
 
 @formula
@@ -80,8 +80,8 @@ class Rprop(Optimizer):
 
     def _settings(self) -> tuple[Rule, tuple[float, ...]]:
         learning_rate = base_rate(self.learning_rate)
-        eta_minus, eta_plus = two_numbers("etas", self.etas, 0, np.inf)
+        eta_minus, eta_plus = two(self.etas, "etas", 0, np.inf)
         if not 0 < eta_minus < 1 < eta_plus:
             raise ValueError(f"etas must be below and above 1, and above 0; got {self.etas!r}")
-        smallest, largest = two_numbers("step_sizes", self.step_sizes, 0, np.inf)
+        smallest, largest = two(self.step_sizes, "step_sizes", 0, np.inf)
         return RPROP, (learning_rate, eta_minus, eta_plus, smallest, largest)

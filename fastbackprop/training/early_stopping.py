@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop import inputs
-from fastbackprop.numbers import is_number
+from fastbackprop.numbers import number
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,7 @@ class EarlyStopping:
         """The state of one training. Raises TypeError or ValueError for settings without sense."""
         inputs.positive_integer(self.patience, "patience")
         inputs.flag(self.restore_best, "restore_best")
-        least = self.min_improvement
-        if not is_number(least):
-            raise TypeError(f"min_improvement must be a number; got {least!r}")
-        if not 0 <= least < np.inf:
-            raise ValueError(f"min_improvement must be finite and at least 0; got {least}")
+        number(self.min_improvement, "min_improvement", 0)
         directions = training.plan.figures()
         default = "validation_cost" if "validation_cost" in directions else "cost"
         monitor = inputs.choice(self.monitor or default, directions, "monitor")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastbackprop import inputs
-from fastbackprop.optimizers import LBFGS
+from fastbackprop.optimizers import LBFGS, OPTIMIZERS, Optimizer
 from fastbackprop.training.callbacks import Callbacks
 from fastbackprop.training.checkpoint import Checkpoint
 from fastbackprop.training.early_stopping import EarlyStopping
@@ -20,7 +20,7 @@ def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
     """
     machine = network.machine
     settings["epochs"] = inputs.positive_integer(settings["epochs"], "epochs")
-    optimizer = inputs.optimizer(settings["optimizer"])
+    optimizer = _optimizer(settings["optimizer"])
     optimizer.check_free_for(machine)
     callbacks = Callbacks(settings["callbacks"])
     trainer_class = LBFGSTrainer if isinstance(optimizer, LBFGS) else Trainer
@@ -44,6 +44,15 @@ def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
     callbacks.start(trainer)
     trainer.stepper = optimizer.stepper(machine)  # the last that can refuse
     return trainer
+
+
+def _optimizer(value: Any) -> Optimizer:
+    """From a name or an object."""
+    if isinstance(value, Optimizer):
+        return value
+    if isinstance(value, type) and issubclass(value, Optimizer):
+        raise TypeError(f"optimizer must be an object: pass {value.__name__}(), not the class")
+    return OPTIMIZERS[inputs.choice(value, OPTIMIZERS, "optimizer")]()
 
 
 def _early_stopping(value: Any) -> EarlyStopping:

@@ -107,17 +107,7 @@ def as_metrics(value: Any, labels: bool, cost: Cost) -> list[Metric]:
         named = [(getattr(item, "__name__", "metric"), item) for item in items]
     result: dict[str, Metric] = {}
     for name, item in named:
-        if callable(item):
-            metric = of_function(name, item, cost.outputs_per_target)
-        else:
-            metric = METRICS[inputs.choice(item, METRICS, "metric")]
-            if labels and not metric.takes_labels:
-                raise ValueError(f"the metric {metric.name!r} is not for integer labels")
-            if cost.outputs_per_target > 1:
-                raise ValueError(
-                    f"the metric {metric.name!r} compares each output with a target of its own, "
-                    f"and {cost} has {cost.outputs_per_target} outputs for each: pass a function"
-                )
+        metric = _metric(name, item, labels, cost)
         if metric.name in result or metric.name in ("cost", "seconds", "learning_rate"):
             raise ValueError(
                 f"two figures of an epoch would have the name {metric.name!r}: name metrics by a "
@@ -125,3 +115,17 @@ def as_metrics(value: Any, labels: bool, cost: Cost) -> list[Metric]:
             )
         result[metric.name] = metric
     return list(result.values())
+
+
+def _metric(name: str, item: Any, labels: bool, cost: Cost) -> Metric:
+    if callable(item):
+        return of_function(name, item, cost.outputs_per_target)
+    metric = METRICS[inputs.choice(item, METRICS, "metric")]
+    if labels and not metric.takes_labels:
+        raise ValueError(f"the metric {metric.name!r} is not for integer labels")
+    if cost.outputs_per_target > 1:
+        raise ValueError(
+            f"the metric {metric.name!r} compares each output with a target of its own, "
+            f"and {cost} has {cost.outputs_per_target} outputs for each: pass a function"
+        )
+    return metric

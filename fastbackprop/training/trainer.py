@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.engines.bound import Minibatches
-from fastbackprop.inputs.rows import minibatches_at_hand, rows_at_once
+from fastbackprop.inputs.on_disk import minibatches_at_hand, rows_at_once
 from fastbackprop.layout import read_only
 from fastbackprop.machine import Pause, slices
 from fastbackprop.optimizers import Optimizer

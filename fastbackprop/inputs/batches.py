@@ -1,0 +1,47 @@
+"""X as an iterable of batches: (X, y) or (X, y, sample_weight) each."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from fastbackprop.numbers import shown
+from fastbackprop.samples import Samples
+
+
+class Batches:
+    """An iterable of (X, y) or (X, y, sample_weight) as `Samples`, each checked when it comes."""
+
+    def __init__(self, batches: Any, epochs: int, check: Callable[..., Samples]) -> None:
+        if isinstance(batches, Iterator) and epochs > 1:
+            raise ValueError(
+                f"a {type(batches).__name__} gives its batches once, and there are {epochs} "
+                f"epochs: pass a list, or an object whose __iter__ begins anew"
+            )
+        self._batches, self._check = batches, check
+
+    def __iter__(self) -> Iterator[Samples]:
+        number = 0
+        for number, batch in enumerate(self._batches, 1):
+            with naming(f"batch {number} of X (no y was passed)"):
+                if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+                    raise TypeError(f"must be (X, y) or (X, y, sample_weight); got {shown(batch)}")
+                samples = self._check(*batch)
+            yield samples
+        if not number:
+            raise ValueError(f"{shown(self._batches)} gave no batch")
+
+
+def are_batches(X: Any, y: Any) -> bool:
+    """Whether X is an iterable of batches: y is left out, and X is neither an array nor a frame."""
+    iterable = hasattr(X, "__iter__") or hasattr(X, "__getitem__")
+    data = isinstance(X, str | bytes | Mapping) or hasattr(X, "shape") or hasattr(X, "__array__")
+    return y is None and iterable and not data
+
+
+@contextlib.contextmanager
+def naming(argument: str) -> Iterator[None]:
+    """Errors raised in the block begin with the argument they are about."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{argument}: {error}") from None

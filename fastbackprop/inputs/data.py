@@ -1,0 +1,150 @@
+"""X, y and sample_weight: the `Samples` that engines work on."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbackprop.inputs.arrays import column_names, first_non_finite, numeric, refuse_value
+from fastbackprop.inputs.on_disk import OnDisk, stays_on_disk
+from fastbackprop.inputs.targets import targets
+from fastbackprop.layout import read_only
+from fastbackprop.samples import NO_WEIGHTS, Samples, without_targets
+
+if TYPE_CHECKING:
+    from fastbackprop.functions.costs import Cost
+
+
+def samples(
+    X: Any, y: Any, sample_weight: Any, n_in: int, n_out: int, dtype: np.dtype, cost: Cost
+) -> Samples:
+    """Checked inputs, targets and weights."""
+    inputs = inputs_alone(X, n_in, n_out, dtype)
+    n = len(inputs.X)
+    Y, labels = targets(y, n, n_out, dtype, cost)
+    return inputs._replace(Y=Y, labels=labels, s=_weights(sample_weight, n))
+
+
+def inputs_alone(X: Any, n_in: int, n_out: int, dtype: np.dtype) -> Samples:
+    """Checked inputs, sparse or not, without targets."""
+    if not is_sparse(X):
+        return without_targets(matrix(X, n_in, dtype), n_out, dtype)
+    _check_shape(tuple(X.shape), n_in, "X")
+    n = X.shape[0]
+    spans, columns, values = _sparse_rows(X.tocsr(), n_in, dtype)
+    empty = without_targets(read_only(np.zeros((n, 0), dtype)), n_out, dtype)
+    return empty._replace(spans=spans, columns=columns, values=values)
+
+
+def matrix(X: Any, n_columns: int, dtype: np.dtype, what: str = "X") -> Any:
+    """X, (n_samples, n_columns), with at least one row; `OnDisk` where it stays in its file."""
+    array: np.ndarray | OnDisk
+    if stays_on_disk(X):
+        array = OnDisk(X, what, partial(numeric, dtype=dtype, what=what), X.shape[1])
+        numeric(X[:0], dtype, what)
+    else:
+        array = numeric(X, dtype, what)
+    _check_shape(array.shape, n_columns, what, column_names(X))
+    return array
+
+
+def _check_shape(
+    shape: tuple[int, ...], n_columns: int, what: str, names: list[str] | None = None
+) -> None:
+    if len(shape) != 2 or shape[1] != n_columns:
+        hint = ""
+        if shape == (n_columns,):
+            hint = f": for one sample pass {what}.reshape(1, -1)"
+        elif len(shape) == 1 and n_columns == 1:
+            hint = f": pass {what}.reshape(-1, 1)"
+        elif names:
+            hint = f", columns {', '.join(names[:20])}{', ...' * (len(names) > 20)}"
+        raise ValueError(f"{what} must have shape (n_samples, {n_columns}); got {shape}{hint}")
+    if not shape[0]:
+        raise ValueError(f"{what} must have at least one row; got shape {shape}")
+
+
+def is_sparse(values: Any) -> bool:
+    """Whether it is a sparse matrix, of SciPy or like one; we do not import SciPy."""
+    return hasattr(values, "tocsr")
+
+
+def refuse_sparse(X: Any, why: str) -> None:
+    """Raise TypeError for a sparse X."""
+    if is_sparse(X):
+        raise TypeError(f"X is a sparse {type(X).__name__}, and {why}: pass X.toarray()")
+
+
+def _sparse_rows(X: Any, n_in: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`Samples.spans`, columns and values of a CSR matrix.
+
+    Kernels use spans and columns as indices, so these are copies, checked after they were made: no
+    callback or thread that writes into X can change them. They take 16 bytes per row and 4 per
+    non-zero.
+    """
+    starts = np.array(X.indptr, np.int64)
+    given, indices = np.asarray(X.data), np.asarray(X.indices)
+    flat = starts.ndim == given.ndim == indices.ndim == 1
+    if n_in > np.iinfo(np.int32).max:
+        raise ValueError(f"a sparse X has at most {np.iinfo(np.int32).max} columns; got {n_in}")
+    n = starts[-1] if flat and len(starts) == X.shape[0] + 1 else -1
+    if n < 0 or n > min(len(given), len(indices)) or starts[0] < 0 or (np.diff(starts) < 0).any():
+        raise ValueError("X is no CSR matrix: its indptr does not fit its shape, indices and data")
+    given, columns = given[:n], _columns(indices[:n], n_in)
+    if given.dtype.kind not in "fiub":
+        raise TypeError(f"X must hold real numbers; got dtype {given.dtype}")
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(given, dtype)
+    wrong = first_non_finite(values, given)
+    if wrong is not None:
+        row = np.searchsorted(starts, wrong, side="right") - 1
+        refuse_value(given[wrong], "X", (row, columns[wrong]), dtype)
+    return read_only(np.column_stack([starts[:-1], starts[1:]])), columns, read_only(values)
+
+
+def _columns(indices: np.ndarray, n_in: int) -> np.ndarray:
+    """A copy, int32, checked; longer integers also before, as int32 might wrap around."""
+    columns = indices.astype(np.int32)
+    for array in (columns,) if indices.dtype == np.int32 else (indices, columns):
+        if array.size and not 0 <= array.min() <= array.max() < n_in:
+            raise ValueError(
+                f"X is no CSR matrix of {n_in} columns: its indices span {array.min()} ... "
+                f"{array.max()}"
+            )
+    return read_only(columns)
+
+
+def _weights(sample_weight: Any, n: int) -> np.ndarray:
+    if sample_weight is None:
+        return NO_WEIGHTS
+    s = numeric(sample_weight, np.dtype(np.float64), "sample_weight")
+    if s.shape != (n,):
+        raise ValueError(f"sample_weight must have shape (n_samples,) = ({n},); got {s.shape}")
+    if s.min() < 0:
+        raise ValueError(f"sample_weight must not be negative; its smallest value is {s.min()}")
+    if s.max() == 0:
+        raise ValueError("sample_weight must not be zero for every sample")
+    if not 1e-15 < s.max() < 1e15:
+        raise ValueError(
+            f"the largest sample_weight must lie between 1e-15 and 1e15; got {s.max()}. Only the "
+            f"proportions of the weights count: scale them"
+        )
+    return s
+
+
+def take(samples: Samples, numbers: np.ndarray) -> Samples:
+    """The samples of these numbers."""
+    part = samples.subset(lambda field: _take(field, numbers))
+    if len(part.s) and part.s.sum() == 0:
+        raise ValueError(
+            "sample_weight is zero for every sample on one side of the validation split"
+        )
+    return part
+
+
+def _take(field: Any, numbers: np.ndarray) -> Any:
+    if isinstance(field, OnDisk):
+        return field.subset(numbers)
+    return read_only(field[numbers])

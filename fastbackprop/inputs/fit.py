@@ -1,0 +1,72 @@
+"""Arguments of `fit`: dropout, noise, the validation split; and which of them go together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastbackprop.numbers import is_number, number, shown
+
+MOST_DROPOUT = 1 - 2.0**-32  # masks compare numbers of 32 bits with the rate
+
+
+def dropout_rates(hidden: Any, of_input: Any, n_layers: int) -> tuple[float, ...]:
+    """Rates of a^0 ... a^{L-1}. Raises TypeError or ValueError."""
+    n_hidden = n_layers - 1
+    each = hidden if isinstance(hidden, Sequence | np.ndarray) else [hidden] * n_hidden
+    if len(each) != n_hidden:
+        raise ValueError(
+            f"dropout must be one rate, or one for each hidden layer: {n_hidden}; got {len(each)}"
+        )
+    if not n_hidden and hidden:
+        raise ValueError("there is no hidden layer for dropout: leave it out")
+    return _rate(of_input, "inputs of Dropout"), *(_rate(value, "dropout") for value in each)
+
+
+def _rate(value: Any, what: str) -> float:
+    rate = number(value, what, 0, 1, must="be")
+    if rate > MOST_DROPOUT:
+        raise ValueError(f"{what} must be in [0, 1), and at most 1 - 2**-32; got {value!r}")
+    return rate
+
+
+def deviation(value: Any, what: str) -> float:
+    """A finite standard deviation, zero or more. Raises TypeError or ValueError."""
+    if not is_number(value):
+        raise TypeError(f"{what} must be a standard deviation; got {shown(value)}")
+    return number(value, what, 0, must="be a finite standard deviation")
+
+
+def split(fraction: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the training and of the validation samples, the same in every call."""
+    if isinstance(fraction, bool) or not isinstance(fraction, float | np.floating):
+        raise TypeError(
+            f"validation must be (X, y), (X, y, sample_weight) or a fraction; got {shown(fraction)}"
+        )
+    if not 0 < fraction < 1:
+        raise ValueError(f"validation as a fraction must lie between 0 and 1; got {fraction}")
+    n_held_out = max(1, round(n * fraction))
+    if n_held_out == n:
+        raise ValueError(f"validation={fraction} of {n} samples leaves none for training")
+    order = np.random.default_rng(n).permutation(n)
+    return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+
+
+def refuse_for_batches(**arguments: Any) -> None:
+    """Raise ValueError for an argument of `fit` that needs all samples before the first step."""
+    for name, value in arguments.items():
+        if value is not None and value is not False:
+            raise ValueError(
+                f"{name} is not for batches that come one by one: how many there are, and what was "
+                f"in them, is not known. Pass arrays, or leave {name} out"
+            )
+
+
+def refuse_for_lbfgs(**arguments: Any) -> None:
+    """Raise ValueError for an argument of `fit` that LBFGS cannot use."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(
+                f"LBFGS has no use for {name}: each iteration takes all samples at once and finds "
+                f"its own step. Leave {name} out"
+            )
