@@ -77,8 +77,10 @@ class Problem(NamedTuple):
     def reference(self, Y=None, s=None):
         """Every quantity of the derivation, by scalar sums in double precision."""
         Y = self.Y if Y is None else Y
-        groups = self.net._cost.outputs_per_target
-        return naive.trace(*self.network, self.X, np.tile(Y, (1, groups)), s, self.net._cost.p)
+        groups = self.net.machine.cost.outputs_per_target
+        return naive.trace(
+            *self.network, self.X, np.tile(Y, (1, groups)), s, self.net.machine.cost.p
+        )
 
 
 def problem(sizes, n_samples=5, seed=7, **options):
@@ -95,8 +97,8 @@ def problem(sizes, n_samples=5, seed=7, **options):
 
 def targets(rng, net, n_samples):
     """What the cost takes, each kind with numbers at its ends."""
-    shape = n_samples, net._cost.n_targets(net.sizes[-1])
-    kind, Y = net._cost.targets, rng.random(shape)
+    shape = n_samples, net.machine.cost.n_targets(net.sizes[-1])
+    kind, Y = net.machine.cost.targets, rng.random(shape)
     if kind == "real":
         return rng.normal(size=shape)
     if kind == "distribution":

@@ -268,7 +268,7 @@ def test_an_activation_without_a_second_derivative(engine):
     p, v = case(*CASES[0], engine=engine)
     ref = everything(p, v)["gauss_newton_vector_product"]
     q, _ = case(*CASES[0], engine=engine)
-    q.net._sigma[0] = replace(ACTIVATIONS["tanh"], second=None)
+    q.net.machine.sigma[0] = replace(ACTIVATIONS["tanh"], second=None)
     with pytest.raises(ValueError, match="activation 'tanh' has no second derivative"):
         q.net.hessian_vector_product(p.X, p.Y, v)
     assert np.array_equal(q.net.gauss_newton_vector_product(p.X, p.Y, v), ref)
@@ -280,5 +280,5 @@ def test_a_coupled_function_without_a_kernel(engine):
     p, v = case(*CASES[1], engine=engine, dtype="float64")
     ref = everything(p, v)
     q, _ = case(*CASES[1], engine=engine, dtype="float64")
-    q.net._sigma[-1] = replace(ACTIVATIONS["softmax"], second_row=None)
+    q.net.machine.sigma[-1] = replace(ACTIVATIONS["softmax"], second_row=None)
     check(everything(q, v), ref, 10 * TOLERANCE["float64"])

@@ -19,7 +19,7 @@ from problems import (
 
 
 def check_gradient(oracle, p, s):
-    Y = np.tile(p.Y, (1, p.net._cost.outputs_per_target))
+    Y = np.tile(p.Y, (1, p.net.machine.cost.outputs_per_target))
     cost_ref, *gradient_ref = oracle(*p.network, p.X, Y, s)
     cost, *gradient = p.net.gradient(p.X, p.Y, s)
     tolerance = TOLERANCE[p.net.dtype.name]

@@ -74,13 +74,13 @@ def test_checking_leaves_no_trace(engine, dtype):
 
 def make_wrong(monkeypatch, net, spoil):
     """From now on the engine's gradient goes through spoil(gradient), in place."""
-    right = net._engine.gradient_sums
+    right = net.machine.engine.gradient_sums
 
-    def wrong(model, theta, samples, scale, gradient, *rest):
-        right(model, theta, samples, scale, gradient, *rest)
+    def wrong(bound, samples, total, gradient, *rest):
+        right(bound, samples, total, gradient, *rest)
         spoil(gradient)
 
-    monkeypatch.setattr(net._engine, "gradient_sums", wrong)
+    monkeypatch.setattr(net.machine.engine, "gradient_sums", wrong)
 
 
 def scaled(gradient):

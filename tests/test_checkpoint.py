@@ -22,7 +22,7 @@ X, Y = rng.standard_normal((23, 3)), rng.standard_normal((23, 2))
 OPTIONS = {
     "plain": dict,
     "all": lambda: {
-        "schedule": fb.Warmup(1, then=fb.Plateau(0.5, patience=0)),
+        "optimizer": fb.SGD(fb.Warmup(1, then=fb.Plateau(0.1, 0.5, patience=0)), momentum=0.9),
         "early_stopping": fb.EarlyStopping(3, min_improvement=0.01),
         "validation": 0.3,
         "metrics": "r2",
@@ -34,10 +34,12 @@ def network(engine="numpy", rng=0):
     return fb.Network([3, 4, 2], hidden="tanh", rng=rng, engine=engine)
 
 
-def fit(net, path, epochs=6, optimizer=None, **options):
+def fit(net, path, epochs=6, optimizer=None, callbacks=(), **options):
+    """With a checkpoint, after the other callbacks."""
     optimizer = optimizer or fb.SGD(0.1, momentum=0.9)
-    options = {"batch_size": 5, **options}
-    return net.fit(X, Y, epochs=epochs, optimizer=optimizer, checkpoint=path, **options), optimizer
+    callbacks = [callbacks] if callable(callbacks) else callbacks
+    options = {"batch_size": 5, "callbacks": [*callbacks, fb.Checkpoint(path)], **options}
+    return net.fit(X, Y, epochs=epochs, optimizer=optimizer, **options), optimizer
 
 
 def end(net, history, optimizer):
@@ -45,7 +47,7 @@ def end(net, history, optimizer):
     rows = [{name: x for name, x in row.items() if name != "seconds"} for row in history]
     state = net._rng.bit_generator.state
     kept = [*optimizer._states, *([] if optimizer._mean is None else [optimizer._mean])]
-    states = [net._layout.flatten(vector).tobytes() for vector in kept]
+    states = [net.machine.layout.flatten(vector).tobytes() for vector in kept]
     return (
         net.get_parameters().tobytes(),
         states,
@@ -126,8 +128,9 @@ SCRIPT = """
         def on_epoch_begin(self, net, epoch):
             print(epoch, flush=True)
 
-    net.fit(X, y, epochs=12, batch_size=4, checkpoint=path + ".checkpoint", callbacks=Ready(),
-            schedule=fb.OneCycle(12), validation=0.1, early_stopping=5)
+    net.fit(X, y, epochs=12, batch_size=4, optimizer=fb.Adam(fb.OneCycle(1e-3, 12)),
+            callbacks=[fb.Checkpoint(path + ".checkpoint"), Ready()],
+            validation=0.1, early_stopping=5)
     net.save(path + ".net")
 """
 
@@ -196,7 +199,10 @@ def test_kill_within_an_epoch(tmp_path):
         (lambda: (network(), {"optimizer": fb.SGD(0.2, momentum=0.9)}), "0.1.* not .*0.2"),
         (lambda: (network(), {"batch_size": 6}), "batch_size 5, not 6"),
         (lambda: (network(), {"validation": 0.5}), "n_samples 23, not"),
-        (lambda: (network(), {"schedule": fb.Cosine(3)}), "schedule None, not .*Cosine"),
+        (
+            lambda: (network(), {"optimizer": fb.SGD(fb.Cosine(0.1, 3), momentum=0.9)}),
+            "'learning_rate': 0.1, .*'learning_rate': {'name': 'Cosine'",
+        ),
         (lambda: (network(rng=np.random.Generator(np.random.SFC64(1))), {}), "is no SFC64"),
     ],
 )

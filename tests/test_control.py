@@ -95,8 +95,6 @@ def test_a_metric_that_is_never_a_number_ends_the_training():
         ({"metrics": [max, max]}, ValueError, "name metrics by a dict"),
         ({"metrics": 3}, TypeError, "names or functions"),
         ({"metrics": {"f": lambda y, a: "?"}}, TypeError, "must return a number"),
-        ({"time_budget": 0}, ValueError, "positive number of seconds"),
-        ({"time_budget": "1 h"}, TypeError, "number of seconds"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options, error, message):
@@ -106,6 +104,20 @@ def test_what_makes_no_sense_is_refused(options, error, message):
         classifier().fit(X, LABELS, metrics="r2")
 
 
+@pytest.mark.parametrize(
+    ("seconds", "error", "message"),
+    [
+        (0, ValueError, "positive number of seconds"),
+        (np.nan, ValueError, "positive number of seconds"),
+        ("1 h", TypeError, "number of seconds"),
+        (None, TypeError, "must be a number"),
+    ],
+)
+def test_a_time_budget_is_a_number_of_seconds(seconds, error, message):
+    with pytest.raises(error, match=message):
+        fb.TimeBudget(seconds)
+
+
 # --- metrics -------------------------------------------------------------------------------------
 
 
@@ -113,13 +125,15 @@ def test_what_makes_no_sense_is_refused(options, error, message):
 def test_metrics_are_those_of_scikit_learn(s):
     sklearn = pytest.importorskip("sklearn.metrics")
     net, labelled = network(), classifier()
-    options = {"epochs": 1, "training_metrics": True}
-    history = net.fit(X, Y, metrics=["r2"], validation=(X, Y, s), **options)
+    options = {"epochs": 1}
+    history = net.fit(
+        X, Y, metrics=fb.Metrics(["r2"], training=True), validation=(X, Y, s), **options
+    )
     expected = sklearn.r2_score(Y, net.predict(X), sample_weight=s)
     assert history["validation_r2"] == pytest.approx([expected], rel=1e-12)
-    one_hot = np.eye(2)[LABELS]
+    one_hot, metrics = np.eye(2)[LABELS], fb.Metrics("accuracy", training=True)
     for y in (LABELS, one_hot):
-        history = labelled.fit(X, y, metrics="accuracy", validation=(X, y, s), **options)
+        history = labelled.fit(X, y, metrics=metrics, validation=(X, y, s), **options)
         right = labelled.predict(X).argmax(axis=1)
         expected = sklearn.accuracy_score(LABELS, right, sample_weight=s)
         assert history["validation_accuracy"] == pytest.approx([expected], rel=1e-12)
@@ -154,7 +168,7 @@ def test_time_budget_ends_between_steps():
         np.tile(Y, (20_000, 1)),
         optimizer=optimizer,
         batch_size=10,
-        time_budget=0.2,
+        callbacks=fb.TimeBudget(0.2),
         shuffle=False,
     )
     assert history.ended_by == "time_budget" and len(history) == 0 and not history.interrupted
@@ -186,8 +200,7 @@ def test_time_budget_returns_the_best_where_asked():
         Y,
         epochs=10**9,
         early_stopping=stopping,
-        time_budget=0.3,
-        callbacks=worse,
+        callbacks=[worse, fb.TimeBudget(0.3)],
         optimizer=fb.SGD(0.0),
     )
     assert history.ended_by == "time_budget" and len(history) > 1

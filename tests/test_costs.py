@@ -287,7 +287,7 @@ def test_costs_with_parameters(cost, output, n, engine, tmp_path):
     options = {"output": output, "cost": cost, "engine": engine, "dtype": "float64"}
     p = problem([3, 4, n], 6, hidden="tanh", **options)
     ref, trace = p.reference(s=p.s), p.net.trace(p.X, p.Y, p.s)
-    assert p.Y.shape[1] == p.net._cost.n_targets(n)
+    assert p.Y.shape[1] == p.net.machine.cost.n_targets(n)
     assert deviation(trace.cost, ref.cost) < TOLERANCE["float64"]
     for name in ("delta", "weight_gradients", "bias_gradients"):
         for comp_l, ref_l in zip(getattr(trace, name), getattr(ref, name), strict=True):
@@ -295,7 +295,7 @@ def test_costs_with_parameters(cost, output, n, engine, tmp_path):
     assert p.net.check_gradient(p.X, p.Y) < 1e-9
     p.net.save(tmp_path / "net")
     loaded = fb.Network.load(tmp_path / "net")
-    assert repr(loaded) == repr(p.net) and str(p.net._cost) in repr(p.net)
+    assert repr(loaded) == repr(p.net) and str(p.net.machine.cost) in repr(p.net)
     assert loaded.evaluate(p.X, p.Y) == p.net.evaluate(p.X, p.Y)
 
 
@@ -306,7 +306,7 @@ def test_parameters_by_pytorch(cost, output, n):
     net = outputs_are_inputs(n, **options | {"dtype": "float64"})
     p = problem([3, n], 6, **options)
     Z = np.random.default_rng(2).normal(size=(6, n))
-    trace, cost = net.trace(Z, p.Y), net._cost
+    trace, cost = net.trace(Z, p.Y), net.machine.cost
     z = torch.tensor(Z, requires_grad=True)
     a = net.to_torch()[1](z) if output not in ("identity", "exp") else z
     a = torch.exp(z) if output == "exp" else a

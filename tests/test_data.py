@@ -75,7 +75,7 @@ def everything(net, X, Y, s, batch_size):
 def test_some_rows_at_a_time_give_the_bits_of_all(cut, stored, engine, tmp_path, monkeypatch):
     """Wherever a block ends; a minibatch may need several."""
     net = network(engine)
-    tile = load(engine).row_tile(net._model)
+    tile = load(engine).row_tile(net.machine.model)
     batch_size = 7 if cut == "between minibatches" else 2 * tile + tile // 2 + 1
     X, Y, s = samples(2 * batch_size + 5)
     most = {"within a minibatch": tile, "between minibatches": 15, "all of them": len(X)}[cut]
@@ -424,20 +424,20 @@ def test_frames_of_another_width_tell_their_columns(frames):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "options"),
     [
-        ("schedule", fb.Cosine(2)),
-        ("checkpoint", "training"),
-        ("training_metrics", True),
-        ("metrics", "r2"),
+        ("schedule", lambda: {"optimizer": fb.Adam(fb.Cosine(1e-3, 2))}),
+        ("checkpoint", lambda: {"callbacks": fb.Checkpoint("training")}),
+        ("metrics", lambda: {"metrics": fb.Metrics("r2", training=True)}),
+        ("metrics", lambda: {"metrics": "r2"}),
     ],
 )
-def test_batches_refuse_what_needs_to_know_all(name, value, tmp_path, monkeypatch):
+def test_batches_refuse_what_needs_to_know_all(name, options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     net = fb.Network([2, 1], engine="numpy", rng=0)
     before = net.get_parameters()
     with pytest.raises(ValueError, match=f"{name} is not for batches"):
-        net.fit([(np.ones((3, 2)), np.ones((3, 1)))], epochs=1, **{name: value})
+        net.fit([(np.ones((3, 2)), np.ones((3, 1)))], epochs=1, **options())
     assert (net.get_parameters() == before).all()
     assert list(tmp_path.iterdir()) == []
 
@@ -457,11 +457,10 @@ def test_metrics_schedules_and_checkpoints_of_stored_data(tmp_path):
             y,
             epochs=4,
             validation=0.2,
-            schedule=fb.Cosine(4),
-            metrics="r2",
-            training_metrics=True,
+            optimizer=fb.Adam(fb.Cosine(1e-3, 4)),
+            metrics=fb.Metrics("r2", training=True),
             early_stopping=2,
-            checkpoint=path,
+            callbacks=fb.Checkpoint(path),
         )
         figures = [{k: v for k, v in row.items() if k != "seconds"} for row in history]
         results.append((net.get_parameters().tolist(), figures))

@@ -76,7 +76,7 @@ def network(engine, dtype, rng=1):
     return fb.Network(SIZES, hidden="tanh", output="tanh", engine=engine, dtype=dtype, rng=rng)
 
 
-NOISY = {"dropout": RATES[1:], "input_dropout": RATES[0], "input_noise": 0.1}
+NOISY = {"dropout": fb.Dropout(RATES[1:], inputs=RATES[0], noise=0.1)}
 
 
 @every_dtype
@@ -120,8 +120,9 @@ def test_two_fits_are_one_fit(engine, tmp_path):
     for _ in range(2):
         twice.fit(X, Y, epochs=2, optimizer=adam, **NOISY)
     file = tmp_path / "checkpoint"
-    network(engine, "float64").fit(X, Y, epochs=2, optimizer=fb.Adam(), checkpoint=file, **NOISY)
-    resumed.fit(X, Y, epochs=4, optimizer=fb.Adam(), checkpoint=file, **NOISY)
+    options = NOISY | {"callbacks": fb.Checkpoint(file)}
+    network(engine, "float64").fit(X, Y, epochs=2, optimizer=fb.Adam(), **options)
+    resumed.fit(X, Y, epochs=4, optimizer=fb.Adam(), **options)
     assert np.array_equal(once.get_parameters(), twice.get_parameters())
     assert np.array_equal(once.get_parameters(), resumed.get_parameters())
 
@@ -142,7 +143,7 @@ def test_only_training_drops(engine):
 
 def a_layer(rate=0.0, noise=0.0, width=200):
     net = fb.Network([width, 1], engine="numpy", dtype="float64")
-    return perturbed(net._model, (rate,), noise).layers
+    return perturbed(net.machine.model, (rate,), noise).layers
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.5, 0.9])
@@ -178,9 +179,12 @@ def test_noise_is_normal():
         ({"dropout": math.nan}, r"dropout must be in \[0, 1\)"),
         ({"dropout": [0.1]}, "one for each hidden layer: 2; got 1"),
         ({"dropout": "0.1"}, "dropout must be one rate"),
-        ({"input_dropout": -0.1}, r"input_dropout must be in \[0, 1\)"),
-        ({"input_noise": -1.0}, "input_noise must be a finite standard deviation"),
-        ({"input_noise": True}, "input_noise must be a standard deviation"),
+        ({"dropout": fb.Dropout(inputs=-0.1)}, r"inputs of Dropout must be in \[0, 1\)"),
+        (
+            {"dropout": fb.Dropout(noise=-1.0)},
+            "noise of Dropout must be a finite standard deviation",
+        ),
+        ({"dropout": fb.Dropout(noise=True)}, "noise of Dropout must be a standard deviation"),
         ({"dropout": 0.5, "optimizer": "lbfgs"}, "no use for dropout"),
     ],
 )

@@ -157,19 +157,19 @@ def test_equal_weights_are_none(scale, engine, dtype):
 
 def rows_of_two_tiles(net):
     """So many samples that a call from Python has to be cut, for every engine somewhere else."""
-    return 2 * net._engine.row_tile(net._model) + 3
+    return 2 * net.machine.engine.row_tile(net.machine.model) + 3
 
 
 def cut_at_every_tile(monkeypatch, net, name):
     """From now on native calls take as few rows as they can; returns where they stop."""
-    stops, function = [], getattr(net._engine, name)
+    stops, function = [], getattr(net.machine.engine, name)
 
     def counted(*arguments):
         stops.append(arguments[-1])
         return function(*arguments)
 
-    monkeypatch.setattr(net._engine, name, counted)
-    monkeypatch.setattr("fastbackprop.training.trainer.SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(net.machine.engine, name, counted)
+    monkeypatch.setattr("fastbackprop.machine.SLICE_SECONDS", 0.0)
     return stops
 
 
@@ -189,7 +189,7 @@ def test_calls_cut_at_row_tiles_change_no_bit(name, ask, weighted, engine, dtype
     n = rows_of_two_tiles(net)
     p = problem([2, 3, 2], n, hidden="tanh", engine=engine, dtype=dtype)
     s = p.s if weighted else None
-    monkeypatch.setattr("fastbackprop.training.trainer.SLICE_SECONDS", 1e9)
+    monkeypatch.setattr("fastbackprop.machine.SLICE_SECONDS", 1e9)
     whole = ask(p, s)
     stops = cut_at_every_tile(monkeypatch, p.net, name)
     in_parts = ask(p, s)

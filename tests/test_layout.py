@@ -107,12 +107,12 @@ def test_training_leaves_padding_zero(engine, dtype):
     options = {"output": "softmax", "cost": "cross_entropy", "hidden": "sigmoid"}
     p = problem([3, 5, 9, 2], 13, engine=engine, dtype=dtype, **options)
     net = p.net
-    is_padding = np.ones(net._layout.length, bool)
-    for view in all_views(net._layout, is_padding):
+    is_padding = np.ones(net.machine.layout.length, bool)
+    for view in all_views(net.machine.layout, is_padding):
         view[...] = False
     for optimizer in (fb.SGD(momentum=0.9), fb.Adam()):
         net.fit(p.X, p.Y, epochs=2, batch_size=4, optimizer=optimizer)
-        assert not net._theta[is_padding].any()
+        assert not net.machine.theta[is_padding].any()
     assert net.n_parameters == net.get_parameters().size == np.count_nonzero(~is_padding)
     assert net.gradient_sums(p.X, p.Y)[2].shape == (net.n_parameters,)
 

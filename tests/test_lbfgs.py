@@ -9,8 +9,8 @@ import pytest
 from problems import deviation, every_engine
 
 import fastbackprop as fb
-from fastbackprop.training import lbfgs
-from fastbackprop.training import trainer as training
+from fastbackprop import machine
+from fastbackprop.training import callbacks, lbfgs
 
 optimize = pytest.importorskip("scipy.optimize")
 
@@ -101,9 +101,9 @@ def test_other_ends():
 
 @pytest.mark.parametrize("how", ["interrupt", "time_budget", "exception"])
 def test_ended_within_an_iteration_it_stands_at_an_accepted_point(how, monkeypatch):
-    monkeypatch.setattr(training, "SLICE_SECONDS", 0.0)
-    net, calls, original = network(), [], training.time.monotonic
-    gradient_sums, accepted = net._engine.gradient_sums, [net.get_parameters()]
+    monkeypatch.setattr(machine, "SLICE_SECONDS", 0.0)
+    net, calls, original = network(), [], callbacks.time.monotonic
+    gradient_sums, accepted = net.machine.engine.gradient_sums, [net.get_parameters()]
 
     def stopped(*arguments):
         calls.append(arguments)
@@ -112,16 +112,18 @@ def test_ended_within_an_iteration_it_stands_at_an_accepted_point(how, monkeypat
             if how == "interrupt":
                 signal.raise_signal(signal.SIGINT)
             elif how == "time_budget":
-                monkeypatch.setattr(training.time, "monotonic", lambda: original() + 1e6)
+                monkeypatch.setattr(callbacks.time, "monotonic", lambda: original() + 1e6)
             else:
                 raise MemoryError
 
-    monkeypatch.setattr(net._engine, "gradient_sums", stopped)
+    monkeypatch.setattr(net.machine.engine, "gradient_sums", stopped)
     before = threading.active_count()
     options = {
         "optimizer": fb.LBFGS(),
-        "callbacks": lambda net, epoch, logs: accepted.append(net.get_parameters()),
-        "time_budget": 1e5,
+        "callbacks": [
+            lambda net, epoch, logs: accepted.append(net.get_parameters()),
+            fb.TimeBudget(1e5),
+        ],
     }
     if how == "interrupt":
         with pytest.warns(RuntimeWarning, match="interrupted"):
@@ -152,18 +154,17 @@ def test_a_cost_that_is_not_finite():
 def test_what_it_has_no_use_for_is_refused(tmp_path):
     net = network()
     before = net.get_parameters()
-    for option in (
-        {"batch_size": 3},
-        {"schedule": fb.Cosine(3)},
-    ):
+    for option in ({"batch_size": 3}, {"dropout": 0.1}):
         with pytest.raises(ValueError, match=f"LBFGS has no use for {next(iter(option))}"):
             net.fit(X, Y, optimizer=fb.LBFGS(), **option)
     with pytest.raises(ValueError, match="LBFGS has no checkpoint: SciPy keeps the memory"):
-        net.fit(X, Y, optimizer=fb.LBFGS(), checkpoint=tmp_path / "c")
+        net.fit(X, Y, optimizer=fb.LBFGS(), callbacks=fb.Checkpoint(tmp_path / "c"))
     with pytest.raises(TypeError, match="batch_size must be"):
         net.fit(X, Y, optimizer=fb.LBFGS(), batch_size="all")
     with pytest.raises(ValueError, match="no use for batches"):
         net.fit([(X, Y)], optimizer=fb.LBFGS())
+    with pytest.raises(TypeError, match="learning_rate"):  # so no schedule either
+        fb.LBFGS(learning_rate=fb.Cosine(0.1, 3))
     for option in ({"l1": 0.1}, {"max_norm": 1}, {"layer_rates": (1, 2)}, {"averaging": fb.EMA()}):
         with pytest.raises(ValueError, match=f"takes no {next(iter(option))}"):
             fb.LBFGS(**option)

@@ -254,7 +254,7 @@ def test_predict_fills_and_returns_out(engine):
 @every_dtype
 def test_slices_do_not_change_a_bit(dtype, engine, monkeypatch):
     net = network(engine, dtype=dtype)
-    n = 2 * engines.load(engine).row_tile(net._model) + N
+    n = 2 * engines.load(engine).row_tile(net.machine.model) + N
     rng = np.random.default_rng(3)
     x, y, s = rng.standard_normal((n, 3)), rng.standard_normal((n, 2)), rng.random(n)
     results = []

@@ -12,10 +12,9 @@ import pytest
 from problems import TOLERANCE, deviation, every_dtype, every_engine, problem
 
 import fastbackprop as fb
-from fastbackprop import optimizers
+from fastbackprop import machine, optimizers
 from fastbackprop.engines import ENGINES
 from fastbackprop.optimizers import OPTIMIZERS, Rule
-from fastbackprop.training import trainer as training
 
 CASES = {
     "sgd": ("sgd", {"learning_rate": 0.5}),
@@ -384,9 +383,9 @@ def test_padding_stays_zero_even_without_epsilon(case, dtype, engine):
     more = {"epsilon": 0.0} if hasattr(OPTIMIZERS[name], "epsilon") else {}
     p, optimizer = of_tests(engine, dtype), stepping(case, **more, **ALL)
     p.net.fit(p.X, p.Y, epochs=3, batch_size=5, optimizer=optimizer)
-    theta = p.net._theta.copy()
-    p.net._layout.unflatten(np.zeros(p.net.n_parameters), theta)
-    assert not theta.any() and np.isfinite(p.net._theta).all()
+    theta = p.net.machine.theta.copy()
+    p.net.machine.layout.unflatten(np.zeros(p.net.n_parameters), theta)
+    assert not theta.any() and np.isfinite(p.net.machine.theta).all()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -394,13 +393,14 @@ def test_padding_stays_zero_even_without_epsilon(case, dtype, engine):
 @every_stepping
 def test_n_and_n_steps_are_2n_however_they_are_cut(case, averaging, engine, monkeypatch):
     """Also pickled in between; and 150 steps, so more than a block of coefficients."""
-    schedule = fb.Exponential(0.99)
+    rate = stepping(case).learning_rate
 
     def run(epochs, slices=0.03, between=lambda optimizer: optimizer):
-        monkeypatch.setattr(training, "SLICE_SECONDS", slices)
-        p, optimizer = of_tests(engine, n_samples=25), stepping(case, averaging=averaging)
+        monkeypatch.setattr(machine, "SLICE_SECONDS", slices)
+        p, schedule = of_tests(engine, n_samples=25), fb.Exponential(rate, 0.99)
+        optimizer = stepping(case, learning_rate=schedule, averaging=averaging)
         for n in epochs:
-            p.net.fit(*(p.X, p.Y), epochs=n, batch_size=1, optimizer=optimizer, schedule=schedule)
+            p.net.fit(*(p.X, p.Y), epochs=n, batch_size=1, optimizer=optimizer)
             optimizer = between(optimizer)
         return p.net.get_parameters().tobytes(), everything(optimizer)
 
@@ -411,14 +411,12 @@ def test_n_and_n_steps_are_2n_however_they_are_cut(case, averaging, engine, monk
 
 def test_coefficients_are_the_same_bits_however_they_are_cut():
     for case in STEPPING:
-        optimizer = stepping(case)
-        rule, h = optimizer._settings()
-        updates = [
-            optimizers.Updates(rule, h, None, fb.EMA(), np.dtype(np.float64)) for _ in range(2)
-        ]
-        first, whole = updates[0].coefficients(0, 1000, None)
+        cut, uncut = (
+            stepping(case, averaging=fb.EMA()).stepper(of_tests().net.machine) for _ in range(2)
+        )
+        first, whole = uncut._coefficients(0, 1000)
         for start in range(0, 1000, 7):
-            begin, some = updates[1].coefficients(start, 7, None)
+            begin, some = cut._coefficients(start, 7)
             rows = some[start - begin :][:7]
             assert first == 0 and rows.tobytes() == whole[start : start + 7].tobytes()
 
@@ -575,8 +573,9 @@ def test_a_function_of_ones_own(more, dtype, engine):
     results, means = [], []
     for make in (fb.Adam, partial(fb.Custom, adam_by_hand, 2)):
         p = of_tests(engine, dtype)
-        optimizer = make(learning_rate=0.05, averaging=fb.EMA(0.9), **more)
-        options = {"optimizer": optimizer, "sample_weight": p.s, "schedule": fb.Exponential(0.9)}
+        rate = fb.Exponential(0.05, 0.9)
+        optimizer = make(learning_rate=rate, averaging=fb.EMA(0.9), **more)
+        options = {"optimizer": optimizer, "sample_weight": p.s}
         p.net.fit(p.X, p.Y, epochs=2, batch_size=5, **options)
         history = p.net.fit(p.X, p.Y, epochs=3, batch_size=4, **options)
         results.append([*p.net.get_parameters(), *history.cost, *history["learning_rate"]])

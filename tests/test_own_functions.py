@@ -180,14 +180,14 @@ def test_saved_and_given_again(tmp_path):
 def test_a_checkpoint_of_one(tmp_path):
     def run(epochs):
         p = problem([3, 4, 2], 5, engine="numpy", hidden=SLOPE, cost=SCALED)
-        p.net.fit(p.X, p.Y, epochs=epochs, checkpoint=tmp_path / "c")
+        p.net.fit(p.X, p.Y, epochs=epochs, callbacks=fb.Checkpoint(tmp_path / "c"))
         return p.net.get_parameters()
 
     run(2)
     assert np.array_equal(run(4), run(4))
     other = problem([3, 4, 2], 5, engine="numpy", hidden=replace(SLOPE, p=(0.3,)), cost=SCALED)
     with pytest.raises(ValueError, match="is of another training, with hidden"):
-        other.net.fit(other.X, other.Y, epochs=4, checkpoint=tmp_path / "c")
+        other.net.fit(other.X, other.Y, epochs=4, callbacks=fb.Checkpoint(tmp_path / "c"))
 
 
 def test_other_formats_refuse_it(tmp_path):

@@ -6,6 +6,7 @@ architecture, functions and optimiser costs no compilation.
 
 import copy
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,16 +93,21 @@ def trainings(draw):
         of_optimizer["momentum"] = draw(st.sampled_from([0.0, 0.9]))
     of_fit = {
         "batch_size": draw(st.sampled_from([1, 5, 16, None])),
-        "input_dropout": draw(st.sampled_from([0.0, 0.25])),
-        "input_noise": draw(st.sampled_from([0.0, 0.1])),
         "shuffle": draw(st.booleans()),
     }
-    return lambda: kind(rate, **of_optimizer), of_fit, draw(st.sampled_from([0.0, 0.3]))
+    noise = {
+        "inputs": draw(st.sampled_from([0.0, 0.25])),
+        "noise": draw(st.sampled_from([0.0, 0.1])),
+    }
+    dropout = fb.Dropout(draw(st.sampled_from([0.0, 0.3])), **noise)
+    return lambda: kind(rate, **of_optimizer), of_fit, dropout
 
 
 def train(net, X, y, s, training, epochs, optimizer=None, **options):
     make, of_fit, dropout = training
-    options = of_fit | {"dropout": dropout if net.n_layers > 1 else 0.0} | options
+    if net.n_layers == 1:
+        dropout = replace(dropout, hidden=0.0)
+    options = of_fit | {"dropout": dropout} | options
     optimizer = optimizer or make()
     net.fit(X, y, epochs=epochs, sample_weight=s, optimizer=optimizer, **options)
     return optimizer
@@ -174,7 +180,7 @@ def test_engines_agree(problem):
     results = []
     for engine in ENGINES:
         other = fb.Network(
-            net.sizes, hidden=net._sigma[:-1], output=net.output, cost=net.cost,
+            net.sizes, hidden=net.machine.sigma[:-1], output=net.output, cost=net.cost,
             dtype=net.dtype, engine=engine,
         )  # fmt: skip
         other.set_parameters(net.get_parameters())
@@ -226,10 +232,12 @@ def test_no_bit_depends_on_the_number_of_threads(problem, training, n_threads):
 # --- refusals ------------------------------------------------------------------------------------
 
 SPOILT = {
-    "epochs": -1, "batch_size": 0, "dropout": 1.0, "input_dropout": -0.1, "input_noise": np.inf,
+    "epochs": -1, "batch_size": 0, "dropout": 1.0, "inputs": fb.Dropout(inputs=-0.1),
+    "noise": fb.Dropout(noise=np.inf), "early_stopping": 0, "callbacks": 3, "progress": 3,
     "n_threads": 0, "sample_weight": [1.0], "validation": 2.0, "metrics": "no such",
-    "time_budget": -1, "schedule": "no such", "X": np.nan, "y": np.inf,
+    "optimizer": "no such", "X": np.nan, "y": np.inf,
 }  # fmt: skip
+OF_FIT = {"inputs": "dropout", "noise": "dropout"}
 
 
 @examples(80)
@@ -240,14 +248,14 @@ def test_a_refused_call_changes_nothing(problem, training, name):
     optimizer = make()
     train(net, X, y, s, training, 1, optimizer)
     twin_optimizer = train(twin, X, y, s, training, 1)
-    arguments = {"epochs": 1, "sample_weight": s} | of_fit
+    arguments = {"epochs": 1, "sample_weight": s, "optimizer": optimizer} | of_fit
     bad_X, bad_y = np.array(X), np.array(y, net.dtype)
     if name in ("X", "y"):
         (bad_X if name == "X" else bad_y)[-1] = SPOILT[name]
     else:
-        arguments[name] = SPOILT[name]
+        arguments[OF_FIT.get(name, name)] = SPOILT[name]
     with pytest.raises((ValueError, TypeError)):
-        net.fit(bad_X, bad_y if name == "y" else y, optimizer=optimizer, **arguments)
+        net.fit(bad_X, bad_y if name == "y" else y, **arguments)
     assert bits(net) == bits(twin)
     train(net, X, y, s, training, 1, optimizer)  # nor the generator, nor the optimizer
     train(twin, X, y, s, training, 1, twin_optimizer)

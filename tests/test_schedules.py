@@ -9,13 +9,13 @@ from fastbackprop.engines import ENGINES
 every_engine = pytest.mark.parametrize("engine", ENGINES)
 
 LIKE_TORCH = {
-    "Step": (fb.Step(3, 0.5), lambda s, o: s.StepLR(o, 3, 0.5)),
-    "Exponential": (fb.Exponential(0.9), lambda s, o: s.ExponentialLR(o, 0.9)),
-    "Polynomial": (fb.Polynomial(8, 2.0), lambda s, o: s.PolynomialLR(o, 8, 2.0)),
-    "Cosine": (fb.Cosine(12, end=0.1), lambda s, o: s.CosineAnnealingLR(o, 12, 0.1)),
-    "OneCycle": (fb.OneCycle(12), lambda s, o: s.OneCycleLR(o, 1.0, total_steps=12)),
+    "Step": (fb.Step(1.0, 3, 0.5), lambda s, o: s.StepLR(o, 3, 0.5)),
+    "Exponential": (fb.Exponential(1.0, 0.9), lambda s, o: s.ExponentialLR(o, 0.9)),
+    "Polynomial": (fb.Polynomial(1.0, 8, 2.0), lambda s, o: s.PolynomialLR(o, 8, 2.0)),
+    "Cosine": (fb.Cosine(1.0, 12, end=0.1), lambda s, o: s.CosineAnnealingLR(o, 12, 0.1)),
+    "OneCycle": (fb.OneCycle(1.0, 12), lambda s, o: s.OneCycleLR(o, 1.0, total_steps=12)),
     "Warmup": (
-        fb.Warmup(4, then=fb.Exponential(0.9), start=0.2),
+        fb.Warmup(4, then=fb.Exponential(1.0, 0.9), start=0.2),
         lambda s, o: s.SequentialLR(
             o, [s.LinearLR(o, 0.2, total_iters=4), s.ExponentialLR(o, 0.9)], [4]
         ),
@@ -49,12 +49,12 @@ def test_plateau_is_that_of_torch(cooldown):
     costs = np.random.default_rng(1).uniform(1, 2, 60).round(1).tolist()
     options = {"factor": 0.5, "patience": 2, "cooldown": cooldown}
     scheduler = schedulers.ReduceLROnPlateau(optimizer, **options, min_lr=1 / 64)
-    plateau = fb.Plateau(**options, min_factor=1 / 64)
+    plateau = fb.Plateau(1.0, **options, min_factor=1 / 64)
     seen = set()
     for cost in costs:
         scheduler.step(cost)
         plateau.epoch_ended(cost)
-        twin = fb.Plateau(**options, min_factor=1 / 64)
+        twin = fb.Plateau(1.0, **options, min_factor=1 / 64)
         twin.set_state(plateau.get_state())
         plateau = twin
         seen.add(plateau.factors(np.arange(3), 3)[0])
@@ -74,33 +74,33 @@ def test_every_step_has_its_rate(name, engine):
 
     def rate(step):
         assert type(step) is int
-        return 1 / (1 + step)
+        return 0.1 / (1 + step)
 
     make = {"sgd": fb.SGD, "adam": fb.Adam}[name]
-    net, same, optimizer, single = network(), network(), make(0.1), make(0.1)
+    net, same, optimizer, single = network(), network(), make(rate), make(0.1)
     for _ in range(2):  # a second fit goes on
-        history = net.fit(
-            X, Y, epochs=1, batch_size=4, optimizer=optimizer, shuffle=False, schedule=rate
-        )
+        history = net.fit(X, Y, epochs=1, batch_size=4, optimizer=optimizer, shuffle=False)
     for step in range(6):
         rows = slice(step % 3 * 4, step % 3 * 4 + 4)
-        single.learning_rate = 0.1 * rate(step)
+        single.learning_rate = 0.1 / (1 + step)
         same.fit(X[rows], Y[rows], epochs=1, batch_size=4, optimizer=single, shuffle=False)
     np.testing.assert_allclose(net.get_parameters(), same.get_parameters(), rtol=1e-12)
     assert history["learning_rate"] == [0.1 / 6]
     assert np.abs(net.get_parameters() - network().get_parameters()).max() > 1e-2
 
 
-@pytest.mark.parametrize("make", [lambda: fb.OneCycle(4), lambda: fb.Warmup(1, fb.Plateau(0.5, 0))])
+@pytest.mark.parametrize(
+    "make", [lambda: fb.OneCycle(0.3, 4), lambda: fb.Warmup(1, fb.Plateau(0.3, 0.5, 0))]
+)
 def test_two_fits_are_one_bit_for_bit(make):
     rng = np.random.default_rng(0)
     X, Y = rng.standard_normal((11, 3)), rng.standard_normal((11, 2))
     results = []
     for epochs in ([4], [2, 2]):
         net = fb.Network([3, 4, 2], rng=0, engine="numpy")
-        optimizer, schedule = fb.SGD(0.3, momentum=0.9), make()
+        optimizer = fb.SGD(make(), momentum=0.9)
         for n in epochs:
-            net.fit(X, Y, epochs=n, batch_size=4, optimizer=optimizer, schedule=schedule)
+            net.fit(X, Y, epochs=n, batch_size=4, optimizer=optimizer)
         results.append(net.get_parameters().tobytes())
     assert results[0] == results[1]
 
@@ -118,19 +118,19 @@ def test_what_is_no_schedule_is_refused(schedule, error, message):
     net = fb.Network([3, 2], rng=0, engine="numpy")
     before = net.get_parameters()
     with pytest.raises(error, match=message):
-        net.fit(np.zeros((4, 3)), np.ones((4, 2)), epochs=1, schedule=schedule)
+        net.fit(np.zeros((4, 3)), np.ones((4, 2)), epochs=1, optimizer=fb.SGD(schedule))
     assert (net.get_parameters() == before).all()
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: fb.Cosine("10"),
-        lambda: fb.Cosine(0),
-        lambda: fb.Step(True),
-        lambda: fb.Plateau(factor=1.0),
-        lambda: fb.Plateau(patience=1.5),
-        lambda: fb.OneCycle(5, rise=1.0),
+        lambda: fb.Cosine(0.1, "10"),
+        lambda: fb.Cosine(0.1, 0),
+        lambda: fb.Step(0.1, True),
+        lambda: fb.Plateau(0.1, factor=1.0),
+        lambda: fb.Plateau(0.1, patience=1.5),
+        lambda: fb.OneCycle(0.1, 5, rise=1.0),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(make):

@@ -124,7 +124,7 @@ def test_tables_lack_no_activation(table):
 
 def test_a_user_s_function_is_not_taken_for_ours(tmp_path):
     net, _ = network("tanh", "float32")
-    net._sigma[0] = dataclasses.replace(ACTIVATIONS["relu"], sigma=np.sin)
+    net.machine.sigma[0] = dataclasses.replace(ACTIVATIONS["relu"], sigma=np.sin)
     for write in (write_c, write_numpy):
         with pytest.raises(ValueError, match="nothing for the activation 'relu' of another"):
             write(net, tmp_path / "a")

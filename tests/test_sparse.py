@@ -9,8 +9,8 @@ import pytest
 from problems import TOLERANCE, deviation, every_dtype, every_engine
 
 import fastbackprop as fb
+from fastbackprop import machine
 from fastbackprop.engines import ENGINES
-from fastbackprop.training import trainer as training
 
 sparse = pytest.importorskip("scipy.sparse")
 
@@ -78,7 +78,7 @@ TRAININGS = {  # on 300 columns, SGD has no gradient of W^1 in memory, on 40 it 
     "sgd, 40 columns": (40, {"optimizer": lambda: fb.SGD(0.1)}),
     "adam": (40, {"optimizer": lambda: fb.Adam(0.01)}),
     "clipped": (300, {"optimizer": lambda: fb.SGD(0.1, clip_norm=0.1, max_norm=1.0)}),
-    "dropout": (300, {"optimizer": lambda: fb.SGD(0.1), "input_dropout": 0.3, "dropout": 0.2}),
+    "dropout": (300, {"optimizer": lambda: fb.SGD(0.1), "dropout": fb.Dropout(0.2, inputs=0.3)}),
 }
 
 
@@ -112,13 +112,16 @@ def test_no_bit_depends_on_threads_or_on_how_an_epoch_is_cut(case, monkeypatch):
     X = sparse.csr_array(dense(n_in))
     results = []
     for n_threads, seconds in ((1, 1.0), (2, 1.0), (3, 1e-9), (7, 1.0)):
-        monkeypatch.setattr(training, "SLICE_SECONDS", seconds)
+        monkeypatch.setattr(machine, "SLICE_SECONDS", seconds)
         net = network(n_in)
         trained(net, X, batch_size=290, n_threads=n_threads, **options)
-        results.append((net._theta.copy(), net.predict(X, n_threads=n_threads)))
-        for view in (*net._layout.weights(net._theta), *net._layout.biases(net._theta)):
+        results.append((net.machine.theta.copy(), net.predict(X, n_threads=n_threads)))
+        for view in (
+            *net.machine.layout.weights(net.machine.theta),
+            *net.machine.layout.biases(net.machine.theta),
+        ):
             view[...] = 0
-        assert not net._theta.any()  # the padding
+        assert not net.machine.theta.any()  # the padding
     for theta, out in results[1:]:
         assert theta.tobytes() == results[0][0].tobytes()
         assert out.tobytes() == results[0][1].tobytes()
@@ -143,7 +146,8 @@ def test_validation_metrics_batches_and_partial_fit(engine):
     histories = []
     for form in (sparse.csr_array(X), X):
         net = network(40, engine=engine, dtype="float64")
-        options = {"metrics": "accuracy", "training_metrics": True, "optimizer": fb.SGD(0.1)}
+        metrics = fb.Metrics("accuracy", training=True)
+        options = {"metrics": metrics, "optimizer": fb.SGD(0.1)}
         history = net.fit(form, y, epochs=2, validation=0.2, sample_weight=s, **options)
         other = net.fit(form, y, epochs=1, validation=(form[:9], y[:9], s[:9]), **options)
         batches = [(form[:100], y[:100]), (form[100:], y[100:], s[100:])]
@@ -196,7 +200,7 @@ def test_nothing_is_made_dense(engine):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 6 * net._theta.nbytes + 50e6
+    assert peak < 6 * net.machine.theta.nbytes + 50e6
 
 
 def csr(values=None, columns=None, starts=None):
@@ -244,9 +248,9 @@ def test_what_has_to_be_dense_says_so():
     for call in (
         lambda: net.activations(X),
         lambda: net.trace(X, y),
-        lambda: net.fit(X, y, input_noise=0.1),
-        lambda: net.partial_fit(X, y, input_noise=0.1),
-        lambda: net.fit([(X, y)], epochs=1, input_noise=0.1),
+        lambda: net.fit(X, y, dropout=fb.Dropout(noise=0.1)),
+        lambda: net.partial_fit(X, y, dropout=fb.Dropout(noise=0.1)),
+        lambda: net.fit([(X, y)], epochs=1, dropout=fb.Dropout(noise=0.1)),
     ):
         with pytest.raises(TypeError, match=r"sparse csr_array.*X\.toarray\(\)"):
             call()

@@ -52,7 +52,7 @@ def test_the_chosen_number_of_threads_changes_no_bit(dtype, monkeypatch):
         monkeypatch.setattr(f"fastbackprop.engines.tiles.{least}", 1)
     monkeypatch.setattr(_team, "available_processors", lambda: 2)
     p = problem([5, 9, 2], 64, dtype=dtype, **OPTIONS)
-    assert p.net._engine.threads(p.net._model, 64, 64) == 2
+    assert p.net.machine.engine.threads(p.net.machine.model, 64, 64) == 2
     chosen = trained([5, 9, 2], 64, None, dtype, 32)
     alone = trained([5, 9, 2], 64, 1, dtype, 32)
     assert all(map(np.array_equal, chosen, alone))
@@ -61,7 +61,7 @@ def test_the_chosen_number_of_threads_changes_no_bit(dtype, monkeypatch):
 def test_small_work_takes_one_thread(monkeypatch):
     def chosen(sizes, batch_size):
         net = fb.Network(sizes)
-        return net._engine.threads(net._model, batch_size, 10**6)
+        return net.machine.engine.threads(net.machine.model, batch_size, 10**6)
 
     monkeypatch.setattr(_team, "available_processors", lambda: 2)
     assert chosen([4, 16, 3], 16) == 1

@@ -47,8 +47,8 @@ REFERENCE = """
 
 PADDING = """
     def padding_is_zero(net):
-        theta = net._theta.copy()
-        for view in (*net._layout.weights(theta), *net._layout.biases(theta)):
+        theta = net.machine.theta.copy()
+        for view in (*net.machine.layout.weights(theta), *net.machine.layout.biases(theta)):
             view[...] = 0
         return not theta.any()
 """
@@ -203,7 +203,7 @@ NOT_FINITE = """
 
     def spoil(net):
         "What earlier calls left in the scratch memory is not a number."
-        for work in sum(net._idle.values(), []):
+        for work in sum(net.machine._idle.values(), []):
             for name in ("z", "a", "delta", "y", "factor", "C", "costs", "panels"):
                 getattr(work, name)[...] = np.nan
             work.delta_rows[work.delta_rows != 0] = np.nan  # its padding is zero since it was made
@@ -275,16 +275,16 @@ def test_what_is_not_finite_reaches_its_own_row_and_the_cost_alone(vector_bytes)
 def test_the_short_way_of_few_rows_is_the_long_way(hidden, output, cost, n, dtype):
     p = problem([5, 17, 33, 2], n, hidden=hidden, output=output, cost=cost, dtype=dtype)
     X, out = p.X.astype(dtype), np.full((n, 2), 7, dtype)
-    short, long = p.net._predict_few(X, out, None), p.net.predict(X.astype("float64"))
+    short, long = p.net.machine.predict_few(X, out, None), p.net.predict(X.astype("float64"))
     assert short is out and short.tobytes() == long.tobytes()
-    assert p.net._predict_few(X, None, None).tobytes() == long.tobytes()
+    assert p.net.machine.predict_few(X, None, None).tobytes() == long.tobytes()
     for other in (np.asfortranarray(X), X[::2, ::-1], X.tolist(), X[0], X[:0], X[:, :4]):
-        assert p.net._predict_few(other, None, None) is None
+        assert p.net.machine.predict_few(other, None, None) is None
     for row in {0, n // 2, n - 1}:
         bad = X.copy()
         bad[row, 4] = np.inf
         out[:] = 7
-        assert p.net._predict_few(bad, out, None) is None and (out == 7).all()
+        assert p.net.machine.predict_few(bad, out, None) is None and (out == 7).all()
 
 
 # --- one row -------------------------------------------------------------------------------------
@@ -355,8 +355,8 @@ def test_padding_is_zero_after_thousands_of_steps(optimizer, dtype):
         X, Y = rng.normal(size=(n, 5)), rng.normal(size=(n, 3))
         size = int(rng.integers(1, n + 1))
         net.fit(X, Y, epochs=1 + int(300 * size / n), batch_size=size, optimizer=optimizer)
-    theta = net._theta.copy()
-    for view in (*net._layout.weights(theta), *net._layout.biases(theta)):
+    theta = net.machine.theta.copy()
+    for view in (*net.machine.layout.weights(theta), *net.machine.layout.biases(theta)):
         assert np.isfinite(view).all()
         view[...] = 0
     assert not theta.any()

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import fastbackprop as fb
-from fastbackprop import engines
+from fastbackprop import engines, machine
 from fastbackprop.engines import ENGINES, loopfree
 from fastbackprop.training import trainer as training
 
@@ -370,7 +370,7 @@ def random_slices(n, batch_size, tile, work, most=None):
 @every_dtype
 @pytest.mark.parametrize("rule", ["momentum", "adam"])
 def test_slices_do_not_change_a_bit(rule, dtype, engine, monkeypatch):
-    tile = engines.load(engine).row_tile(network(engine)._model)
+    tile = engines.load(engine).row_tile(network(engine).machine.model)
     batch_size = 2 * tile + tile // 2 + 1  # a minibatch is cut into three or more
     n = 2 * batch_size + batch_size // 2
     rng = np.random.default_rng(4)
@@ -387,8 +387,9 @@ def test_slices_do_not_change_a_bit(rule, dtype, engine, monkeypatch):
         return recorded_slices
 
     for seconds, slices in ((1e9, original), (0.0, original), (0.0, random_slices)):
-        monkeypatch.setattr(training, "SLICE_SECONDS", seconds)
-        monkeypatch.setattr(training, "slices", recorded(slices))
+        monkeypatch.setattr(machine, "SLICE_SECONDS", seconds)
+        for module in (training, machine):  # of steps, and of the validation cost
+            monkeypatch.setattr(module, "slices", recorded(slices))
         net, optimizer = network(engine, dtype), RULES[rule][0]()
         history = net.fit(
             many,
@@ -414,10 +415,10 @@ def test_slices_do_not_change_a_bit(rule, dtype, engine, monkeypatch):
     [(1, 1, 1), (10, 3, 1), (100, 32, 16), (100, 7, 16), (100, 100, 16), (1000, 300, 64)],
 )
 def test_slices_cover_all_and_end_where_they_may(n, batch_size, tile, seconds, monkeypatch):
-    monkeypatch.setattr(training, "SLICE_SECONDS", seconds)
+    monkeypatch.setattr(machine, "SLICE_SECONDS", seconds)
     for work in (1, 1000, 10**9):
         place = 0
-        for start, stop in training.slices(n, batch_size, tile, work):
+        for start, stop in machine.slices(n, batch_size, tile, work):
             assert start == place < stop <= n
             assert stop == n or stop % batch_size == 0 or stop % batch_size % tile == 0
             assert (
@@ -773,7 +774,7 @@ def test_huge_inputs_diverge_with_an_error(engine):
 
 def interrupt_in(net, function, n_calls, monkeypatch):
     """Ctrl-C during the n-th call of an engine's function; returns the ends of all calls."""
-    original, ends = getattr(net._engine, function), []
+    original, ends = getattr(net.machine.engine, function), []
 
     def interrupted(*arguments):
         ends.append(arguments[-1])
@@ -781,7 +782,7 @@ def interrupt_in(net, function, n_calls, monkeypatch):
             signal.raise_signal(signal.SIGINT)
         return original(*arguments)
 
-    monkeypatch.setattr(net._engine, function, interrupted)
+    monkeypatch.setattr(net.machine.engine, function, interrupted)
     return ends
 
 
@@ -791,7 +792,7 @@ def interrupt_in(net, function, n_calls, monkeypatch):
 def test_ctrl_c_within_an_epoch_ends_after_the_step(n_calls, rule, engine, monkeypatch):
     """Call 1 compiles; with slices of no length every other one is a step, or a part of one."""
     batch_size = 4
-    monkeypatch.setattr(training, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(machine, "SLICE_SECONDS", 0.0)
     net, optimizer = network(engine), RULES[rule][0]()
     ends = interrupt_in(net, "train", n_calls, monkeypatch)
     with pytest.warns(RuntimeWarning, match="interrupted") as warned:
@@ -840,7 +841,7 @@ def test_ctrl_c_within_a_step_waits_for_its_end(rule, monkeypatch):
 
 @every_engine
 def test_ctrl_c_within_validation(engine, monkeypatch):
-    monkeypatch.setattr(training, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(machine, "SLICE_SECONDS", 0.0)
     net, optimizer = network(engine), fb.Adam()
     interrupt_in(net, "cost_sum", 1, monkeypatch)
     with pytest.warns(RuntimeWarning, match="interrupted"):

@@ -96,8 +96,15 @@ net.fit(X, y, optimizer="sgd", validation=0.2, early_stopping=True, metrics="acc
 net.fit(X, y, batch_size=None, validation=(X, y), early_stopping=fb.EarlyStopping(patience=3))
 net.fit(X, y, validation=[X, y, np.ones(8)], metrics={"largest": largest}, callbacks=report)
 net.fit(X, y, metrics=["accuracy", largest], callbacks=[report, Watch()], progress=True)
-net.fit(X, y, schedule=fb.Warmup(1, then=fb.Cosine(9)), checkpoint=Path("run.checkpoint"))
-net.fit(X, y, schedule=lambda step: 1 / (1 + step), time_budget=3, shuffle=False)
+net.fit(
+    X,
+    y,
+    optimizer=fb.Adam(fb.Warmup(1, then=fb.Cosine(1e-3, epochs=9))),
+    callbacks=[fb.Checkpoint(Path("run.checkpoint")), fb.TimeBudget(3), fb.EarlyStopping()],
+)
+net.fit(X, y, optimizer=fb.SGD(lambda step: 1 / (1 + step)), shuffle=False)
+net.fit(X, y, dropout=0.5, metrics=fb.Metrics("accuracy", training=True))
+net.fit(X, y, dropout=fb.Dropout([0.5], inputs=0.1, noise=0.1), callbacks=fb.TimeBudget(0.5))
 net.fit(batches(), epochs=1)
 net.partial_fit(X, y, optimizer=fb.SGD(learning_rate=0.1, momentum=0.9, nesterov=True))
 net.partial_fit(X, y, batch_size=4, n_threads=1)
@@ -107,7 +114,14 @@ net.fit(X, y, epochs="10")  # wrong
 net.fit(X, y, optimiser="adam")  # wrong
 net.fit(X, y, optimizer=0.1)  # wrong
 net.fit(X, y, validation="20 %")  # wrong
-net.fit(X, y, schedule=fb.Adam())  # wrong
+net.fit(X, y, optimizer=fb.Cosine(0.1, 3))  # wrong
+net.fit(X, y, dropout="0.5")  # wrong
+fb.Adam(learning_rate=fb.Adam())  # wrong
+fb.Cosine(epochs=3)  # wrong
+fb.Warmup(1)  # wrong
+fb.Checkpoint()  # wrong
+fb.TimeBudget("1 h")  # wrong
+fb.Dropout(0.5, 0.1)  # wrong
 net.fit(X, y, metrics=3)  # wrong
 net.fit(X, y, early_stopping="yes")  # wrong
 fb.Adam(learning_rate="fast")  # wrong

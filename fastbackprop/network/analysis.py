@@ -42,7 +42,7 @@ class Analysis:
             As `evaluate` does; `out` is untouched then.
         """
         samples = dense_samples(self.machine, X, y)
-        shape = (len(samples.X), self.n_parameters)
+        shape = (len(samples.X), self.machine.layout.n_parameters)
         if out is None:
             out = np.empty(shape, self.machine.dtype)
         else:
@@ -130,7 +130,7 @@ class Analysis:
         architecture.have_second_derivatives(
             [] if gauss_newton else self.machine.sigma, self.machine.cost
         )
-        direction = inputs.parameters(v, self.n_parameters, self.machine.dtype, "v")
+        direction = inputs.parameters(v, self.machine.layout.n_parameters, self.machine.dtype, "v")
         samples = dense_samples(self.machine, X, y, sample_weight)
         return quantities.product(
             self.machine, samples, total_weight(samples), direction, gauss_newton
@@ -152,7 +152,7 @@ class Analysis:
         machine = Machine(*description, np.dtype(np.float64), self.machine.engine_name)
         samples = all_at_hand(samples_of(machine, X, y, sample_weight))
         samples = samples._replace(s=read_only(samples.s / total_weight(samples)))
-        theta = self.get_parameters().astype(np.float64)
+        theta = self.machine.layout.flatten(self.machine.theta).astype(np.float64)
         machine.layout.unflatten(theta, machine.theta)
         gradient = machine.layout.flatten(machine.gradient_sums(samples, 1.0)[2])
         checked = np.arange(theta.size)

@@ -1,6 +1,6 @@
 """The methods of `Network` that lead to other libraries and back."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from fastbackprop.network import Network
@@ -45,7 +45,7 @@ class Conversion:
         """
         from fastbackprop.formats.compiled import as_njit
 
-        return as_njit(self)
+        return as_njit(cast("Network", self))
 
     def as_cfunc(self, kind: str = "row") -> Any:
         """A C callback: Numba's CFunc, with `.address`, `.ctypes` and `.cffi`.
@@ -69,7 +69,7 @@ class Conversion:
         """
         from fastbackprop.formats.compiled import as_cfunc
 
-        return as_cfunc(self, kind)
+        return as_cfunc(cast("Network", self), kind)
 
     @classmethod
     def from_torch(cls, source: Any, **options: Any) -> "Network":
@@ -111,7 +111,7 @@ class Conversion:
         """
         from fastbackprop.formats.torch import to_torch
 
-        return to_torch(self)
+        return to_torch(cast("Network", self))
 
     @classmethod
     def from_sklearn(cls, estimator: Any, **options: Any) -> "Network":
@@ -147,4 +147,4 @@ class Conversion:
         """
         from fastbackprop.formats.sklearn import to_sklearn
 
-        return to_sklearn(self, classes)
+        return to_sklearn(cast("Network", self), classes)

@@ -46,8 +46,8 @@ class LBFGS(Optimizer):
     max_evaluations: int | None = None
 
     def _settings(self) -> tuple[Rule, tuple[float, ...]]:
-        whole = ["history", "max_line_search"]
-        for name in whole if self.max_evaluations is None else [*whole, "max_evaluations"]:
+        counts = ["history", "max_line_search"]
+        for name in counts if self.max_evaluations is None else [*counts, "max_evaluations"]:
             whole(getattr(self, name), name, 1, MOST, must="be a whole number, 1 at least")
         for name in ("tolerance", "cost_tolerance"):
             number(getattr(self, name), name, 0, np.inf)

@@ -10,7 +10,7 @@ schedulers, where it has them.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class Function(Schedule):
     """Any function of the step, an int, that returns the learning rate."""
 
     function: Callable[[int], float]
-    learning_rate: ClassVar[float] = 1.0
+    learning_rate: float = field(default=1.0, init=False, repr=False)
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
         return np.array([float(self.function(i)) for i in step.tolist()])
@@ -66,7 +66,7 @@ class Step(Schedule):
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        base_rate(self.learning_rate)
+        number(self.learning_rate, "learning_rate", 0)
         _number(self.epochs, "epochs", ends="()")
         _number(self.factor, "factor")
 
@@ -83,7 +83,7 @@ class Exponential(Schedule):
     factor: float
 
     def __post_init__(self) -> None:
-        base_rate(self.learning_rate)
+        number(self.learning_rate, "learning_rate", 0)
         _number(self.factor, "factor", ends="()")
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
@@ -100,7 +100,7 @@ class Polynomial(Schedule):
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        base_rate(self.learning_rate)
+        number(self.learning_rate, "learning_rate", 0)
         _number(self.epochs, "epochs", ends="()")
         _number(self.power, "power", ends="()")
         _number(self.end, "end")
@@ -122,7 +122,7 @@ class Cosine(Schedule):
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        base_rate(self.learning_rate)
+        number(self.learning_rate, "learning_rate", 0)
         _number(self.epochs, "epochs", ends="()")
         _number(self.end, "end")
 
@@ -147,7 +147,7 @@ class OneCycle(Schedule):
     end: float = 1 / 250_000
 
     def __post_init__(self) -> None:
-        base_rate(self.learning_rate)
+        number(self.learning_rate, "learning_rate", 0)
         _number(self.epochs, "epochs", ends="()")
         _number(self.rise, "rise", 1, ends="()")
         _number(self.start, "start", 1, ends="[]")
@@ -165,6 +165,8 @@ class OneCycle(Schedule):
 class Warmup(Schedule):
     """From `start` up to 1 in a straight line, in so many epochs; then a rate or another schedule.
 
+    Where `then` is a function of the step, 1 is its first rate.
+
     start + (1 - start) step / (epochs S); the first step of `then`, which counts from there, comes
     after round(epochs S) steps, one at least. Goyal et al. (2017).
     """
@@ -177,16 +179,21 @@ class Warmup(Schedule):
         _number(self.epochs, "epochs", ends="()")
         _number(self.start, "start", 1, ends="[]")
         base_rate(self.then, "then")
-        self._then = as_schedule(self.then, "then")
 
     @property
     def learning_rate(self) -> float:  # type: ignore[override]
         """That of `then`."""
         return base_rate(self.then, "then")
 
+    @property
+    def _then(self) -> Schedule | None:
+        return as_schedule(self.then, "then")
+
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
         n = max(1, round(min(self.epochs * steps_per_epoch, 2**62)))
         result = self.start + (1 - self.start) * np.minimum(step / n, 1.0)
+        if isinstance(self._then, Function):  # its factors are rates: up to the first of them
+            result *= self._then.factors(np.zeros(1, np.int64), steps_per_epoch)
         after = step >= n
         if self._then is not None and after.any():
             result[after] = self._then.factors(step[after] - n, steps_per_epoch)
@@ -231,7 +238,7 @@ class Plateau(Schedule):
     _state: dict[str, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        base_rate(self.learning_rate)
+        number(self.learning_rate, "learning_rate", 0)
         _number(self.factor, "factor", 1, ends="()")
         for name in ("patience", "cooldown"):
             epochs = getattr(self, name)
@@ -306,11 +313,8 @@ def base_rate(value: Any, what: str = "learning_rate") -> float:
     Raises ValueError for a number that is none, TypeError for anything else.
     """
     schedule = as_schedule(value, what)
-    return (
-        number(value, what, 0)
-        if schedule is None
-        else float(getattr(schedule, "learning_rate", 1.0))
-    )
+    rate = value if schedule is None else getattr(schedule, "learning_rate", 1.0)
+    return number(rate, what, 0)
 
 
 def checked_factors(schedule: Schedule, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:

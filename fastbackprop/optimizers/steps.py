@@ -31,7 +31,7 @@ class Settings(NamedTuple):
     layer_rates: tuple[float, ...] | None
     averaging: Any
     more: tuple[float, ...]  # by `engines.update.CLIP_NORM` ... MAX_NORM
-    function: Callable[..., None] | None  # of the user's, which takes the step
+    function: Callable[..., Any] | None  # of the user's, which takes the step
 
 
 class Stepper:
@@ -51,16 +51,14 @@ class Stepper:
         self.settings, self.states, self.mean = settings, states, mean
         self.schedule: Schedule | None = None
         self.changing = [array for array in (machine.theta, t, states, mean) if array.size]
-        self._theta, self._layers, dtype = (
-            machine.theta,
-            machine.layout.layers(machine.dtype),
-            machine.dtype,
-        )
+        dtype = machine.dtype
+        self._theta, self._layers = machine.theta, machine.layout.layers(dtype)
         self._t = t
         self._begin, self._end = 0, -1  # the steps that _rows is of
         self._rows = np.zeros((0, 1, N_COEFFICIENTS))
         self._c = self._rows.astype(dtype)
-        self._epoch, self._factors = 0, None  # steps before this epoch, its schedule's factors
+        self._epoch = 0  # steps before this epoch
+        self._factors: np.ndarray | None = None  # of the schedule, for the steps of this epoch
         rule, function = settings.rule, settings.function
         by_hand = function is not None
         completes = settings.more != NOTHING or settings.averaging is not None or by_hand
@@ -176,7 +174,7 @@ class Stepper:
             self._c = rows.astype(dtype)
         self._begin, self._end = (begin, end) if changing else (0, np.iinfo(np.int64).max)
 
-    def _finish(self, function: Callable[..., None]) -> None:
+    def _finish(self, function: Callable[..., Any]) -> None:
         """Take the step that the engine left out: the user's function changes copies of vectors.
 
         The copies have no padding, so the padding stays zero. They take the vectors' place when the

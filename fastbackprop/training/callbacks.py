@@ -1,5 +1,6 @@
 """Callbacks: objects that are told of a training while it runs, and that may end it."""
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -9,7 +10,7 @@ from typing import Any
 
 from fastbackprop import inputs
 
-PACKAGE = str(Path(__file__).parents[1])
+PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 
 
 class TimeIsUp(Exception):
@@ -81,6 +82,10 @@ class Callbacks:
     reason()
         Asked before every epoch: why the training should end now, a word for `History.ended_by`,
         or None.
+
+    Those of the package also have some of on_resume(), before all else; on_epoch_finished(logs) and
+    on_save(), before and after on_epoch_end, while Ctrl-C waits; on_close(), also after an error;
+    and on_restore(), where there was none.
     """
 
     EVENTS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
@@ -103,13 +108,17 @@ class Callbacks:
 
     def start(self, training: Any) -> None:
         """Before anything is changed: callbacks that listen by another object make it."""
-        places = [i for i, callback in enumerate(self._objects) if hasattr(callback, "start")]
+        places = [i for i, c in enumerate(self._objects) if callable(getattr(c, "start", None))]
         for i in sorted(places, key=lambda i: getattr(self._objects[i], "starts_last", False)):
             self._objects[i] = self._objects[i].start(training)
 
     def having(self, method: str) -> list[Any]:
         """Those that have this method."""
-        return [callback for callback in self._objects if hasattr(callback, method)]
+        return [c for c in self._objects if callable(getattr(c, method, None))]
+
+    def stateful(self) -> list[Any]:
+        """Those whose state a checkpoint keeps."""
+        return [callback for callback in self.having("get_state") if hasattr(callback, "set_state")]
 
     def tell(self, event: str, *arguments: Any) -> bool:
         """Call every callback that listens to the event; True if one of them returned true."""
@@ -133,4 +142,4 @@ def warn(message: str) -> None:
     level, frame = 2, _getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, RuntimeWarning, stacklevel=level - 1)
+    warnings.warn(message, RuntimeWarning, stacklevel=level)

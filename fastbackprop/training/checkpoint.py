@@ -65,7 +65,7 @@ class _Checkpointing:
 
     def __init__(self, path: Path, training: Any) -> None:
         self.path, self.training, self._found = path, training, None
-        plan, with_state = training.plan, training.callbacks.having("get_state")
+        plan, with_state = training.plan, training.callbacks.stateful()
         self.plan = saved.architecture(training.network) | {
             "n_samples": len(plan.samples.X) if plan.samples else 0,
             "n_validation": len(plan.validation.X) if plan.validation else 0,
@@ -79,7 +79,7 @@ class _Checkpointing:
             self._found = _Found(path)
             self._found.check_plan(self.plan)
 
-    def resume(self) -> None:
+    def on_resume(self) -> None:
         """Go on from the file; or, where there is none, write the first.
 
         So whatever cannot be written is known before the first step. Raises OSError then.
@@ -90,7 +90,7 @@ class _Checkpointing:
         else:
             self._write()
 
-    def save(self) -> None:
+    def on_save(self) -> None:
         """Write the state after an epoch.
 
         Where that fails the training, worth more than its copy, goes on with a RuntimeWarning; the
@@ -118,12 +118,11 @@ class _Checkpointing:
             entry["generator"] = _plain(training.rng.bit_generator.state)
         if stepper.schedule is not None:
             entry["schedule"] = stepper.schedule.get_state()
-        states = [callback.get_state() for callback in training.callbacks.having("get_state")]
-        for i, state in enumerate(states):
-            arrays = {name: x for name, x in state.items() if isinstance(x, np.ndarray)}
-            tensors |= {f"{CALLBACKS}{i}.{name}": x for name, x in arrays.items()}
-            states[i] = {name: x for name, x in state.items() if name not in arrays}
-        entry["callbacks"] = states
+        entry["callbacks"] = []
+        for i, callback in enumerate(training.callbacks.stateful()):
+            state, arrays = _parts(callback)
+            entry["callbacks"].append(state)
+            tensors |= {f"{CALLBACKS}{i}.{name}": array for name, array in arrays.items()}
         saved.write(self.path, training.network, entry, tensors)
 
 
@@ -164,7 +163,7 @@ class _Found(saved.Saved):
         parameters, history = self.parameters(), self._history()
         if rng is not None:
             self._set_generator(type(rng.bit_generator)(), "a trial")
-        self._restore_callbacks(training.callbacks.having("set_state"))
+        self._restore_callbacks(training.callbacks.stateful())
         if stepper.schedule is not None:
             try:
                 stepper.schedule.set_state(entry.get("schedule", {}))
@@ -219,6 +218,18 @@ class _Found(saved.Saved):
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             name = type(bits).__name__
             raise self.error(f"its generator is no {name}, as the network's ({error})") from None
+
+
+def _parts(callback: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What JSON can hold of a callback's state, and the arrays. Raises TypeError."""
+    whole = callback.get_state()
+    if not isinstance(whole, dict):
+        raise TypeError(f"get_state() of a callback must return a dict; got {whole!r}")
+    arrays = {name: x for name, x in whole.items() if isinstance(x, np.ndarray)}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"the array {name!r} of a callback's state is of {array.dtype}")
+    return {name: x for name, x in whole.items() if name not in arrays}, arrays
 
 
 def _is_row(row: Any) -> bool:

@@ -86,7 +86,7 @@ class Stopping:
         """Why the training should end now, if it should."""
         return "early_stopping" if self.waited >= self.rule.patience else None
 
-    def restore(self) -> None:
+    def on_restore(self) -> None:
         """Give the network the best parameters, if any epoch was better than nothing."""
         if self.parameters is not None:
             self._machine.theta[...] = self.parameters

@@ -38,6 +38,6 @@ class Progress:
             self._bar.set_postfix({name: x for name, x in logs.items() if name != "seconds"})
             self._bar.update(1)
 
-    def close(self) -> None:
+    def on_close(self) -> None:
         if self._bar is not None:
             self._bar.close()

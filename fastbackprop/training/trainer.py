@@ -79,8 +79,8 @@ class Trainer:
     def run(self) -> History:
         """Train; stop early where something says so, on Ctrl-C, or with DivergenceError."""
         network, history, epochs = self.network, self.history, self.plan.epochs
-        for callback in self.callbacks.having("resume"):
-            callback.resume()
+        for callback in self.callbacks.having("on_resume"):
+            callback.on_resume()
         log.info("training %r from epoch %d to %d", network, len(history) + 1, epochs)
         try:
             self.callbacks.tell("on_train_begin", network)
@@ -94,10 +94,10 @@ class Trainer:
             history.ended_by = "interrupt"
             warn(f"training interrupted after {len(history)} of {epochs} epochs")
         finally:
-            for callback in self.callbacks.having("close"):
-                callback.close()
-        for callback in self.callbacks.having("restore"):
-            callback.restore()
+            for callback in self.callbacks.having("on_close"):
+                callback.on_close()
+        for callback in self.callbacks.having("on_restore"):
+            callback.on_restore()
         log.info("training ended by %s after %d epochs", history.ended_by, len(history))
         self.callbacks.tell("on_train_end", network, history)
         return history
@@ -122,8 +122,8 @@ class Trainer:
         if self.callbacks.tell("on_epoch_end", network, epoch, dict(logs)):
             history.ended_by = "callback"
         with deferred_interrupt():
-            for callback in self.callbacks.having("save"):
-                callback.save()
+            for callback in self.callbacks.having("on_save"):
+                callback.on_save()
 
     def _pause(self, interrupt: Pause) -> Pause:
         """For between two native calls: Ctrl-C, and callbacks, have their turn."""
