@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastbackprop.numbers import number
+from fastbackprop.numbers import number, whole
 from fastbackprop.optimizers.base import Optimizer
 from fastbackprop.optimizers.rules import MOST, STAY, Rule
 
