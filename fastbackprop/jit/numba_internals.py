@@ -55,15 +55,17 @@ dumps = _found("numba.core.serialize", "dumps")  # pickles them
 
 _needed_to_link, _missing = _missing, []
 
-# For references and register tiles. Without any of these the engines "tiles" and "loops" do not
-# compile; "numpy" works.
+# For references, register tiles and networks as a user's compiled functions. Without any of these:
+# `engines.load` refuses "tiles"; "loops" and "numpy" work.
 cgutils = _found("numba.core", "cgutils")  # short-hands for LLVM's instructions
 AttributeTemplate = _found("numba.core.typing.templates", "AttributeTemplate")  # of a reference
 _make_array = _found("numba.np.arrayobj", "make_array")  # an array's fields in a kernel
 _populate_array = _found("numba.np.arrayobj", "populate_array")
 
-# For a user's own functions. Without it: functions that Numba compiled are not recognised, and the
-# words of math and NumPy in them stay calls of the C library.
+_needed_for_tiles, _missing = _missing, []
+
+# For a user's own functions. Without it: `numba.njit` functions called by them are taken as they
+# are, and the words of math and NumPy in those stay calls of the C library.
 Dispatcher = _found("numba.core.dispatcher", "Dispatcher")
 
 
@@ -83,6 +85,11 @@ elif _needed_to_link:
 def is_linked() -> bool:
     """Whether kernels are compiled by themselves; if not, they are plain `numba.njit` functions."""
     return _why_not is None
+
+
+def missing_for_tiles() -> str:
+    """The names without which there are no register tiles; "" if all are there."""
+    return ", ".join(_needed_for_tiles)
 
 
 def _warn() -> None:
