@@ -4,4 +4,5 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text("utf-8"))
-print(*(line.replace(">=", "==") for line in project["project"]["dependencies"]))
+dependencies = project["project"]["dependencies"]
+print(*(line.partition(",")[0].replace(">=", "==") for line in dependencies))

@@ -1,8 +1,8 @@
-"""Where each W^l and b^l lies in the one parameter vector, and what kernels are told of a network.
+"""The place of each W^l and b^l in the parameter vector, and the records of layers for kernels.
 
 Parameters, gradient and every optimiser state are vectors of one layout, W^1, b^1, W^2, b^2, ...
-An engine may ask for rows padded to a multiple of its vector lanes: padding stays zero, and
-nothing outside this file and the engine sees it.
+An engine may ask for rows padded to a multiple of its vector lanes. Padding stays zero, and only
+this file and the engine see it.
 """
 
 import functools
@@ -15,27 +15,27 @@ import numpy as np
 HUGE_PAGE, MANY_BYTES = 1 << 21, 1 << 22  # bytes
 CACHE_LINE = 64  # bytes
 
-N_P = 2  # parameters that an activation can have
+N_P = 2  # the largest number of parameters of an activation
 
 
 @functools.cache
 def layer_type(dtype: np.dtype) -> np.dtype:
-    """What kernels are told of a layer: one compilation serves every architecture."""
+    """The record of a layer for kernels: one compilation serves every architecture."""
     return np.dtype(
         [
             ("width", np.int64),  # n_l
             ("stride", np.int64),  # length of a row of W^l, padding included
-            ("start", np.int64),  # where it begins in a row of all neurons, the inputs last
-            ("weight_start", np.int64),  # where W^l begins in the parameter vector
-            ("bias_start", np.int64),  # where b^l begins in it
+            ("start", np.int64),  # its first place in a row of all neurons, the inputs last
+            ("weight_start", np.int64),  # the first place of W^l in the parameter vector
+            ("bias_start", np.int64),  # and of b^l
             ("activate", np.int64),  # address of sigma_l
             ("pull_back", np.int64),  # address of the product with sigma_l'
             ("p_0", dtype),  # parameters of sigma_l
             ("p_1", dtype),
-            ("drop", np.uint32),  # dropout of a^l: the part of 2^32 that is dropped
-            ("scale", dtype),  # and the factor of the rest
-            ("noise", dtype),  # standard deviation of what is added to a^0
-            ("drop_out", np.int64),  # addresses of the kernels for both, where there is any
+            ("drop", np.uint32),  # dropout rate of a^l, times 2^32
+            ("scale", dtype),  # factor of the values that are kept
+            ("noise", dtype),  # standard deviation of the noise on a^0
+            ("drop_out", np.int64),  # addresses of the kernels for dropout and noise, if any
             ("add_noise", np.int64),
         ],
         align=True,
@@ -43,9 +43,9 @@ def layer_type(dtype: np.dtype) -> np.dtype:
 
 
 def aligned_zeros(n: int, dtype: np.dtype) -> np.ndarray:
-    """Zeros, (n,), that start on a cache line: no vector then lies across two of them.
+    """Zeros, (n,), that start on a cache line, so that no vector crosses one.
 
-    Large ones fill huge pages, for which NumPy asks the system: their addresses are found faster.
+    Large arrays fill huge pages, which NumPy asks the system for: addresses are translated faster.
     """
     itemsize = np.dtype(dtype).itemsize
     unit = CACHE_LINE if n * itemsize < MANY_BYTES else HUGE_PAGE
@@ -55,7 +55,7 @@ def aligned_zeros(n: int, dtype: np.dtype) -> np.ndarray:
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
-    """A read-only view. Kernels are compiled for read-only inputs alone, whatever a user passes."""
+    """A read-only view: kernels are compiled for read-only inputs, and for no others."""
     view = array.view()
     view.flags.writeable = False
     return view
@@ -71,7 +71,7 @@ class Views(list[np.ndarray]):
 class Layout:
     """The place of every weight and bias of a network of these sizes.
 
-    `strides` are the lengths of rows in memory, one for each layer; without, there is no padding.
+    `strides` are the lengths of rows in memory, one for each layer; the sizes if not given.
     """
 
     def __init__(self, sizes: Sequence[int], strides: Sequence[int] | None = None) -> None:
@@ -87,7 +87,7 @@ class Layout:
         self.n_parameters = sum(m * n + n for m, n in pairwise(self.sizes))
 
     def layers(self, dtype: np.dtype) -> np.ndarray:
-        """The places, of `layer_type`, (L+1,); layer 0 is the input and has no weights."""
+        """The records of `layer_type`, (L+1,); layer 0 is the input and has no weights."""
         layers = np.zeros(len(self.sizes), layer_type(np.dtype(dtype)))
         layers["width"], layers["stride"] = self.sizes, self.strides
         layers["start"] = np.roll(np.cumsum([0, *self.strides[1:]]), 1)
@@ -109,7 +109,7 @@ class Layout:
         return Views(vector[start : start + n] for start, n in starts_and_sizes)
 
     def flatten(self, vector: np.ndarray) -> np.ndarray:
-        """W^1, b^1, W^2, ... without padding, C order: a copy, (n_parameters,)."""
+        """A copy of W^1, b^1, W^2, ... without padding, C order, (n_parameters,)."""
         pairs = zip(self.weights(vector), self.biases(vector), strict=True)
         return np.concatenate([part.ravel() for pair in pairs for part in pair])
 

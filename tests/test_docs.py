@@ -20,6 +20,7 @@ from fastbackprop.engines import ENGINES, loopfree, loops
 from fastbackprop.functions.activations import ACTIVATIONS
 from fastbackprop.functions.costs import COSTS
 from fastbackprop.functions.initializers import INITIALIZERS
+from fastbackprop.jit.numba_internals import NEWEST_TESTED
 from fastbackprop.optimizers import OPTIMIZERS
 from fastbackprop.training.metrics import METRICS
 
@@ -232,13 +233,16 @@ def test_the_two_commands(command):
 
 
 def test_what_is_claimed_is_tested():
-    """Every version of Python that pyproject.toml names, and the lowest of Numba and NumPy."""
+    """Every version of Python that is named, the lowest of Numba and NumPy, the newest of Numba."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     claimed = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
     workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text("utf-8")
     assert f"python: {json.dumps(claimed)}" in workflow
     assert project["requires-python"] == f">={claimed[0]}"
-    assert all(re.fullmatch(r"\w+>=[\d.]+", line) for line in project["dependencies"])
+    numba, numpy = project["dependencies"]
+    assert re.fullmatch(r"numpy>=[\d.]+", numpy)
+    major, minor = NEWEST_TESTED
+    assert re.fullmatch(rf"numba>=[\d.]+,<{major}\.{minor + 1}", numba)
     for script in (workflow, (ROOT / ".ci" / "run").read_text("utf-8")):
         assert "python .ci/lowest.py" in script
 

@@ -62,11 +62,19 @@ ENGINES = tuple(MODULES)
 def load(name: str) -> ModuleType:
     """The engine of this name.
 
-    Raises ImportError if it compiles and Numba cannot be imported.
+    Raises ImportError if it compiles and Numba cannot be imported, or is too new for it.
     """
     if name != "numpy" and import_error() is not None:
         raise ImportError(
             f"engine={name!r} needs Numba, which cannot be imported ({import_error()}); "
             f"engine='numpy' works without it"
         )
+    if name == "tiles":
+        from fastbackprop.jit.numba_internals import missing_for_tiles
+
+        if missing_for_tiles():
+            raise ImportError(
+                f"engine='tiles' needs {missing_for_tiles()}, and this version of Numba has none; "
+                f"engine='loops' works without"
+            )
     return import_module(f"{__name__}.{MODULES[name]}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.core import types
+from numba import types
 
 from fastbackprop.engines.noise import NO_LAYER, SILENCE, key, mixed, normal, perturbed
 from fastbackprop.jit.call import address, call
@@ -24,7 +24,7 @@ def _set_keys(noise, l, keys):
 
 @kernel(fastmath=EXACT)
 def _drop_out(layer, l, noise, keys, v):
-    """v_ki becomes 0, or is divided by the probability of that not to happen; keys is scratch."""
+    """v_ki <- 0, or v_ki divided by the probability of being kept; keys is scratch."""
     zero, lanes = v.dtype.type(0), keys.shape[0]
     drop, scale = layer["drop"], layer["scale"]
     _set_keys(noise, l, keys)
@@ -36,7 +36,7 @@ def _drop_out(layer, l, noise, keys, v):
 
 @kernel(fastmath=EXACT)
 def _add_noise(layer, noise, keys, v):
-    """v_ki plus normal numbers, with the layer's deviation; keys is scratch."""
+    """v_ki plus a normal number of the layer's deviation; keys is scratch."""
     lanes, deviation = keys.shape[0], layer["noise"]
     _set_keys(noise, NO_LAYER, keys)
     for k in range(v.shape[0] // lanes):
@@ -47,13 +47,13 @@ def _add_noise(layer, noise, keys, v):
 
 @inlined
 def key_of_input(noise, i):
-    """Of the inputs of sample i of the rows."""
+    """The key of the inputs of sample i."""
     return key(noise.seed, noise.step, 0, np.uint32(noise.row + i))
 
 
 @inlined
 def input_after_dropout(layer, key, j, x):
-    """x_j of a sample with this key, as `drop_out` would leave it."""
+    """x_j of a sample with this key, after dropout."""
     if layer["drop"] > 0:
         dropped = mixed(np.uint32(key ^ mixed(np.uint32(j)))) < layer["drop"]
         x *= where(dropped, scalar(x)(0), layer["scale"])
@@ -62,7 +62,7 @@ def input_after_dropout(layer, key, j, x):
 
 @inlined
 def perturb_input(layer, noise, keys, v):
-    """a^0 with noise and dropout, where they are on."""
+    """Add noise and dropout, if there are any, to a^0."""
     if layer["noise"] > 0:
         call(layer["add_noise"], (layer, noise, keys, v))
     drop_out(layer, 0, noise, keys, v)
@@ -70,15 +70,15 @@ def perturb_input(layer, noise, keys, v):
 
 @inlined
 def drop_out(layer, l, noise, keys, v):
-    """v after dropout, where there is any; keys is scratch."""
+    """Apply dropout, if there is any, to v; keys is scratch."""
     if layer["drop"] > 0:
         call(layer["drop_out"], (layer, l, noise, keys, v))
 
 
 def perturbed_for_kernels(model: Any, dropout: Sequence[float], noise: float) -> Any:
-    """What `perturbed` returns, with the addresses of the kernels that do it.
+    """`perturbed` with the addresses of the kernels.
 
-    Most networks have none of it: then nothing is compiled.
+    For a model without dropout and noise nothing is compiled.
     """
     model_with = perturbed(model, dropout, noise)
     if model_with is not model:

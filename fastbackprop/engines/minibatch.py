@@ -9,13 +9,13 @@ from fastbackprop.samples import COST, MINIBATCH_COST, WEIGHT
 
 @inlined
 def is_sparse(samples):
-    """Whether X is."""
+    """Whether X is sparse."""
     return samples.spans.shape[0] > 0
 
 
 @inlined
 def target(samples, i, y):
-    """y (n_L,): the target of sample i, one-hot where it is a label."""
+    """y (n_L,): the target of sample i; labels become one-hot."""
     if samples.labels.shape[0] > 0:
         for k in range(y.shape[0]):
             y[k] = 0
@@ -33,7 +33,7 @@ def weight(samples, i):
 
 @inlined
 def minibatch(samples, order, batch_size, place):
-    """(first, last, sum of s_i) of the minibatch order[first:last] that the place lies in."""
+    """(first, last, sum of s_i) of the minibatch order[first:last] that contains the place."""
     first = place // batch_size * batch_size
     last = min(first + batch_size, order.shape[0])
     sum_of_weights = float(last - first)
@@ -46,7 +46,7 @@ def minibatch(samples, order, batch_size, place):
 
 @inlined
 def end_minibatch(bound, update, sums, sum_of_weights):
-    """Take the step, if any sample has a weight; False, and no step, if the cost is not finite."""
+    """Take the step, unless all weights are zero; False, and no step, if the cost is not finite."""
     finite = np.isfinite(sums[MINIBATCH_COST])
     if finite:
         sums[COST] += sums[MINIBATCH_COST]

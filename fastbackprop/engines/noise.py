@@ -1,9 +1,11 @@
 """Random numbers without a generator's state: dropout's masks and noise on the inputs.
 
-A number is a hash of where it belongs: seed, step, layer, row of the minibatch, unit. So it needs
-no memory, comes again when it is asked for on the way back, and is the same for every number of
-threads. The hash is the 32-bit mixer "lowbias32" (Ellis and Wellons, "Prospecting for hash
-functions", 2018), once for each of the five.
+Each number is a hash of seed, step, layer, row of the minibatch and unit. So it needs no memory,
+the backward pass finds it again, and it does not depend on the number of threads. The hash is the
+32-bit mixer "lowbias32" (Ellis and Wellons, "Prospecting for hash functions", 2018), applied once
+for each of the five.
+
+Here are the formulas and their use on arrays (n_samples, n_l); `dropout` has the kernels.
 """
 
 import math
@@ -14,24 +16,24 @@ import numpy as np
 
 from fastbackprop.jit.words import formula, log, near_sin, scalar
 
-NO_LAYER = 0x7FFFFFFF  # so that noise has other keys than the masks of a layer
+NO_LAYER = 0x7FFFFFFF  # in place of a layer's number in the keys of noise
 
 
 class Noise(NamedTuple):
-    """Where the random numbers of some rows belong."""
+    """The parts of the hash that some rows of a minibatch share."""
 
     seed: int
     step: int
-    row: int  # the first, of its minibatch
+    row: int  # number of the first row in its minibatch
 
 
-SILENCE = Noise(0, 0, 0)  # where no layer has any
+SILENCE = Noise(0, 0, 0)  # for models without dropout and noise
 
 
 def perturbed(model: Any, dropout: Sequence[float], noise: float) -> Any:
-    """The model with these rates of a^0 ... a^{L-1}, and this deviation of noise on a^0.
+    """The model with these dropout rates of a^0 ... a^{L-1} and this deviation of noise on a^0.
 
-    The same model where all of them are zero.
+    The same model if all of them are zero.
     """
     if not any(dropout) and not noise:
         return model
@@ -52,7 +54,7 @@ def mixed(x):
 
 @formula
 def key(seed, step, l, row):
-    """Of a row in a layer."""
+    """The key of a row in a layer."""
     of_step = mixed(np.uint32(mixed(np.uint32(seed)) + np.uint32(step)))
     return mixed(np.uint32(mixed(np.uint32(of_step + np.uint32(l))) + row))
 
@@ -65,9 +67,6 @@ def normal(z, h):
     return np.sqrt(T(-2) * log(u)) * near_sin(T(2 * math.pi) * v)
 
 
-# --- arrays (n_samples, n_l) ---------------------------------------------------------------------
-
-
 def _keys(noise: Noise, l: int, n: int) -> np.ndarray:
     rows = np.uint32(noise.row) + np.arange(n, dtype=np.uint32)
     return key(*np.array([noise.seed, noise.step, l], np.int64).astype(np.uint32)[:, None], rows)
@@ -78,7 +77,7 @@ def _hashes(noise: Noise, l: int, shape: tuple[int, int]) -> np.ndarray:
 
 
 def masks(layers: np.ndarray, noise: Noise, n: int, inputs: bool = True) -> dict[int, np.ndarray]:
-    """What `drop_out` multiplies n rows of a^l by, for every l where there is dropout."""
+    """The factors of n rows of a^l, for every l with dropout."""
     return {
         l: _factors(layer, _hashes(noise, l, (n, layer["width"])))
         for l, layer in enumerate(layers)
@@ -89,7 +88,7 @@ def masks(layers: np.ndarray, noise: Noise, n: int, inputs: bool = True) -> dict
 def factors_of_inputs(
     layer: np.void, noise: Noise, lengths: np.ndarray, columns: np.ndarray
 ) -> np.ndarray:
-    """The same for the inputs in these columns alone, so many in each row."""
+    """The factors of the inputs in these columns, `lengths` of them in each row."""
     keys = np.repeat(_keys(noise, 0, len(lengths)), lengths)
     return _factors(layer, mixed(keys ^ mixed(columns.astype(np.uint32))))
 
@@ -99,7 +98,7 @@ def _factors(layer: np.void, hashes: np.ndarray) -> np.ndarray:
 
 
 def noisy(layer: np.void, noise: Noise, X: np.ndarray) -> np.ndarray:
-    """What `add_noise` makes of X, where it is on."""
+    """X with noise, if the layer has any."""
     if layer["noise"] > 0:
         return X + layer["noise"] * normal(X, _hashes(noise, NO_LAYER, X.shape))
     return X

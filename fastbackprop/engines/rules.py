@@ -1,6 +1,7 @@
-"""The end of a minibatch in compiled engines: see `update`, which has the same for NumPy.
+"""The end of a minibatch in compiled engines; `update` describes it and has the NumPy version.
 
-A rule's loop is a kernel of its own, which the engines call by its address.
+A rule's loop is a kernel of its own. Engines call it by its address, so one compilation of an
+engine serves all rules.
 """
 
 import functools
@@ -9,7 +10,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.core import types
+from numba import types
 
 from fastbackprop.engines.update import (
     AVERAGING,
@@ -84,16 +85,16 @@ def _loop_3(rule):
 
 @functools.cache
 def loop(rule: Callable, n_states: int) -> Any:
-    """The kernel of a rule: elements start ... stop, whose theta and gradient are (n,), in place.
+    """The kernel of a rule, for elements start ... stop, in place.
 
-    states (n_states, length), c (N_COEFFICIENTS,).
+    Their theta and g are (n,); states (n_states, length), c (N_COEFFICIENTS,).
     """
     return (_loop_0, _loop_1, _loop_2, _loop_3)[n_states](rule)
 
 
 @functools.cache
 def compiled_rule(rule: Callable, n_states: int, dtype: np.dtype) -> int:
-    """`Update.rule` for kernels; compiled, or read from the disk, here."""
+    """`Update.rule` for kernels, compiled or read from the disk."""
     T = numba.from_dtype(np.dtype(dtype))
     vector, matrix = types.Array(T, 1, "C"), types.Array(T, 2, "C")
     loop_types = (vector, vector, matrix, vector, types.intp, types.intp)
@@ -101,7 +102,7 @@ def compiled_rule(rule: Callable, n_states: int, dtype: np.dtype) -> int:
 
 
 def update_type(dtype: np.dtype) -> Any:
-    """Numba's, of an `Update`."""
+    """Numba's type of an `Update`."""
     c, vector = np.zeros((1, 1, N_COEFFICIENTS), dtype), np.zeros(1, dtype)
     t, more, cut = np.zeros(1, np.int64), np.zeros(1), np.zeros((1, 4), np.int64)
     states = np.zeros((1, 1), dtype)
@@ -110,7 +111,7 @@ def update_type(dtype: np.dtype) -> Any:
 
 @functools.cache
 def compiled_completion(dtype: np.dtype) -> int:
-    """`Update.completion` for a kernel of one thread; compiled, or read from the disk, here."""
+    """`Update.completion` for a kernel of one thread, compiled or read from the disk."""
     layers = types.Array(numba.from_dtype(layer_type(dtype)), 1, "C")
     theta = types.Array(numba.from_dtype(dtype), 1, "C")
     return address(complete_step, layers, theta, update_type(dtype))
@@ -160,7 +161,7 @@ def complete_step(layers, theta, update):
 
 @kernel
 def squares(update, first, last):
-    """||g||^2 of each of these pieces, where there is a limit for the whole."""
+    """||g||^2 of each of these pieces, if the norm is limited."""
     if update.more[CLIP_NORM] < np.inf:
         for piece in range(first, last):
             total, pieces = 0.0, update.pieces
@@ -172,7 +173,7 @@ def squares(update, first, last):
 
 @kernel
 def complete(theta, update, first, last):
-    """These pieces of the gradient, when all their squares are known, and the rule for them."""
+    """Complete these pieces of the gradient and apply the rule; all squares are known."""
     more, one = update.more, theta.dtype.type(1)
     factor, high = one, theta.dtype.type(more[CLIP_VALUE])
     l2, l1 = theta.dtype.type(more[L2]), theta.dtype.type(more[L1])
@@ -197,7 +198,7 @@ def complete(theta, update, first, last):
 
 @kernel(fastmath=EXACT)
 def limit_columns(layers, theta, update, part, parts):
-    """The columns of every W^l that this part owns, at most max_norm long."""
+    """Limit the norm of the columns of every W^l that this part owns."""
     limit = update.more[MAX_NORM]
     if limit < np.inf:
         for l in range(1, layers.shape[0]):
@@ -222,7 +223,7 @@ def limit_columns(layers, theta, update, part, parts):
 
 @kernel
 def average(theta, update, first, last):
-    """These pieces of the mean."""
+    """Update these pieces of the mean."""
     if update.mean.shape[0] > 0:
         a = coefficients(update, 1)[AVERAGING]
         if a > 0:

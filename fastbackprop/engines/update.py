@@ -1,10 +1,8 @@
 """The end of a minibatch, the same for all engines: from the gradient to new parameters.
 
 A rule is a formula for one element: theta, states <- rule(theta, g, states), with coefficients c of
-the step. Its loop is a kernel of its own, which the engines call by its address: none of them knows
-which rules there are.
-
-Where the optimizer asks for more, the gradient is first completed in memory and the step is
+the step. If the optimiser has clipping, penalties, a norm limit or an average, the gradient is
+first completed in memory and the step is
 
     g <- g min(1, clip_norm / ||g||)                  of the whole gradient
     g <- min(max(g, -clip_value), clip_value)
@@ -13,7 +11,9 @@ Where the optimizer asks for more, the gradient is first completed in memory and
     W^l_.k <- W^l_.k min(1, max_norm / ||W^l_.k||)    a column: the weights into neuron k
     mean <- mean + a (theta - mean)
 
-The vector is cut into pieces that do not depend on the number of threads: nor does any sum.
+The vector is cut into pieces that do not depend on the number of threads, so neither do the sums.
+
+Here are the vectors of a step and its NumPy version; `rules` has the kernels.
 """
 
 from collections.abc import Iterator
@@ -22,35 +22,31 @@ from typing import Any, NamedTuple
 import numpy as np
 
 N_COEFFICIENTS = 8
-AVERAGING = N_COEFFICIENTS - 1  # the place of a in c: it is not the rule's
+AVERAGING = N_COEFFICIENTS - 1  # the place of a in c; the others are the rule's
 LONGEST_PIECE = 2048  # elements
 
-START, STOP, LAYER, WEIGHTS = range(4)  # of a piece, a row of `Update.pieces`: integers
+START, STOP, LAYER, WEIGHTS = range(4)  # columns of `Update.pieces`, integers
 
-
-# What an optimizer asks for beside its rule, float64: places in `Update.more`. Infinite or zero is
-# off. From SCRATCH on are sums of squares, of each piece, or of the columns of all layers.
+# Places in `Update.more`, float64; infinity or zero turns each off. The sums of squares, of each
+# piece or of the columns of all layers, begin at SCRATCH.
 CLIP_NORM, CLIP_VALUE, L2, L1, BIASES, MAX_NORM, SCRATCH = range(7)
 NOTHING = (np.inf, np.inf, 0.0, 0.0, 0.0, np.inf)
 
 
 class Update(NamedTuple):
-    """What a step needs beside the parameters, as kernels see it."""
+    """The arguments of a step, as kernels see them; the parameters come beside it."""
 
-    rule: Any  # the address of its loop; without loops the formula, and how many states it has
-    plain: bool  # the rule is theta - c_0 g: no need for g in memory
-    completion: int  # the address of what takes the step where there is more than the rule, or 0
-    first: int  # steps that had been taken before the first of c
+    rule: Any  # the address of the rule's loop; for NumPy the formula and its number of states
+    plain: bool  # the rule is theta - c_0 g, and g need not be in memory
+    completion: int  # the address of the kernel that takes the whole step, or 0: the rule is all
+    first: int  # steps taken before the first row of c
     c: np.ndarray  # coefficients of some steps, (n_steps or 1, L or 1, N_COEFFICIENTS)
     t: np.ndarray  # steps taken, (1,) int64
     states: np.ndarray  # (n_states, length)
-    mean: np.ndarray  # running mean of theta, (length,); (0,) where there is none
+    mean: np.ndarray  # running mean of theta, (length,), or (0,)
     g: np.ndarray  # gradient of the minibatch, (length,)
     more: np.ndarray  # float64, by CLIP_NORM ... SCRATCH
-    pieces: np.ndarray  # all of the vector, (n, 4); (0, 4) without a completion
-
-
-# --- the same as array expressions ---------------------------------------------------------------
+    pieces: np.ndarray  # all of the vector, (n, 4), or (0, 4) without a completion
 
 
 def ranges(layers: np.ndarray) -> Iterator[tuple[int, int, int, bool]]:
@@ -74,7 +70,7 @@ def pieces(layers: np.ndarray) -> np.ndarray:
 
 
 def step_loop_free(layers: np.ndarray, theta: np.ndarray, update: Update) -> None:
-    """What `step` does."""
+    """A whole step."""
     if update.completion:
         complete_gradient(layers, theta, update)
     row = update.c[min(int(update.t[0]) - update.first, len(update.c) - 1)]
@@ -99,7 +95,7 @@ def _step_range(theta: np.ndarray, update: Update, c: np.ndarray, start: int, st
 
 
 def complete_gradient(layers: np.ndarray, theta: np.ndarray, update: Update) -> None:
-    """Clipped, with the penalties, in place."""
+    """Clip the gradient and add the penalties, in place."""
     g, more = update.g, update.more
     if more[CLIP_NORM] < np.inf:
         norm = np.sqrt(np.square(g, dtype=np.float64).sum())
@@ -115,7 +111,7 @@ def complete_gradient(layers: np.ndarray, theta: np.ndarray, update: Update) -> 
 
 
 def limit_columns_loop_free(layers: np.ndarray, theta: np.ndarray, limit: float) -> None:
-    """No column of a W^l is longer than the limit."""
+    """Scale columns of W^l that are longer than the limit."""
     if limit < np.inf:
         for start, stop, l, is_weights in ranges(layers):
             if is_weights:
@@ -125,6 +121,6 @@ def limit_columns_loop_free(layers: np.ndarray, theta: np.ndarray, limit: float)
 
 
 def average_loop_free(theta: np.ndarray, mean: np.ndarray, a: np.floating) -> None:
-    """The mean comes nearer by the part a of the way."""
+    """mean <- mean + a (theta - mean)"""
     if a > 0:
         mean += a * (theta - mean)

@@ -147,7 +147,6 @@ def _check_compiled(
     """Refuse a function of n numbers, and a tuple of n_p, that cannot be in a kernel."""
     import numba
     from numba import types
-    from numba.core.errors import NumbaError
 
     from fastbackprop.jit.numba_internals import can_raise
 
@@ -158,7 +157,7 @@ def _check_compiled(
     dispatcher = compiled(function, dtype)
     try:
         dispatcher.compile(arguments)
-    except NumbaError as error:
+    except numba.NumbaError as error:
         raise ValueError(f"{what}, cannot be compiled for {dtype}: {_first_lines(error)}") from None
     (result,) = [s.return_type for s in dispatcher.nopython_signatures if s.args == arguments]
     if not isinstance(types.unliteral(result), types.Float | types.Integer | types.Boolean):

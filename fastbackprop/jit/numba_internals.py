@@ -6,19 +6,21 @@ a dispatcher whose calls are calls of symbols, as between the object files of a 
 symbol's name depends on nothing but the kernel and the signature, so machine code from the disk
 finds what it calls, whoever compiled that.
 
-Where Numba lacks a name below, or the first compilation of a process goes wrong (`_try_out`), or
+Where Numba lacks a name below, or is newer than the tests and fails in `_try_out`, or where
 FASTBACKPROP_PLAIN_NUMBA is set, `is_linked` is False and kernels are plain `numba.njit` functions:
-the same results, several times as long to compile, and nothing is kept on disk.
+the same results, twice as long to compile or more, and nothing is kept on disk.
 """
 
+import contextlib
 import copy
 import functools
+import gc
 import hashlib
 import os
 import re
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -53,22 +55,26 @@ dumps = _found("numba.core.serialize", "dumps")  # pickles them
 
 _needed_to_link, _missing = _missing, []
 
-# For references and register tiles. Without any of these the engines "tiles" and "loops" do not
-# compile; "numpy" works.
+# For references, register tiles and networks as a user's compiled functions. Without any of these:
+# `engines.load` refuses "tiles"; "loops" and "numpy" work.
 cgutils = _found("numba.core", "cgutils")  # short-hands for LLVM's instructions
 AttributeTemplate = _found("numba.core.typing.templates", "AttributeTemplate")  # of a reference
 _make_array = _found("numba.np.arrayobj", "make_array")  # an array's fields in a kernel
 _populate_array = _found("numba.np.arrayobj", "populate_array")
 
-# For a user's own functions. Without it: functions that Numba compiled are not recognised, and the
-# words of math and NumPy in them stay calls of the C library.
+_needed_for_tiles, _missing = _missing, []
+
+# For a user's own functions. Without it: `numba.njit` functions called by them are taken as they
+# are, and the words of math and NumPy in those stay calls of the C library.
 Dispatcher = _found("numba.core.dispatcher", "Dispatcher")
 
 
 # --- whether kernels are linked ------------------------------------------------------------------
 
+NEWEST_TESTED = [0, 68]  # the minor version of Numba that pyproject.toml allows at most
+
 _why_not: str | None = None
-_tried = False
+_tried = [int(part) for part in re.findall(r"\d+", numba.__version__)[:2]] <= NEWEST_TESTED
 _kernels: Any = weakref.WeakSet()  # all of them
 if os.environ.get("FASTBACKPROP_PLAIN_NUMBA", "0") != "0":
     _why_not = "FASTBACKPROP_PLAIN_NUMBA is set"
@@ -79,6 +85,11 @@ elif _needed_to_link:
 def is_linked() -> bool:
     """Whether kernels are compiled by themselves; if not, they are plain `numba.njit` functions."""
     return _why_not is None
+
+
+def missing_for_tiles() -> str:
+    """The names without which there are no register tiles; "" if all are there."""
+    return ", ".join(_needed_for_tiles)
 
 
 def _warn() -> None:
@@ -103,14 +114,14 @@ def _fall_back(error: Exception) -> None:
     global _why_not
     _why_not = f"{type(error).__name__}: {error}"
     for kernel in list(_kernels):
-        kernel.__class__ = CPUDispatcher
-        options = kernel.plain_options | {"nopython": True}
-        CPUDispatcher.__init__(kernel, kernel.py_func, targetoptions=options)
+        plain = numba.njit(kernel.py_func, **kernel.plain_options)
+        kernel.__class__ = type(plain)
+        kernel._compiler, kernel._cache = plain._compiler, plain._cache
     _warn()
 
 
 def _try_out() -> None:
-    """Compile kernels that call each other, once, before any other kernel of this process."""
+    """Compile kernels that call each other, before any other kernel: in a Numba of the future."""
     global _tried
     if _tried:
         return
@@ -128,7 +139,7 @@ def _try_out() -> None:
 # --- kernels -------------------------------------------------------------------------------------
 
 
-class _Library(JITCodeLibrary):
+class _Library(JITCodeLibrary):  # type: ignore[misc, valid-type]
     """The code of a kernel, optimised once, as a whole.
 
     Numba's passes before that, over each function and for counted references, find nothing here
@@ -152,7 +163,7 @@ class _LinkedLibrary(_Library):
         self._finalized = True
 
 
-class _Compiler(Compiler):
+class _Compiler(Compiler):  # type: ignore[misc, valid-type]
     library = _Library
 
     def compile_extra(self, func: Any) -> Any:
@@ -175,7 +186,7 @@ KERNELS: dict[Any, "Kernel"] = {}  # by identity
 _open: list[list[Call]] = []  # calls in the kernels that are being compiled, the innermost last
 
 
-class Kernel(CPUDispatcher):
+class Kernel(CPUDispatcher):  # type: ignore[misc, valid-type]
     """A kernel's compiled versions, one for each signature.
 
     The identity tells it from all others, in any process; None if there is no such thing.
@@ -208,7 +219,7 @@ class Kernel(CPUDispatcher):
         return super().get_call_template([types.unliteral(type_) for type_ in args], kws)
 
     def compile(self, sig: Any) -> Any:
-        with global_compiler_lock:
+        with global_compiler_lock, _without_collection():
             _open.append([])
             try:
                 return super().compile(sig)
@@ -244,6 +255,19 @@ class Kernel(CPUDispatcher):
         target._defns[cres.entry_point].append(
             functools.wraps(implementation)(_noting(calls, implementation)), argument_types
         )
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Numba makes many objects and little garbage: searching for it takes 8 % of a first fit."""
+    if not gc.isenabled():
+        yield
+        return
+    try:
+        gc.disable()
+        yield
+    finally:
+        gc.enable()
 
 
 class Inner(Kernel):

@@ -1,4 +1,4 @@
-"""Tuples in memory, which kernels pass on as one pointer.
+"""Named tuples in memory, passed from kernel to kernel as one pointer.
 
 Numba passes a tuple of arrays as some hundred numbers, one argument each, at every call.
 """
@@ -21,14 +21,14 @@ from fastbackprop.jit.numba_internals import AttributeTemplate, cgutils
 
 
 class ReferenceType(types.Type):
-    """To a named tuple."""
+    """The type of a reference to a named tuple."""
 
     def __init__(self, to: types.BaseNamedTuple) -> None:
         self.to = to
         super().__init__(name=f"Reference({to})")
 
     def place(self, field: str) -> int:
-        """Of a field of this name."""
+        """The number of the field of this name."""
         return self.to.fields.index(field)
 
 
@@ -60,7 +60,7 @@ def _get_field(context, builder, reference, pointer, name):
 
 
 def _loaded(builder, pointer, type_):
-    """A value from memory, number by number: LLVM drops those that nobody uses."""
+    """A value from memory, number by number: LLVM drops the unused ones."""
     if not isinstance(type_, ir.Aggregate):
         return builder.load(pointer)
     value = ir.Constant(type_, ir.Undefined)
@@ -82,9 +82,9 @@ def _store(builder, value, pointer):
 @in_python(lambda value: value)
 @intrinsic
 def reference(typing_context, value):
-    """A reference to a copy of a named tuple, which lives as long as the call that made it.
+    """A reference to a copy of a named tuple, valid for as long as the call that made it.
 
-    It has the tuple's fields, and those that are named tuples are references too.
+    It has the tuple's fields; fields that are named tuples are references too.
     """
 
     def generate(context, builder, signature, args):
@@ -97,5 +97,5 @@ def reference(typing_context, value):
 
 
 def reference_type(value: Any) -> ReferenceType:
-    """Of a reference to such a tuple."""
+    """The type of a reference to a tuple of this kind."""
     return ReferenceType(numba.typeof(value))

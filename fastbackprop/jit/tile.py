@@ -11,10 +11,10 @@ Inside a kernel a tile is made, updated and stored; it has no address. The vocab
     acc = plus(x, y)                            element by element; also minus, times, over, larger
     acc = scaled(x, factor)                     every element times a number
     acc = folded(x)                             one row: the sum of all rows
-    prefetch(array, offset)                     have a cache line near when it is read
-    prefetch_tile(array, offset, stride, R, C)  have a tile at hand when it is loaded and stored
+    prefetch(array, offset)                     fetch a cache line that is read later
+    prefetch_tile(array, offset, stride, R, C)  fetch a tile that is loaded and stored later
     store(acc, array, offset, stride)
-    view(array, start, n)                       so many elements from there on, an array
+    view(array, start, n)                       array[start : start + n]
     transpose_block(source, ...)                one V x V block, in registers
     gather_block(source, rows, ...)             the same from rows anywhere, of any length
     array = scratch(like, n)                    n elements on the stack, of the array's dtype
@@ -75,7 +75,7 @@ def _pointer(context, builder, array_type, array, offset):
 
 
 def _array(context, builder, array_type, pointer, length):
-    """The elements from there on, (length,), as Numba has arrays."""
+    """Numba's array, (length,), of the elements there."""
     itemsize = ir.Constant(_INDEX, array_type.dtype.bitwidth // 8)
     return array_at(context, builder, array_type, pointer, length, itemsize)
 
@@ -142,7 +142,7 @@ def vector_lanes(typingctx, array):
 
 @intrinsic
 def view(typingctx, array, start, n):
-    """array[start : start + n], of a flat array: Numba's slices look at every sign and bound."""
+    """array[start : start + n] of a flat array, without the checks of Numba's slices."""
 
     def generate(context, builder, signature, args):
         return _array(
@@ -323,7 +323,7 @@ def folded(typingctx, x):
 
 
 def _prefetch(builder, pointer, write, nearness):
-    """Ask for the cache line there; nothing waits for it. 3 is the nearest cache."""
+    """Ask for the cache line there without waiting for it. 3 is the nearest cache."""
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     function_type = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
     function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
@@ -333,7 +333,7 @@ def _prefetch(builder, pointer, write, nearness):
 
 @intrinsic
 def prefetch(typingctx, array, offset):
-    """Have the cache line of array[offset] in the second cache when it is read."""
+    """Fetch the cache line of array[offset] into the second cache."""
 
     def generate(context, builder, signature, args):
         _prefetch(builder, _pointer(context, builder, array, *args), 0, 2)
@@ -344,7 +344,7 @@ def prefetch(typingctx, array, offset):
 
 @intrinsic(prefer_literal=True)
 def prefetch_tile(typingctx, array, offset, stride, R, C):
-    """Have R rows of C vectors at hand when they are loaded and stored."""
+    """Fetch R rows of C vectors that are loaded and stored later."""
     tile = TileType(array.dtype, R.literal_value, C.literal_value)
 
     def generate(context, builder, signature, args):

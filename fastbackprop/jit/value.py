@@ -1,8 +1,8 @@
-"""A language of few words: Python expressions that write LLVM's instructions.
+"""Python expressions that write LLVM's instructions.
 
-What is written so is neither typed nor inlined by Numba. Each float instruction carries the flag
-`contract` (a product and a sum may become one instruction) and Numba adds a kernel's flags only to
-those that have none.
+Numba neither types nor inlines them. Each float instruction carries the flag `contract` (a product
+and a sum may become one instruction), and Numba adds a kernel's flags only to instructions that
+have none.
 """
 
 from typing import Any
@@ -11,9 +11,9 @@ from llvmlite import ir
 
 
 class Value:
-    """A float or an integer of the compiled code; arithmetic on it writes that code.
+    """A float or an integer of the compiled code; arithmetic on it writes instructions.
 
-    `format` has LLVM's types of both, `real` and `integer`.
+    `format` has LLVM's types of the two, `real` and `integer`.
     """
 
     def __init__(self, builder: Any, format: Any, value: Any) -> None:

@@ -3,7 +3,7 @@
 LLVM's vectoriser takes a loop over them whole. Calls of the C library it leaves scalar, at 2.5 ns
 (exp) to 11 ns (tanh) an element.
 
-They are written in `Value`s, whose arithmetic is LLVM's instructions with their own flags: the
+They are written in `Value`s, whose arithmetic is LLVM's instructions with flags of their own: the
 `reassoc` of a kernel around them cannot fold the rounding away.
 
 NaN goes through every function, infinities and subnormals are right, and odd functions keep the
@@ -129,7 +129,7 @@ def polynomial(x: Value, coefficients: tuple) -> Value:
 
 
 def plus(x: Value, y: Value) -> Value:
-    """x + y, which may be taken out of order, and nothing else with it: see `words.plus`."""
+    """x + y, an addition that may be reordered: see `words.plus`."""
     return x.like(x.builder.fadd(x.value, y.value, flags=("contract", "reassoc")))
 
 
@@ -139,7 +139,7 @@ def plus(x: Value, y: Value) -> Value:
 def _reduced_exp(x):
     """q and integer n with e^x = 2^n (1 + q): x = n log 2 + r, q = e^r - 1, |r| <= log(2) / 2.
 
-    q, not e^r: it has digits to spare for whatever is added to it.
+    q is more precise than e^r, so numbers can be added to it before rounding.
     """
     high, low = x.format.log_2
     shifted = x * math.log2(math.e) + large(x)
@@ -221,7 +221,7 @@ def _log(k, f):
 
 
 def _log_or_limit(result, x, pole):
-    """The logarithm where x is between the pole and infinity, else what it is there."""
+    """The logarithm where x is between the pole and infinity, else its limit."""
     result = result.where(x.compare("<", INFINITY), x)
     at_pole = x.like(-INFINITY).where(x.compare("==", pole), math.nan)
     return result.where(x.compare(">", pole), at_pole)
@@ -247,8 +247,8 @@ def log1p(x: Value) -> Value:
     return with_sign(_log_or_limit(_log(k, f), x, -1.0), x)
 
 
-# Up to here n pi, n = round(x / pi), is exact enough: pi in parts of 32 bits, whose products with n
-# are exact. Beyond, a reduction needs hundreds of bits of pi: that is left to the C library.
+# Up to here n pi, n = round(x / pi), is exact enough: pi is in parts of 32 bits, whose products
+# with n are exact. Larger x need hundreds of bits of pi and are left to the C library.
 SIN_LIMIT = 2.0**21
 
 PI = (3.1415926534682512, 1.2154201012607932e-10, 4.044532497422333e-21, 1.69568553207378e-31)
