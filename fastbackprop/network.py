@@ -936,6 +936,14 @@ class Network:
         with inputs.naming("validation"):
             return self._samples(*validation)
 
+    @classmethod
+    def _from_dense(cls, dense: Any) -> "Network":
+        """The network of a `formats.dense.Dense`."""
+        network = cls(**dense.arguments)
+        for l, (W, b) in enumerate(dense.layers):
+            network.weights[l], network.biases[l] = W, b
+        return network
+
     # --- elsewhere --------------------------------------------------------------------------------
 
     def as_njit(self) -> Any:
@@ -1029,7 +1037,7 @@ class Network:
         """
         from fastbackprop.formats.torch import from_torch
 
-        return from_torch(source, options)
+        return cls._from_dense(from_torch(source, options))
 
     def to_torch(self) -> Any:
         """A torch.nn.Sequential of Linear and activations, with a copy of the parameters.
@@ -1053,7 +1061,7 @@ class Network:
         """
         from fastbackprop.formats.sklearn import from_sklearn
 
-        return from_sklearn(estimator, options)
+        return cls._from_dense(from_sklearn(estimator, options))
 
     def to_sklearn(self, classes: Any = None) -> Any:
         """A fitted scikit-learn estimator with a copy of the parameters.

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from fastbackprop import inputs
-from fastbackprop.formats import _atomic
-from fastbackprop.formats._dense import entry, sigmas
-from fastbackprop.functions.activations import Activation
-from fastbackprop.network import Network
+from fastbackprop.formats import atomic
+from fastbackprop.formats.dense import Writable, entry
+from fastbackprop.functions import Activation, LayerNorm
 
 # Of one number z; {0} is the activation's first parameter. Functions and constants are written as
 # for double; where the network is float32 each gets its f.
@@ -106,7 +105,7 @@ void {name}(const real x[{n_in}], real out[{n_out}])
 """
 
 
-def write_c(network: Network, path: str | os.PathLike[str], *, name: str = "predict") -> None:
+def write_c(network: Writable, path: str | os.PathLike[str], *, name: str = "predict") -> None:
     """Write the network as one C99 file with a function that takes a row and fills a row.
 
     `void NAME(const T x[n_0], T out[n_L])`, where T is float or double as the network's dtype says.
@@ -133,14 +132,14 @@ def write_c(network: Network, path: str | os.PathLike[str], *, name: str = "pred
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
         raise ValueError(f"name must be a C identifier, such as 'predict'; got {name!r}")
     file = inputs.file_of(path, network.get_parameters())
-    _atomic.write(file, [c_source(network, name).encode()])
+    atomic.write(file, [c_source(network, name).encode()])
 
 
-def c_source(network: Network, name: str) -> str:
+def c_source(network: Writable, name: str) -> str:
     """The text of the file."""
     from fastbackprop import __version__
 
-    sizes, sigma = network.sizes, sigmas(network)
+    sizes, sigma = network.sizes, network.machine.sigma
     single = network.dtype == np.float32
     functions: dict[Any, tuple[str, str]] = {}  # name and text, by what it computes
     constants, body, a = "", "", "x"
@@ -148,7 +147,7 @@ def c_source(network: Network, name: str) -> str:
         z, (m, n) = f"z{l % 2}", W.shape
         constants += _constant(f"w{l}", W) + _constant(f"b{l}", b)
         body += f"    weighted_input({m}, {n}, {a}, w{l}, b{l}, {z});\n"
-        of = s.of or s
+        of = s.inner
         text = entry(FUNCTIONS, of, "C source")
         f = f"sigma_{len(functions) + 1}_{of.name}"
         f, _ = functions.setdefault(str(s), (f, _function(f, s, of.name, text, single)))
@@ -180,7 +179,7 @@ def _function(f: str, s: Activation, name: str, text: str, single: bool) -> str:
         const real z = row[i];
         row[i] = {text.format(*map(_decimal, s.p))};
     }}"""
-    if s.of is not None:
+    if isinstance(s, LayerNorm):
         text = _NORMALISE.format(_decimal(s.epsilon)) + text
     if single:
         text = re.sub(r"\b(sqrt|exp|expm1|log|log1p|tanh|erf|sin|fabs|fmin|fmax)\(", r"\1f(", text)

@@ -7,9 +7,8 @@ import textwrap
 import numpy as np
 
 from fastbackprop import inputs
-from fastbackprop.formats import _atomic
-from fastbackprop.formats._dense import entry, sigmas
-from fastbackprop.network import Network
+from fastbackprop.formats import atomic
+from fastbackprop.formats.dense import Writable, entry
 
 # Of an array z, (n_samples, n_l); {0} is the activation's first parameter. Python's numbers leave
 # float32 float32.
@@ -117,7 +116,7 @@ _LAYER = '''
     ),'''
 
 
-def write_numpy(network: Network, path: str | os.PathLike[str]) -> None:
+def write_numpy(network: Writable, path: str | os.PathLike[str]) -> None:
     """Write the network as one Python file with a `predict(X)` that needs NumPy alone.
 
     The weights are in the file, as base64: exact. Outputs differ from `Network.predict` by
@@ -138,12 +137,12 @@ def write_numpy(network: Network, path: str | os.PathLike[str]) -> None:
     """
     from fastbackprop import __version__
 
-    sigma = sigmas(network)
+    sigma = network.machine.sigma
     order = network.dtype.newbyteorder("<")
     layers = ""
     for W, b, s in zip(network.weights, network.biases, sigma, strict=True):
-        text = entry(EXPRESSIONS, s.of or s, "NumPy source").format(*s.p)
-        if s.of is not None:
+        text = entry(EXPRESSIONS, s.inner, "NumPy source").format(*s.p)
+        if s.normalised:
             text = f"(lambda z: {text})(layer_norm(z, {s.epsilon!r}))"
         W64, b64 = (textwrap.fill(_base64(values.astype(order)), 96) for values in (W, b))
         layers += _LAYER.format(W=W64, b=b64, m=len(W), n=len(b), sigma=text)
@@ -158,7 +157,7 @@ def write_numpy(network: Network, path: str | os.PathLike[str]) -> None:
         layers=layers,
     )
     file = inputs.file_of(path, network.get_parameters())
-    _atomic.write(file, [text.encode()])
+    atomic.write(file, [text.encode()])
 
 
 def _base64(values: np.ndarray) -> str:

@@ -21,6 +21,7 @@ from fastbackprop.functions import own as own_functions
 from fastbackprop.functions.activations import ACTIVATIONS, Activation
 from fastbackprop.functions.costs import COSTS, TARGETS, Cost, pair
 from fastbackprop.functions.initializers import INITIALIZERS
+from fastbackprop.functions.layer_norms import LayerNorm
 from fastbackprop.inputs.rows import Numbers, Rows
 from fastbackprop.layout import N_P, read_only
 from fastbackprop.numbers import is_number, is_whole
@@ -132,16 +133,16 @@ def activations(
         )
     sigma = [_activation(name, "hidden activation", dtype) for name in hidden]
     for activation in sigma:
-        if activation.coupled and activation.of is None:
+        if activation.coupled and not activation.normalised:
             raise ValueError(
                 f"{activation.name!r} is an output activation: pass it as output=, not hidden="
             )
     sigma.append(_activation(output, "output activation", dtype))
     for n, activation in zip(sizes[1:], sigma, strict=True):
-        if activation.of is not None and n == 1:
+        if activation.normalised and n == 1:
             raise ValueError(
                 f"{activation.name!r} of a single neuron is the same whatever the input: "
-                f"give it more, or {str(activation.of)!r}; got sizes={list(sizes)}"
+                f"give it more, or {str(activation.inner)!r}; got sizes={list(sizes)}"
             )
     if sigma[-1].coupled and sizes[-1] == 1:
         raise ValueError(
@@ -154,13 +155,13 @@ def activations(
 def _activation(value: Any, what: str, dtype: np.dtype) -> Activation:
     if not isinstance(value, Activation):
         return ACTIVATIONS[choice(value, ACTIVATIONS, what)]
-    if value.of is not None:
+    if isinstance(value, LayerNorm):
         if not value.epsilon >= np.finfo(dtype).tiny:
             raise ValueError(
                 f"epsilon of LayerNorm must be at least {np.finfo(dtype).tiny} for {dtype}; "
                 f"got {value.epsilon!r}"
             )
-        _activation(value.of, what, dtype)
+        _activation(value.inner, what, dtype)
     elif not value.is_registered:
         name = _own_name(value, ACTIVATIONS, "activation")
         parts = {"sigma": (value.sigma, "z"), "derivative": (value.derivative, "z, a")}
@@ -211,7 +212,7 @@ def _own_parts(
     p = function.p
     if not isinstance(p, tuple) or not all(map(is_number, p)):
         raise TypeError(f"p of {what} must be a tuple of numbers; got {_shown(p)}")
-    if function.rows is None:
+    if not function.coupled:
         second = {} if function.second is None else {"second": (function.second, words)}
         for part, (formula, arguments) in {**parts, **second}.items():
             own_functions.check(formula, f"{part} of {what}", arguments, dtype, p)
@@ -221,7 +222,7 @@ def have_second_derivatives(sigma: Sequence[Activation], cost: Cost) -> None:
     """Raise ValueError for one that has none."""
     functions: list[tuple[str, Activation | Cost]] = [("activation", f) for f in sigma]
     for what, function in [*functions, ("cost", cost)]:
-        if function.second is None:
+        if not function.has_second:
             raise ValueError(
                 f"the {what} {function.name!r} has no second derivative, which this product needs: "
                 f"give it one with `second`"

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from fastbackprop import inputs
-from fastbackprop.formats import _atomic, _dense, saved
-from fastbackprop.formats._dense import P
+from fastbackprop.formats import atomic, dense, saved
+from fastbackprop.formats.dense import P
 from fastbackprop.functions.activations import ACTIVATIONS
 from fastbackprop.network import Network
 
@@ -142,19 +142,19 @@ def export(network: Network, path: str | os.PathLike[str]) -> None:
         name. The file is valid, and written.
     """
     file = inputs.file_of(path, network.get_parameters())
-    _atomic.write(file, [model(network).SerializeToString()])
+    atomic.write(file, [model(network).SerializeToString()])
 
 
 def model(network: Network) -> Any:
     """The ONNX model, a ModelProto, that `export` writes; warnings are the same."""
     onnx = _onnx()
     graph = _Writer(onnx, network.dtype)
-    a, layers = "X", zip(network.weights, network.biases, _dense.sigmas(network), strict=True)
+    a, layers = "X", zip(network.weights, network.biases, network.machine.sigma, strict=True)
     for l, (W, b, sigma) in enumerate(layers, 1):
-        way = _dense.entry(FUNCTIONS, sigma.of or sigma, "ONNX")[0]
+        way = dense.entry(FUNCTIONS, sigma.inner, "ONNX")[0]
         weights = [graph.constant(W, f"W{l}"), graph.constant(b, f"b{l}")]
         z = graph.node("Gemm", [a, *weights])
-        if sigma.of is not None:
+        if sigma.normalised:
             ones = graph.constant(np.ones(len(b)), f"ones{l}")
             z = graph.node("LayerNormalization", [z, ones], axis=-1, epsilon=sigma.epsilon)
         a = graph.write(way, z, sigma.p)
@@ -267,7 +267,7 @@ def load(path: str | os.PathLike[str], **options: Any) -> Network:
     layers, sigma = reader.layers()
     if "cost" not in options:
         options |= _cost(proto)
-    return _dense.network(layers, sigma, options, "the model")
+    return Network._from_dense(dense.dense(layers, sigma, options, "the model"))
 
 
 def _cost(proto: Any) -> dict[str, Any]:
@@ -317,10 +317,10 @@ class _Reader:
         a = self.source(self.output)
         while a != self.input:
             name, p, z = self.activation(a)
-            activation: Any = _dense.activation(name, p)
+            activation: Any = dense.activation(name, p)
             for way in LAYER_NORM:
                 if (found := self.match(way, z, {})) is not None:
-                    activation, z = _dense.layer_norm(activation, found[P]), found[Z]
+                    activation, z = dense.layer_norm(activation, found[P]), found[Z]
                     break
             a, W, b = self.linear(z)
             layers.append((W, b))
