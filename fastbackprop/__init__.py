@@ -1,8 +1,19 @@
 """Feed-forward neural networks on CPUs: the sums of backpropagation as compiled explicit loops."""
 
 from fastbackprop import math
-from fastbackprop.functions.activations import CELU, ELU, Activation, LayerNorm, LeakyReLU
-from fastbackprop.functions.costs import Cost, CrossEntropy, Focal, Huber, Quantile, Tweedie
+from fastbackprop.functions import (
+    CELU,
+    ELU,
+    Activation,
+    Cost,
+    CrossEntropy,
+    Focal,
+    Huber,
+    LayerNorm,
+    LeakyReLU,
+    Quantile,
+    Tweedie,
+)
 from fastbackprop.network import Gradient, Network, Trace
 from fastbackprop.optimizers import (
     EMA,

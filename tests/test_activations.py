@@ -7,9 +7,9 @@ import pytest
 from problems import every_dtype, every_engine, every_hidden
 
 import fastbackprop as fb
-from fastbackprop.engines.functions import on_arrays, with_p
 from fastbackprop.formats.torch import MODULES, _first
 from fastbackprop.functions.activations import ACTIVATIONS
+from fastbackprop.functions.arrays import on_arrays, with_p
 
 # 128 values, 0 and -0 among them: a mean over a power of two samples is exact.
 STEPS = np.geomspace(1e-10, 1e4, 63)

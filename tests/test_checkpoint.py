@@ -13,7 +13,7 @@ import pytest
 
 import fastbackprop as fb
 from fastbackprop.engines import ENGINES
-from fastbackprop.formats import _atomic
+from fastbackprop.formats import atomic
 from fastbackprop.optimizers import OPTIMIZERS
 
 rng = np.random.default_rng(5)
@@ -229,7 +229,7 @@ def test_a_path_that_cannot_be_written_is_refused_before_training(tmp_path, monk
     def denied(self, mode):
         raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
-    monkeypatch.setattr(_atomic.Path, "open", denied)  # a folder that is read-only, also for root
+    monkeypatch.setattr(atomic.Path, "open", denied)  # a folder that is read-only, also for root
     with pytest.raises(PermissionError):
         fit(net, tmp_path / "c")
     assert (net.get_parameters() == before).all()

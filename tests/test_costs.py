@@ -19,8 +19,8 @@ from problems import (
 )
 
 import fastbackprop as fb
-from fastbackprop.engines.functions import on_arrays, with_p
 from fastbackprop.functions.activations import ACTIVATIONS
+from fastbackprop.functions.arrays import on_arrays, with_p
 from fastbackprop.functions.costs import COSTS
 
 
@@ -161,7 +161,7 @@ def test_small_costs_are_not_lost_in_a_large_sum(engine, dtype):
 
 
 ALL = [cost for costs in COSTS.values() for cost in costs]
-ELEMENTWISE = [cost for cost in ALL if cost.rows is None]
+ELEMENTWISE = [cost for cost in ALL if not cost.coupled]
 
 
 @every_dtype
@@ -199,7 +199,7 @@ def test_second_derivatives_are_the_slope_of_the_gradient(cost):
 
     near, far = (gradient(Z + m * h * V) - gradient(Z - m * h * V) for m in (1, 2))
     A = activation.sigma(Z)
-    if cost.rows is None:
+    if not cost.coupled:
         product = cost.second(Z, A, Y) * V
     else:
         product = cost.second(V, Z, A, Y)

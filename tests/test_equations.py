@@ -12,8 +12,8 @@ import pytest
 from problems import CHOSEN, TOLERANCE, deviation, every_dtype, every_hidden
 
 from fastbackprop.engines import loopfree, loops
-from fastbackprop.engines.functions import on_arrays
 from fastbackprop.functions.activations import ACTIVATIONS
+from fastbackprop.functions.arrays import on_arrays
 from fastbackprop.functions.costs import COSTS, pair
 from fastbackprop.layout import Layout
 

@@ -11,7 +11,7 @@ import pytest
 import fastbackprop as fb
 from fastbackprop import formats, onnx
 from fastbackprop.engines import ENGINES
-from fastbackprop.formats import _atomic, safetensors
+from fastbackprop.formats import atomic, safetensors
 
 every_engine = pytest.mark.parametrize("engine", ENGINES)
 
@@ -233,7 +233,7 @@ def test_what_is_not_finite_does_not_replace_a_good_file(tmp_path):
 
 @pytest.mark.parametrize("at", ["write", "fsync", "replace"])
 def test_a_write_that_fails_leaves_the_old_file(at, tmp_path, monkeypatch):
-    _atomic.write(tmp_path / "f", [b"old"])
+    atomic.write(tmp_path / "f", [b"old"])
 
     def full(*arguments):
         raise OSError(28, "No space left on device")
@@ -246,9 +246,9 @@ def test_a_write_that_fails_leaves_the_old_file(at, tmp_path, monkeypatch):
     if at == "fsync":
         monkeypatch.setattr(os, "fsync", full)
     if at == "replace":
-        monkeypatch.setattr(_atomic.Path, "replace", full)
+        monkeypatch.setattr(atomic.Path, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        _atomic.write(tmp_path / "f", parts())
+        atomic.write(tmp_path / "f", parts())
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
     assert (tmp_path / "f").read_bytes() == b"old"
 
@@ -280,11 +280,11 @@ def test_every_file_of_a_network_is_whole_or_the_old_one(write, tmp_path, monkey
 def test_links_stay_links_and_files_have_the_usual_permissions(tmp_path):
     (tmp_path / "plain").touch()
     (tmp_path / "link").symlink_to(tmp_path / "target")
-    _atomic.write(tmp_path / "link", [b"x"])
+    atomic.write(tmp_path / "link", [b"x"])
     assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_bytes() == b"x"
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    _atomic.write(tmp_path / "pipe", [b"y", b"z"])
+    atomic.write(tmp_path / "pipe", [b"y", b"z"])
     assert os.read(reader, 9) == b"yz" and (tmp_path / "pipe").is_fifo()
     os.close(reader)
     mode = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "target")]

@@ -1,4 +1,4 @@
-"""Second derivatives as kernels call them: by address, as in `engines._functions`.
+"""Second derivatives as kernels call them: by address, as in `engines.functions`.
 
 push_forward(z, a, Ra, p, lanes)                Ra: from R z to R a, the product with da/dz
 second(z, a, u, Rz, Ra, Rdelta, p, lanes)       Rdelta_j += sigma''(z_j) R z_j u_j, u = dC/da; Rz is
@@ -16,15 +16,16 @@ import numpy as np
 from numba.core import types
 
 from fastbackprop.engines.functions import (
-    _addresses,
     _pull_back_rows,
-    layer_norm_formula,
-    with_p,
+    kernels,
+    normalised_formulas,
 )
 from fastbackprop.engines.functions import layer_norm as _layer_norm
-from fastbackprop.functions import layer_norms
-from fastbackprop.functions.activations import Activation
-from fastbackprop.functions.costs import Cost
+from fastbackprop.engines.functions import rows as _rows
+from fastbackprop.functions.activations import Activation, Coupled
+from fastbackprop.functions.arrays import with_p
+from fastbackprop.functions.costs import Cost, CoupledCost
+from fastbackprop.functions.layer_norms import LayerNorm
 from fastbackprop.jit.call import address, call
 from fastbackprop.jit.kernels import EXACT, inlined, kernel
 from fastbackprop.layout import N_P
@@ -41,13 +42,14 @@ class Curvature(NamedTuple):
 def curvature(
     sigma: Sequence[Activation], cost: Cost, dtype: np.dtype, columns: bool
 ) -> Curvature | None:
-    """None where a function that couples the neurons of a sample has no kernel for a row.
+    """None where a function that couples the neurons of a sample has no kernel for one sample.
 
-    What has one has a symmetric matrix da/dz, where back and forward are the same, or is a
+    Functions that have one have a symmetric matrix da/dz, the same back and forward, or are a
     `LayerNorm`.
     """
     functions: list[Activation | Cost] = [*sigma, cost]
-    if any(f.rows is not None and f.second_row is None for f in functions):
+    coupled = [f for f in functions if isinstance(f, Coupled | CoupledCost)]
+    if any(_rows.second_row(f) is None for f in coupled):
         return None
     pairs = [(0, 0), *(_of_layer(activation, dtype, columns) for activation in sigma)]
     push_forward, second = np.array(pairs, np.int64).T.copy()
@@ -57,36 +59,46 @@ def curvature(
 @functools.cache
 def _of_layer(activation: Activation, dtype: np.dtype, columns: bool) -> tuple[int, int]:
     T, p = _types(dtype)
-    if activation.of is not None:
-        derivative = layer_norm_formula(activation.derivative, 2, dtype)
-        if columns:
-            forward = _layer_norm.product_with_derivative(
-                derivative, activation.epsilon, transposed=False
-            )
-        else:
-            forward = _pull_back_rows(layer_norms.push_forward_row(derivative, activation.epsilon))
-        push_forward = address(forward, T, T, T, p, types.intp)
-    else:
-        push_forward = _addresses(activation, dtype, columns)[1]
-    if activation.second is None:  # of no use but to Gauss-Newton products
+    forward, second = _kernels(activation, dtype, columns)
+    push_forward = address(forward, T, T, T, p, types.intp)
+    if second is None:  # of no use but to Gauss-Newton products
         return push_forward, 0
-    if activation.of is not None:
-        second = layer_norm_formula(activation.second, 2, dtype)
-        if columns:
-            loop = _layer_norm.second(derivative, second, activation.epsilon)
-        else:
-            loop = _second_of_rows(layer_norms.second_row(derivative, second, activation.epsilon))
-    elif activation.second_row is None:
-        loop = _second(with_p(activation.second, 2, dtype))
-    else:
-        loop = _second_of_rows(activation.second_row)
-    return push_forward, address(loop, T, T, T, T, T, T, p, types.intp)
+    return push_forward, address(second, T, T, T, T, T, T, p, types.intp)
+
+
+@functools.singledispatch
+def _kernels(activation: Any, dtype: np.dtype, columns: bool) -> tuple[Any, Any]:
+    """push_forward and second, or None."""
+    raise TypeError(f"no loops are known of {type(activation).__name__}")
+
+
+@_kernels.register
+def _(activation: Activation, dtype: np.dtype, columns: bool) -> tuple[Any, Any]:
+    forward, second = kernels(activation, dtype, columns)[1], activation.second
+    return forward, second and _second(with_p(second, 2, dtype))
+
+
+@_kernels.register
+def _(activation: Coupled, dtype: np.dtype, columns: bool) -> tuple[Any, Any]:
+    forward = kernels(activation, dtype, columns)[1]
+    return forward, activation.second and _second_of_rows(_rows.second_row(activation))
+
+
+@_kernels.register
+def _(activation: LayerNorm, dtype: np.dtype, columns: bool) -> tuple[Any, Any]:
+    epsilon = activation.epsilon
+    _, derivative, second = normalised_formulas(activation, dtype)
+    if columns:
+        forward = _layer_norm.product_with_derivative(derivative, epsilon, transposed=False)
+        return forward, second and _layer_norm.second(derivative, second, epsilon)
+    forward = _pull_back_rows(_rows.push_forward_row(derivative, epsilon))
+    return forward, second and _second_of_rows(_rows.second_row_of(derivative, second, epsilon))
 
 
 @functools.cache
 def _of_cost(cost: Cost, dtype: np.dtype) -> int:
-    if cost.second_row is not None:
-        loop = _cost_of_rows(cost.second_row)
+    if isinstance(cost, CoupledCost):
+        loop = _cost_of_rows(_rows.second_row(cost))
     else:
         assert cost.second is not None
         loop = _second_of_cost(with_p(cost.second, 3, dtype), cost.fused)
@@ -99,7 +111,7 @@ def _types(dtype: np.dtype) -> tuple[Any, Any]:
     return types.Array(number, 1, "C"), types.UniTuple(number, N_P)
 
 
-# --- what kernels call ---------------------------------------------------------------------------
+# --- called by kernels ---------------------------------------------------------------------------
 
 
 @inlined

@@ -12,9 +12,9 @@ import numpy as np
 from fastbackprop.analysis import Direction
 from fastbackprop.engines import loopfree
 from fastbackprop.engines.bound import Bound
-from fastbackprop.engines.functions import on_arrays
 from fastbackprop.engines.loopfree import Arrays, Model, _Parts, _quiet, _rows, _tiles, factors
 from fastbackprop.functions.activations import Activation
+from fastbackprop.functions.arrays import on_arrays
 from fastbackprop.functions.costs import Cost
 from fastbackprop.samples import Samples
 
@@ -28,7 +28,7 @@ def r_weighted_input(A, RA, W, V, c) -> np.ndarray:
 
 def r_activation(sigma: Activation, RZ, Z, A) -> np.ndarray:
     """(0')  R A^l = sigma_l'(Z^l) (.) R Z^l"""
-    return (sigma.push_forward or sigma.pull_back)(RZ, Z, A)
+    return sigma.push_forward(RZ, Z, A)
 
 
 def r_error(sigma: Activation, RU, U, RZ, RA, Z, A) -> np.ndarray:
@@ -37,19 +37,12 @@ def r_error(sigma: Activation, RU, U, RZ, RA, Z, A) -> np.ndarray:
     U is None in Gauss-Newton products, which have no such term.
     """
     first = sigma.pull_back(RU, Z, A)
-    if U is None:
-        return first
-    assert sigma.second is not None
-    if sigma.coupled:
-        return first + sigma.second(U, RZ, RA, Z, A)
-    return first + U * sigma.second(Z, A) * RZ
+    return first if U is None else first + sigma.second_product(U, RZ, RA, Z, A)
 
 
 def r_output_gradient(cost: Cost, RZ, RA, Z, A, Y) -> np.ndarray:
     """(1')  R U^L = d2C/dA2 R A^L, or d2C/dZ2 R Z^L where the cost is fused"""
-    assert cost.second is not None
-    along = RZ if cost.fused else RA
-    return cost.second(along, Z, A, Y) if cost.rows is not None else cost.second(Z, A, Y) * along
+    return cost.second_product(RZ if cost.fused else RA, Z, A, Y)
 
 
 # --- the contract --------------------------------------------------------------------------------

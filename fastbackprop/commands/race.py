@@ -27,7 +27,7 @@ from fastbackprop.commands.report import (
 )
 from fastbackprop.commands.systems import systems
 from fastbackprop.commands.work import ANALYSES, System, Unavailable, Work, flat
-from fastbackprop.formats import _atomic
+from fastbackprop.formats import atomic
 
 # How far apart rounding may take trained weights, relative to the way they went, or predictions,
 # relative to their size (Euclidean norms); what is further away has done other work. In float32,
@@ -178,7 +178,7 @@ def main(task: Mapping[str, Any]) -> None:
         "peak_gflops": first,
         "results": [result.to_dict() for result in everything],
     }
-    _atomic.write(task["json"], [json.dumps(report, indent=1).encode(), b"\n"])
+    atomic.write(task["json"], [json.dumps(report, indent=1).encode(), b"\n"])
 
 
 if __name__ == "__main__":

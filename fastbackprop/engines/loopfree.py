@@ -11,10 +11,10 @@ import numpy as np
 
 from fastbackprop.engines import noise as _noise
 from fastbackprop.engines.bound import Bound, Minibatches
-from fastbackprop.engines.functions import on_arrays
 from fastbackprop.engines.noise import Noise, factors_of_inputs, masks, noisy
 from fastbackprop.engines.update import Update, step_loop_free
 from fastbackprop.functions.activations import Activation
+from fastbackprop.functions.arrays import on_arrays
 from fastbackprop.functions.costs import Cost
 from fastbackprop.layout import Layout
 from fastbackprop.samples import COST, MINIBATCH_COST, N_SUMS, WEIGHT, Samples

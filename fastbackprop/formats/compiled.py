@@ -1,7 +1,7 @@
-"""A network as a function of a user's own compiled code: one row in, one row out.
+"""A network as a function of a user's own compiled code: one sample in, its outputs out.
 
 Layers are composed: each is a closure over its W, b and sigma and over the function of the layers
-before it, so the compiler knows every size and every function. What lies between them is on the
+before it, so the compiler knows every size and every function. Values between layers are on the
 stack: nothing is allocated, and any number of threads may call the result.
 """
 
@@ -10,35 +10,42 @@ from typing import Any
 import numba
 import numpy as np
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic, overload_attribute
+from numba.np.arrayobj import make_array, populate_array
 
 from fastbackprop import inputs
-from fastbackprop.engines.functions import layer_norm_formula, with_p
-from fastbackprop.formats._dense import entry, sigmas
-from fastbackprop.functions import layer_norms
-from fastbackprop.functions.activations import Activation
+from fastbackprop.engines.functions import normalised_formulas
+from fastbackprop.engines.functions.rows import (
+    activate_row,
+    log_sum,
+    push_forward_row,
+    softmax_pull_back_row,
+    softmax_row,
+)
+from fastbackprop.formats.dense import Writable, entry
+from fastbackprop.functions.activations import Activation, Coupled
+from fastbackprop.functions.arrays import with_p
+from fastbackprop.functions.layer_norms import LayerNorm
 from fastbackprop.functions.own import Function
-from fastbackprop.functions.softmaxes import log_sum, softmax_pull_back_row, softmax_row
 from fastbackprop.jit.kernels import EXACT, FASTMATH, OPTIONS
-from fastbackprop.jit.numba_internals import array_at, cgutils
 from fastbackprop.jit.tile import VECTOR_BYTES, load, outer_along, plus, store, zeros
 from fastbackprop.jit.words import exp
-from fastbackprop.network import Network
 
 VECTORS = 8  # of a sum that stays in registers, twice
 STACK = 1 << 18  # bytes: half of the smallest stack that a system gives a thread (macOS)
 
-_kept: list[Any] = []  # what machine code may have the address of, as long as the process lives
+_kept: list[Any] = []  # machine code may have their addresses as long as the process lives
 
 _compile = numba.njit(fastmath=set(FASTMATH), **OPTIONS)
 _compile_exactly = numba.njit(fastmath=set(EXACT), **OPTIONS)
 
 
-def as_njit(network: Network) -> Any:
+def as_njit(network: Writable) -> Any:
     """`Network.as_njit`, which has the description."""
     _refuse_wide(network)
     function = jvp = None
-    layers = zip(network.weights, network.biases, sigmas(network), strict=True)
+    layers = zip(network.weights, network.biases, network.machine.sigma, strict=True)
     for W, b, sigma in layers:
         weighted_input, product = _products(W, b)
         activate, push_forward = _rows(sigma, network.dtype)
@@ -93,7 +100,9 @@ def _view(n: int, dtype: np.dtype, data: Function) -> Any:
         def codegen(context, builder, signature, arguments):
             pointer = data(context, builder, context.get_data_type(array.dtype))
             length, itemsize = (context.get_constant(types.intp, i) for i in (n, dtype.itemsize))
-            return array_at(context, builder, array, pointer, length, itemsize)
+            result = make_array(array)(context, builder)
+            populate_array(result, pointer, [length], [itemsize], itemsize, None)
+            return result._getvalue()
 
         return array(), codegen
 
@@ -194,21 +203,19 @@ def _copy_both(x, v, out, out_v):
         out_v[j] = v[j]
 
 
-# --- activations of a row ------------------------------------------------------------------------
+# --- activations of one sample -------------------------------------------------------------------
 
 
 def _rows(activation: Activation, dtype: np.dtype) -> tuple[Any, Any]:
     """(z, out): out = sigma(z), and (z, a, v): v = (d sigma / d z) v."""
-    if activation.coupled and activation.of is None:
+    if isinstance(activation, Coupled):
         rows: tuple[Any, Any] = entry(COUPLED, activation, "compiled code")
         return rows
-    of_z = with_p if activation.of is None else layer_norm_formula
-    sigma, derivative = (
-        of_z(f, n, dtype) for f, n in ((activation.sigma, 1), (activation.derivative, 2))
-    )
     p = tuple(dtype.type(value) for value in activation.p)
-    if activation.of is not None:
+    if isinstance(activation, LayerNorm):
+        sigma, derivative, _ = normalised_formulas(activation, dtype)
         return _layer_norm(sigma, derivative, activation.epsilon, p)
+    sigma, derivative = with_p(activation.sigma, 1, dtype), with_p(activation.derivative, 2, dtype)
 
     @_compile_exactly
     def activate(z, out):
@@ -238,8 +245,8 @@ _softmax_row, _softmax_pull_back_row, _log_sum = map(
 
 
 def _layer_norm(sigma: Function, derivative: Function, epsilon: float, p: Any) -> tuple[Any, Any]:
-    row = _own_text(layer_norms.activate_row(sigma, epsilon))
-    push_forward_row = _own_text(layer_norms.push_forward_row(derivative, epsilon))
+    row = _own_text(activate_row(sigma, epsilon))
+    forward_row = _own_text(push_forward_row(derivative, epsilon))
 
     @_compile_exactly
     def activate(z, out):
@@ -247,7 +254,7 @@ def _layer_norm(sigma: Function, derivative: Function, epsilon: float, p: Any) -
 
     @_compile_exactly
     def push_forward(z, a, v):
-        push_forward_row(z, a, v, p)
+        forward_row(z, a, v, p)
 
     return activate, push_forward
 
@@ -296,7 +303,7 @@ SIGNATURES = {
 }
 
 
-def as_cfunc(network: Network, kind: str) -> Any:
+def as_cfunc(network: Writable, kind: str) -> Any:
     """`Network.as_cfunc`, which has the description."""
     kind = inputs.choice(kind, SIGNATURES, "kind")
     n_in, n_out = network.sizes[0], network.sizes[-1]
@@ -328,7 +335,7 @@ def as_cfunc(network: Network, kind: str) -> Any:
     return callback
 
 
-def _refuse_wide(network: Network) -> None:
+def _refuse_wide(network: Writable) -> None:
     widths = [_padded(n, network.dtype) for n in network.sizes]
     needed = 5 * sum(widths) * network.dtype.itemsize
     if needed > STACK:

@@ -2,42 +2,34 @@
 
 import base64
 import os
+import re
 import textwrap
 
 import numpy as np
 
 from fastbackprop import inputs
-from fastbackprop.formats import _atomic
-from fastbackprop.formats._dense import entry, sigmas
-from fastbackprop.network import Network
+from fastbackprop.formats import atomic
+from fastbackprop.formats.dense import Writable
+from fastbackprop.formats.expressions import TEMPLATES, expression, graph, safe, shared
+from fastbackprop.functions import Activation
+from fastbackprop.functions.symbols import ELEMENTARY, Symbol, Z
 
-# Of an array z, (n_samples, n_l); {0} is the activation's first parameter. Python's numbers leave
-# float32 float32.
-EXPRESSIONS = {
-    "identity": "z",
-    "sigmoid": "sigmoid(z)",
-    "tanh": "np.tanh(z)",
-    "relu": "np.maximum(z, 0)",
-    "leaky_relu": "np.where(z > 0, z, {0} * z)",
-    "elu": "np.where(z > 0, z, {0} * expm1_below(z))",
-    "celu": "np.where(z > 0, z, {0} * expm1_below(z / {0}))",
-    "selu": "1.0507009873554805 * np.where(z > 0, z, 1.6732632423543772 * expm1_below(z))",
-    "softplus": "softplus(z)",
-    "gelu": "0.5 * z * (1 + erf(z * 0.7071067811865476))",
-    "gelu_tanh": "0.5 * z * (1 + np.tanh(0.7978845608028654 * (z + 0.044715 * z**3)))",
-    "silu": "z * sigmoid(z)",
-    "mish": "z * np.tanh(softplus(z))",
-    "softsign": "z / (1 + abs(z))",
-    "hard_sigmoid": "np.clip(z + 3, 0, 6) / 6",
-    "hard_tanh": "np.clip(z, -1, 1)",
-    "hard_swish": "z * np.clip(z + 3, 0, 6) / 6",
-    "relu6": "np.clip(z, 0, 6)",
-    "sin": "np.sin(z)",
-    "gaussian": "np.exp(-z * z)",
-    "exp": "np.exp(z)",
-    "softmax": "np.exp(log_softmax(z))",
-    "log_softmax": "log_softmax(z)",
+# Python's numbers leave float32 float32.
+WORDS = TEMPLATES | {
+    **{name: f"np.{name}({{}})" for name in ELEMENTARY},
+    **{name: f"np.{name}({{}}, {{}})" for name in ("maximum", "minimum")},
+    **{"where": "np.where({}, {}, {})", "absolute": "abs({})", "power": "({} ** {})"},
+    **{"logical_and": "({} & {})", "logical_or": "({} | {})", "logical_not": "(~{})"},
+    "erf": "erf({})",
+    **{"largest": "{}.max(axis=1, keepdims=True)", "total": "{}.sum(axis=1, keepdims=True)"},
+    **{"mean": "{}.mean(axis=1, keepdims=True)", "first": "{}[:, :1]"},
 }
+
+_ERF = """
+
+def erf(z):
+    return np.array([math.erf(v) for v in z.ravel()], z.dtype).reshape(z.shape)
+"""
 
 _FILE = '''\
 """The network {shape}: {sigma}.
@@ -46,8 +38,7 @@ Written by fastbackprop {version}; needs NumPy and nothing else.
 """
 
 import base64
-import math
-
+{math}
 import numpy as np
 
 
@@ -56,39 +47,11 @@ def predict(X):
     a = np.asarray(X, np.{dtype})
     if a.ndim != 2 or a.shape[1] != {n_in}:
         raise ValueError(f"X must have shape (n_samples, {n_in}); got {{a.shape}}")
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(all="ignore"):
         for W, b, sigma in LAYERS:
-            a = sigma(a @ W + b)
+            a = np.asarray(sigma(a @ W + b), np.{dtype})
     return a
-
-
-def sigmoid(z):
-    e = np.exp(-abs(z))
-    return np.where(z >= 0, 1, e) / (1 + e)
-
-
-def expm1_below(z):
-    return np.expm1(np.minimum(z, 0))
-
-
-def softplus(z):
-    return np.maximum(z, 0) + np.log1p(np.exp(-abs(z)))
-
-
-def erf(z):
-    return np.array([math.erf(v) for v in z.ravel()], z.dtype).reshape(z.shape)
-
-
-def log_softmax(z):
-    z = z - z.max(axis=1, keepdims=True)
-    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-
-
-def layer_norm(z, epsilon):
-    z = z - z[:, :1]
-    z = z - z.mean(axis=1, keepdims=True)
-    return z / np.sqrt((z * z).mean(axis=1, keepdims=True) + epsilon)
-
+{functions}
 
 def array(text, *shape):
     return np.frombuffer(base64.b64decode(text), "{order}").reshape(shape).astype(np.{dtype})
@@ -113,11 +76,11 @@ _LAYER = '''
             """,
             {n},
         ),
-        lambda z: {sigma},
+        {sigma},
     ),'''
 
 
-def write_numpy(network: Network, path: str | os.PathLike[str]) -> None:
+def write_numpy(network: Writable, path: str | os.PathLike[str]) -> None:
     """Write the network as one Python file with a `predict(X)` that needs NumPy alone.
 
     The weights are in the file, as base64: exact. Outputs differ from `Network.predict` by
@@ -132,34 +95,51 @@ def write_numpy(network: Network, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     ValueError
-        For parameters that are not finite, or an activation that `EXPRESSIONS` lacks.
+        For parameters that are not finite, or an activation of your own whose formula
+        cannot be recorded.
     OSError
         Where the file cannot be written; what was there is still there then.
     """
     from fastbackprop import __version__
 
-    sigma = sigmas(network)
+    sigma = network.machine.sigma
     order = network.dtype.newbyteorder("<")
-    layers = ""
+    layers, functions = "", dict[Activation, tuple[str, str]]()  # name and text
     for W, b, s in zip(network.weights, network.biases, sigma, strict=True):
-        text = entry(EXPRESSIONS, s.of or s, "NumPy source").format(*s.p)
-        if s.of is not None:
-            text = f"(lambda z: {text})(layer_norm(z, {s.epsilon!r}))"
+        if s not in functions:
+            f = f"sigma_{len(functions) + 1}"
+            functions[s] = f, _function(f, s)
         W64, b64 = (textwrap.fill(_base64(values.astype(order)), 96) for values in (W, b))
-        layers += _LAYER.format(W=W64, b=b64, m=len(W), n=len(b), sigma=text)
+        layers += _LAYER.format(W=W64, b=b64, m=len(W), n=len(b), sigma=functions[s][0])
+    written = "".join(text for _, text in functions.values())
+    erf = _ERF if re.search(r"\berf\(", written) else ""
     text = _FILE.format(
         shape=" -> ".join(map(str, network.sizes)),
-        sigma=", ".join(s.name for s in sigma),
+        sigma=", ".join(safe(s.name) for s in sigma),
         version=__version__,
         n_in=network.sizes[0],
         n_out=network.sizes[-1],
         dtype=network.dtype,
         order=order.str,
+        math="import math\n" if erf else "",
+        functions=erf + written,
         layers=layers,
     )
     file = inputs.file_of(path, network.get_parameters())
-    _atomic.write(file, [text.encode()])
+    atomic.write(file, [text.encode()])
 
 
 def _base64(values: np.ndarray) -> str:
     return base64.b64encode(values.tobytes()).decode()
+
+
+def _function(f: str, sigma: Activation) -> str:
+    """sigma as a Python function of arrays."""
+    root = graph(sigma, "NumPy source")
+    names: dict[Symbol, str] = {Z: "z"}
+    lines = [f"\n\ndef {f}(z):  # {safe(sigma.name)}"]
+    for node in shared(root, lambda node: True):
+        text = expression(node, WORDS, repr, names)
+        names[node] = f"t{len(names)}"
+        lines.append(f"    {names[node]} = {text}")
+    return "\n".join([*lines, f"    return {expression(root, WORDS, repr, names)}", ""])

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbackprop.formats import _atomic
+from fastbackprop.formats import atomic
 
 DTYPES = {
     "F64": "<f8",
@@ -52,7 +52,7 @@ def write(
         end += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the data start at a multiple of 8 bytes
-    _atomic.write(path, [len(text).to_bytes(8, "little"), text, *arrays])
+    atomic.write(path, [len(text).to_bytes(8, "little"), text, *arrays])
 
 
 class Tensor(NamedTuple):

@@ -20,9 +20,7 @@ import numpy as np
 
 import fastbackprop
 from fastbackprop.formats import safetensors
-from fastbackprop.functions import activations, costs
-from fastbackprop.functions.activations import Activation
-from fastbackprop.functions.costs import Cost
+from fastbackprop.functions import Activation, Cost, LayerNorm, activations, costs
 
 FORMAT, MAJOR, MINOR = "fastbackprop", 1, 2
 ARGUMENTS = ("sizes", "hidden", "output", "cost", "dtype", "engine")
@@ -32,7 +30,7 @@ TRAINING = "training"
 def describe(thing: Any) -> Any:
     """A function, an optimizer, ... as JSON can hold it: its name and parameters.
 
-    Parameters that are objects (a user's function) are told by their type alone.
+    Of parameters that are objects (a user's function) only the type is kept.
     """
     if thing is None or isinstance(thing, str | int | float | bool):
         return thing
@@ -49,10 +47,11 @@ def describe(thing: Any) -> Any:
 
 def architecture(network: Any) -> dict[str, Any]:
     """The arguments that `Network` is made from again."""
+    sigma = network.machine.sigma
     return {
         "sizes": list(network.sizes),
-        "hidden": [describe_function(activation) for activation in network.machine.sigma[:-1]],
-        "output": describe_function(network.machine.sigma[-1]),
+        "hidden": [describe_function(activation) for activation in sigma[:-1]],
+        "output": describe_function(sigma[-1]),
         "cost": describe_function(network.machine.cost),
         "dtype": str(network.dtype),
         "engine": network.engine,
@@ -61,9 +60,9 @@ def architecture(network: Any) -> dict[str, Any]:
 
 def describe_function(function: Activation | Cost) -> Any:
     """An activation or a cost as JSON can hold it."""
-    if isinstance(function, Activation) and function.of is not None:
-        of = describe_function(function.of)
-        return {"name": LAYER_NORM, "of": of, "epsilon": function.epsilon}
+    if isinstance(function, LayerNorm):
+        inner = describe_function(function.inner)
+        return {"name": LAYER_NORM, "of": inner, "epsilon": function.epsilon}
     if not function.is_registered:
         return {"name": function.name, "p": list(function.p), "own": True}
     if str(function) == function.name:
@@ -77,7 +76,7 @@ def function(description: Any, what: str, own: Sequence[Activation | Cost] = ())
     Parameters
     ----------
     description
-        From a file, of any kind: what is no description is left for `Network` to refuse.
+        From a file, of any kind. Anything else is returned as it is, for `Network` to refuse.
     what : {"activation", "cost"}
     own : sequence of Activation and Cost
         Where a user's own are looked up.
@@ -93,7 +92,7 @@ def function(description: Any, what: str, own: Sequence[Activation | Cost] = ())
         of, epsilon = description["of"], description["epsilon"]
         if description["name"] != LAYER_NORM or (isinstance(of, dict) and "of" in of):
             return description
-        return activations.LayerNorm(function(of, what, own), epsilon)
+        return LayerNorm(function(of, what, own), epsilon)
     if not {"name", "p"} <= set(description) <= KEYS:
         return description
     name, p = description["name"], description["p"]

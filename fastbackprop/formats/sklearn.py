@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop.formats import _dense
-from fastbackprop.network import Network
+from fastbackprop.formats.dense import Dense, Writable, dense, entry
 
 HIDDEN = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
 OUTPUT = {"identity": "identity", "sigmoid": "logistic", "softmax": "softmax", "exp": "exp"}
 OURS = {theirs: ours for table in (HIDDEN, OUTPUT) for ours, theirs in table.items()}
 
 
-def from_sklearn(estimator: Any, options: Mapping[str, Any]) -> Network:
+def from_sklearn(estimator: Any, options: Mapping[str, Any]) -> Dense:
     """`Network.from_sklearn`, which has the description."""
     if not hasattr(estimator, "coefs_") or not hasattr(estimator, "out_activation_"):
         raise TypeError(
@@ -23,23 +22,22 @@ def from_sklearn(estimator: Any, options: Mapping[str, Any]) -> Network:
             f"this {type(estimator).__name__} has no coefs_"
         )
     layers = list(zip(estimator.coefs_, estimator.intercepts_, strict=True))
-    ours = getattr(estimator, "network_", None)
-    if isinstance(ours, Network):  # of fastbackprop.sklearn
-        sigma, cost = _dense.sigmas(ours), ours._cost
-        return _dense.network(layers, sigma, {"cost": cost, **options}, "the estimator")
+    machine = getattr(getattr(estimator, "network_", None), "machine", None)
+    if machine is not None:  # of fastbackprop.sklearn
+        return dense(layers, machine.sigma, {"cost": machine.cost, **options}, "the estimator")
     hidden, output = OURS[estimator.activation], OURS[estimator.out_activation_]
     names = [hidden] * (len(layers) - 1) + [output]
     name = "cross_entropy" if output in ("sigmoid", "softmax") else "squared_error"
-    return _dense.network(layers, names, {"cost": name, **options}, "the estimator")
+    return dense(layers, names, {"cost": name, **options}, "the estimator")
 
 
-def to_sklearn(network: Network, classes: Any) -> Any:
+def to_sklearn(network: Writable, classes: Any) -> Any:
     """`Network.to_sklearn`, which has the description."""
-    sizes, sigma = network.sizes, _dense.sigmas(network)
-    output = _dense.entry(OUTPUT, sigma[-1], "scikit-learn's output")
+    sizes, sigma = network.sizes, network.machine.sigma
+    output = entry(OUTPUT, sigma[-1], "scikit-learn's output")
     if sigma[-1].name == "softmax" and sizes[-1] == 1:
         raise ValueError("a softmax of one output is always 1: scikit-learn has no such classifier")
-    hidden = {_dense.entry(HIDDEN, s, "scikit-learn's hidden layers") for s in sigma[:-1]}
+    hidden = {entry(HIDDEN, s, "scikit-learn's hidden layers") for s in sigma[:-1]}
     if len(hidden) > 1:
         raise ValueError(
             f"scikit-learn has one activation for all hidden layers; "

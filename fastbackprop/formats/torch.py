@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop.formats import _dense, safetensors
-from fastbackprop.formats._dense import P
-from fastbackprop.functions.activations import ACTIVATIONS
-from fastbackprop.network import Network
+from fastbackprop.formats import safetensors
+from fastbackprop.formats.dense import Dense, P, Writable, activation, dense, entry, layer_norm
+from fastbackprop.functions import ACTIVATIONS, LayerNorm
 
 # The module of torch.nn and its arguments. Of several values the first is written, all are read.
 MODULES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -50,10 +49,10 @@ def _torch() -> Any:
     return torch
 
 
-def to_torch(network: Network) -> Any:
+def to_torch(network: Writable) -> Any:
     """`Network.to_torch`, which has the description."""
-    sigma = _dense.sigmas(network)
-    entries = [_dense.entry(MODULES, s.of or s, "PyTorch") for s in sigma]
+    sigma = network.machine.sigma
+    entries = [entry(MODULES, s.inner, "PyTorch") for s in sigma]
     torch = _torch()
     modules, dtype = [], getattr(torch, network.dtype.name)
     layers = zip(network.weights, network.biases, sigma, entries, strict=True)
@@ -63,10 +62,10 @@ def to_torch(network: Network) -> Any:
             linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(W.T)))
             linear.bias.copy_(torch.from_numpy(b.copy()))
         modules.append(linear)
-        if s.of is not None:
+        if isinstance(s, LayerNorm):
             norm = {"eps": s.epsilon, "elementwise_affine": False, "dtype": dtype}
             modules.append(torch.nn.LayerNorm(W.shape[1], **norm))
-        if (s.of or s).name != "identity":
+        if s.inner.name != "identity":
             values = {key: _first(v, s.p) for key, v in arguments.items()}
             modules.append(getattr(torch.nn, name)(**values))
     return torch.nn.Sequential(*modules)
@@ -78,7 +77,7 @@ def _first(value: Any, p: tuple[float, ...]) -> Any:
     return value[0] if isinstance(value, tuple) else value
 
 
-def from_torch(source: Any, options: Mapping[str, Any]) -> Network:
+def from_torch(source: Any, options: Mapping[str, Any]) -> Dense:
     """`Network.from_torch`, which has the description."""
     if isinstance(source, str | os.PathLike):
         return _from_state(_read(source), options, os.fspath(source))
@@ -101,7 +100,7 @@ def from_torch(source: Any, options: Mapping[str, Any]) -> Network:
             epsilon.append(None)
             continue
         norm = type(module) is nn.LayerNorm
-        activation = None if norm else _activation(nn, name, module)
+        named = None if norm else _activation(nn, name, module)
         if not sigma or sigma[-1] != "identity" or (norm and epsilon[-1] is not None):
             raise ValueError(
                 f"{name} ({type(module).__name__}) does not follow a Linear: an activation of "
@@ -111,11 +110,9 @@ def from_torch(source: Any, options: Mapping[str, Any]) -> Network:
             _refuse_gain(name, module, layers[-1][0].shape[1])
             epsilon[-1] = module.eps
         else:
-            sigma[-1] = activation
-    sigma = [
-        s if e is None else _dense.layer_norm(s, e) for s, e in zip(sigma, epsilon, strict=True)
-    ]
-    return _dense.network(layers, sigma, options, "the module")
+            sigma[-1] = named
+    sigma = [s if e is None else layer_norm(s, e) for s, e in zip(sigma, epsilon, strict=True)]
+    return dense(layers, sigma, options, "the module")
 
 
 def _refuse_gain(where: str, module: Any, n: int) -> None:
@@ -153,7 +150,7 @@ def _activation(nn: Any, where: str, module: Any) -> Any:
             value is P or actual[key] in (value if isinstance(value, tuple) else (value,))
             for key, value in arguments.items()
         ):
-            return _dense.activation(name, p)
+            return activation(name, p)
     known_modules = ", ".join(kind for name, (kind, _) in MODULES.items() if name in ACTIVATIONS)
     raise ValueError(
         f"{where} is {module}: from_torch knows Linear, LayerNorm without gain and shift, and the "
@@ -162,9 +159,11 @@ def _activation(nn: Any, where: str, module: Any) -> Any:
     )
 
 
-def _from_state(state: Mapping[str, Any], options: Mapping[str, Any], what: str) -> Network:
+def _from_state(state: Mapping[str, Any], options: Mapping[str, Any], what: str) -> Dense:
     layers = []
     for key in state:
+        if not isinstance(key, str):
+            raise TypeError(f"the keys of {what} must be names of tensors; one is {key!r}")
         layer, _, kind = key.rpartition(".")
         dot = layer and "."
         if kind not in ("weight", "bias") or f"{layer}{dot}weight" not in state:
@@ -176,7 +175,7 @@ def _from_state(state: Mapping[str, Any], options: Mapping[str, Any], what: str)
                     f"{key!r} in {what} must have shape (outputs, inputs); got {W.shape}"
                 )
             layers.append((W.T, np.zeros(len(W)) if b is None else _array(b)))
-    return _dense.network(layers, None, options, what)
+    return dense(layers, None, options, what)
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -1,14 +1,17 @@
-"""Costs of how far a is from y: C's terms, dC/da and d2C/da2."""
+"""Costs of the distance between a and y: terms, dC/da and d2C/da2.
+
+A block ends with the line of the registry.
+"""
 
 import math
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from fastbackprop.jit.kernels import EXACT, kernel
-from fastbackprop.jit.words import exp, expm1, formula, log1p, plus, scalar, tanh, where
-
-# --- of the distance from a to y -----------------------------------------------------------------
+from fastbackprop.functions.costs import COSTS, Cost, CoupledCost, between, parametric, register
+from fastbackprop.jit.words import exp, expm1, formula, log1p, scalar, tanh, where
 
 
 @formula
@@ -29,6 +32,9 @@ def one(z, a, y):
     return scalar(a)(1)
 
 
+register("squared_error", squared_error, difference, "1/2 sum_k (a_k - y_k)^2", second=one)
+
+
 @formula
 def absolute_error(z, a, y):
     return abs(a - y)
@@ -42,8 +48,13 @@ def absolute_error_gradient(z, a, y):
 
 @formula
 def zero(z, a, y):
-    """d2C/da2 of what is made of straight lines."""
+    """d2C/da2 of piecewise linear costs."""
     return scalar(a)(0)
+
+
+register(
+    "absolute_error", absolute_error, absolute_error_gradient, "sum_k abs(a_k - y_k)", second=zero
+)
 
 
 @formula
@@ -63,6 +74,23 @@ def huber_gradient(z, a, y, p):
 def huber_second(z, a, y, p):
     T = scalar(a)
     return where(abs(a - y) < p[0], T(1), T(0))
+
+
+register(
+    "huber",
+    huber,
+    huber_gradient,
+    "sum_k x_k^2 / 2 for x_k = abs(a_k - y_k) < p, else p (x_k - p / 2)",
+    p=(1.0,),
+    second=huber_second,
+)
+
+
+@parametric("huber")
+def Huber(delta: float = 1.0) -> Cost:
+    """The cost huber: quadratic up to a distance of `delta` > 0, then a line. Huber (1964)."""
+    between("Huber", "delta", delta, 0, math.inf)
+    return COSTS["huber"][0].with_parameters(delta=delta)
 
 
 @formula
@@ -86,6 +114,11 @@ def log_cosh_second(z, a, y):
     T = scalar(a)
     slope = tanh(a - y)
     return T(1) - slope * slope
+
+
+register(
+    "log_cosh", log_cosh, log_cosh_gradient, "sum_k log cosh(a_k - y_k)", second=log_cosh_second
+)
 
 
 # quantile: the outputs of the levels p_0, p_1, ... come one after the other, each for all targets.
@@ -126,21 +159,31 @@ def of_level_gradient(level, a, y):
     return where(a > y, T(1) - level, where(a < y, -level, T(0)))
 
 
-@kernel(fastmath=EXACT)
-def quantile_row(z, a, y, p):
-    n, C = a.shape[0] // p.shape[0], a.dtype.type(0)
-    for q in range(p.shape[0]):
-        for k in range(q * n, (q + 1) * n):
-            C = plus(C, of_level(p[q], a[k], y[k]))
-    return C
+register(
+    "quantile",
+    quantile,
+    quantile_gradient,
+    "sum_k max(p (y_k - a_k), (p - 1) (y_k - a_k))",
+    p=(0.5,),
+    second=quantile_second,
+    kind=CoupledCost,
+)
 
 
-@kernel(fastmath=EXACT)
-def quantile_gradient_row(z, a, y, delta, p):
-    n = a.shape[0] // p.shape[0]
-    for q in range(p.shape[0]):
-        for j in range(q * n, (q + 1) * n):
-            delta[j] = of_level_gradient(p[q], a[j], y[j])
+def Quantile(levels: float | Iterable[float] = 0.5) -> Cost:
+    """The cost quantile: outputs become these quantiles of y, given x.
+
+    `levels` are one or several in (0, 1), ascending. With m targets and q levels the network has
+    m q outputs: those of the first level for all targets, then those of the second, ...
+    """
+    several = list(levels) if isinstance(levels, Iterable) else [levels]
+    checked = [between("Quantile", "levels", level, 0, 1) for level in several]
+    if not checked or sorted(set(checked)) != checked:
+        raise ValueError(f"levels of Quantile must ascend from one to the next; got {levels!r}")
+    return replace(COSTS["quantile"][0], p=tuple(checked), outputs_per_target=len(checked))
+
+
+parametric("quantile")(lambda *levels: Quantile(levels))
 
 
 # --- of margins: y is -1 or 1 --------------------------------------------------------------------
@@ -156,6 +199,9 @@ def hinge(z, a, y):
 def hinge_gradient(z, a, y):
     T = scalar(a)
     return where(y * a < T(1), -y, T(0))
+
+
+register("hinge", hinge, hinge_gradient, "sum_k max(1 - y_k a_k, 0)", targets="sign", second=zero)
 
 
 @formula
@@ -175,6 +221,16 @@ def squared_hinge_gradient(z, a, y):
 def squared_hinge_second(z, a, y):
     T = scalar(a)
     return where(y * a < T(1), T(2) * y * y, T(0))
+
+
+register(
+    "squared_hinge",
+    squared_hinge,
+    squared_hinge_gradient,
+    "sum_k max(1 - y_k a_k, 0)^2",
+    targets="sign",
+    second=squared_hinge_second,
+)
 
 
 # --- of a direction ------------------------------------------------------------------------------
@@ -210,39 +266,11 @@ def cosine_second(V: np.ndarray, Z: np.ndarray, A: np.ndarray, Y: np.ndarray) ->
     return np.where(length > 0, product, 0) / square
 
 
-@kernel(fastmath=EXACT)
-def _length(a):
-    """The largest |a_k|, or 1, and what a part of that |a| is, as its reciprocal, or 0."""
-    T = a.dtype.type
-    largest, total = T(0), T(0)
-    for k in range(a.shape[0]):
-        largest = max(largest, abs(a[k]))
-    if not largest > 0:
-        return T(1), T(0)
-    for k in range(a.shape[0]):
-        total += (a[k] / largest) * (a[k] / largest)
-    return largest, T(1) / np.sqrt(total)
-
-
-@kernel(fastmath=EXACT)
-def _cosine_of(a, y):
-    """c, and what makes u of a and v of y."""
-    a_scale, a_part = _length(a)
-    y_scale, y_part = _length(y)
-    c = a.dtype.type(0)
-    for k in range(a.shape[0]):
-        c += (a[k] / a_scale * a_part) * (y[k] / y_scale * y_part)
-    return c, a_scale, a_part, y_scale, y_part
-
-
-@kernel(fastmath=EXACT)
-def cosine_row(z, a, y, p):
-    return a.dtype.type(1) - _cosine_of(a, y)[0]
-
-
-@kernel(fastmath=EXACT)
-def cosine_gradient_row(z, a, y, delta, p):
-    c, a_scale, a_part, y_scale, y_part = _cosine_of(a, y)
-    for j in range(a.shape[0]):
-        u, v = a[j] / a_scale * a_part, y[j] / y_scale * y_part
-        delta[j] = (c * u - v) * a_part / a_scale
+register(
+    "cosine",
+    cosine,
+    cosine_gradient,
+    "1 - sum_k a_k y_k / sqrt(sum_k a_k^2 sum_k y_k^2)",
+    second=cosine_second,
+    kind=CoupledCost,
+)

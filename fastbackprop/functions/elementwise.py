@@ -1,25 +1,31 @@
-"""Activations of one number: sigma(z), sigma'(z, a) and sigma''(z, a), one block each.
+"""Activations of each neuron by itself: sigma(z), sigma'(z, a) and sigma''(z, a), one block each.
+
+Here are the identity, sigmoids and rectifiers; `gated` and `curves` have others. A block ends with
+the line of the registry; nothing else of the package knows the activation. C, NumPy and ONNX files
+are made from sigma's text (`fastbackprop.functions.symbols`).
 
 a = sigma(z) is at hand, and often the shorter way to write the derivatives. Values and conventions
 (the derivative of relu at 0 is 0) are PyTorch's; the second derivative is 0 at a kink.
 """
 
-import math
-
 import numpy as np
 
+from fastbackprop.functions.activations import (
+    ACTIVATIONS,
+    GLOROT,
+    Activation,
+    parametric,
+    register,
+)
+from fastbackprop.functions.named import parameter
 from fastbackprop.jit.words import (
-    cos,
-    erf,
     exp,
     expm1,
     formula,
     log1p,
-    near_cos,
-    near_sin,
     scalar,
     sigmoid,
-    sin,
+    tanh,
     where,
 )
 
@@ -36,8 +42,11 @@ def identity_derivative(z, a):
 
 @formula
 def zero(z, a):
-    """sigma'' of what is made of straight lines."""
+    """sigma'' of piecewise linear functions."""
     return scalar(z)(0)
+
+
+register("identity", identity, identity_derivative, "z", GLOROT, second=zero)
 
 
 @formula
@@ -52,6 +61,31 @@ def sigmoid_second(z, a):
     return a * (T(1) - a) * (T(1) - T(2) * a)
 
 
+register("sigmoid", sigmoid, sigmoid_derivative, "1 / (1 + e^-z)", GLOROT, second=sigmoid_second)
+
+
+@formula
+def hard_sigmoid(z):
+    T = scalar(z)
+    return np.minimum(np.maximum(z + T(3), T(0)), T(6)) / T(6)
+
+
+@formula
+def hard_sigmoid_derivative(z, a):
+    T = scalar(z)
+    return where((z > T(-3)) & (z < T(3)), T(1 / 6), T(0))
+
+
+register(
+    "hard_sigmoid",
+    hard_sigmoid,
+    hard_sigmoid_derivative,
+    "min(max(z + 3, 0), 6) / 6",
+    GLOROT,
+    second=zero,
+)
+
+
 @formula
 def tanh_derivative(z, a):
     T = scalar(z)
@@ -62,6 +96,49 @@ def tanh_derivative(z, a):
 def tanh_second(z, a):
     T = scalar(z)
     return T(-2) * a * (T(1) - a * a)
+
+
+register("tanh", tanh, tanh_derivative, "tanh z", GLOROT, second=tanh_second)
+
+
+@formula
+def hard_tanh(z):
+    T = scalar(z)
+    return np.minimum(np.maximum(z, T(-1)), T(1))
+
+
+@formula
+def hard_tanh_derivative(z, a):
+    T = scalar(z)
+    return where((z > T(-1)) & (z < T(1)), T(1), T(0))
+
+
+register("hard_tanh", hard_tanh, hard_tanh_derivative, "min(max(z, -1), 1)", GLOROT, second=zero)
+
+
+@formula
+def softsign(z):
+    T = scalar(z)
+    return z / (T(1) + abs(z))
+
+
+@formula
+def softsign_derivative(z, a):
+    T = scalar(z)
+    rest = T(1) / (T(1) + abs(z))
+    return rest * rest
+
+
+@formula
+def softsign_second(z, a):
+    T = scalar(z)
+    rest = T(1) / (T(1) + abs(z))
+    return where(z > T(0), T(-2), where(z < T(0), T(2), T(0))) * (rest * rest * rest)
+
+
+register(
+    "softsign", softsign, softsign_derivative, "z / (1 + abs(z))", GLOROT, second=softsign_second
+)
 
 
 @formula
@@ -76,6 +153,24 @@ def relu_derivative(z, a):
     return where(z > T(0), T(1), T(0))
 
 
+register("relu", relu, relu_derivative, "max(z, 0)", second=zero)
+
+
+@formula
+def relu6(z):
+    T = scalar(z)
+    return np.minimum(np.maximum(z, T(0)), T(6))
+
+
+@formula
+def relu6_derivative(z, a):
+    T = scalar(z)
+    return where((z > T(0)) & (z < T(6)), T(1), T(0))
+
+
+register("relu6", relu6, relu6_derivative, "min(max(z, 0), 6)", second=zero)
+
+
 @formula
 def leaky_relu(z, p):
     T = scalar(z)
@@ -86,6 +181,17 @@ def leaky_relu(z, p):
 def leaky_relu_derivative(z, a, p):
     T = scalar(z)
     return where(z > T(0), T(1), p[0])
+
+
+register(
+    "leaky_relu", leaky_relu, leaky_relu_derivative, "z for z > 0, else p z", p=(0.01,), second=zero
+)
+
+
+@parametric("leaky_relu")
+def LeakyReLU(negative_slope: float = 0.01) -> Activation:
+    """The activation leaky_relu, z for z > 0, else `negative_slope` z: any finite number."""
+    return ACTIVATIONS["leaky_relu"].with_parameters(negative_slope=negative_slope)
 
 
 @formula
@@ -106,114 +212,49 @@ def elu_second(z, a, p):
     return where(z > T(0), T(0), p[0] * exp(np.minimum(z, T(0))))
 
 
+register("elu", elu, elu_derivative, "z for z > 0, else p (e^z - 1)", p=(1.0,), second=elu_second)
+
+
+@parametric("elu")
+def ELU(alpha: float = 1.0) -> Activation:
+    """The activation elu, z for z > 0, else `alpha` (e^z - 1): any finite number."""
+    return ACTIVATIONS["elu"].with_parameters(alpha=alpha)
+
+
 @formula
-def softplus(z):
+def celu(z, p):
     T = scalar(z)
-    return np.maximum(z, T(0)) + log1p(exp(-abs(z)))
+    return where(z > T(0), z, p[0] * expm1(np.minimum(z, T(0)) / p[0]))
 
 
 @formula
-def softplus_derivative(z, a):
-    return sigmoid(z)
-
-
-@formula
-def softplus_second(z, a):
-    return sigmoid(z) * sigmoid(-z)
-
-
-@formula
-def gelu(z):
+def celu_derivative(z, a, p):
     T = scalar(z)
-    return T(0.5) * z * (T(1) + erf(z * T(math.sqrt(0.5))))
+    return where(z > T(0), T(1), exp(np.minimum(z, T(0)) / p[0]))
 
 
 @formula
-def gelu_derivative(z, a):
+def celu_second(z, a, p):
     T = scalar(z)
-    density = T(1 / math.sqrt(2 * math.pi)) * exp(T(-0.5) * z * z)
-    return T(0.5) * (T(1) + erf(z * T(math.sqrt(0.5)))) + z * density
+    return where(z > T(0), T(0), exp(np.minimum(z, T(0)) / p[0]) / p[0])
 
 
-@formula
-def gelu_second(z, a):
-    T = scalar(z)
-    density = T(1 / math.sqrt(2 * math.pi)) * exp(T(-0.5) * z * z)
-    return T(2) * density - z * (z * density)
+register(
+    "celu",
+    celu,
+    celu_derivative,
+    "z for z > 0, else p (e^(z / p) - 1)",
+    p=(1.0,),
+    second=celu_second,
+)
 
 
-@formula
-def silu(z):
-    return z * sigmoid(z)
-
-
-@formula
-def silu_derivative(z, a):
-    T = scalar(z)
-    s = sigmoid(z)
-    return s * (T(1) + z * (T(1) - s))
-
-
-@formula
-def silu_second(z, a):
-    T = scalar(z)
-    s, rest = sigmoid(z), sigmoid(-z)
-    return s * rest * (T(2) + z * (rest - s))
-
-
-@formula
-def hard_sigmoid(z):
-    T = scalar(z)
-    return np.minimum(np.maximum(z + T(3), T(0)), T(6)) / T(6)
-
-
-@formula
-def hard_sigmoid_derivative(z, a):
-    T = scalar(z)
-    return where((z > T(-3)) & (z < T(3)), T(1 / 6), T(0))
-
-
-@formula
-def hard_tanh(z):
-    T = scalar(z)
-    return np.minimum(np.maximum(z, T(-1)), T(1))
-
-
-@formula
-def hard_tanh_derivative(z, a):
-    T = scalar(z)
-    return where((z > T(-1)) & (z < T(1)), T(1), T(0))
-
-
-@formula
-def relu6(z):
-    T = scalar(z)
-    return np.minimum(np.maximum(z, T(0)), T(6))
-
-
-@formula
-def relu6_derivative(z, a):
-    T = scalar(z)
-    return where((z > T(0)) & (z < T(6)), T(1), T(0))
-
-
-@formula
-def hard_swish(z):
-    T = scalar(z)
-    return z * (np.minimum(np.maximum(z + T(3), T(0)), T(6)) / T(6))
-
-
-@formula
-def hard_swish_derivative(z, a):
-    T = scalar(z)
-    inside = np.minimum(np.maximum(z, T(-3)), T(3)) / T(3) + T(0.5)
-    return where(z > T(-3), where(z < T(3), inside, T(1)), T(0))
-
-
-@formula
-def hard_swish_second(z, a):
-    T = scalar(z)
-    return where((z > T(-3)) & (z < T(3)), T(1 / 3), T(0))
+@parametric("celu")
+def CELU(alpha: float = 1.0) -> Activation:
+    """The activation celu, z for z > 0, else `alpha` (e^(z / `alpha`) - 1), with `alpha` > 0."""
+    if not parameter("CELU", "alpha", alpha) > 0:
+        raise ValueError(f"CELU(alpha) must have alpha > 0; got {alpha!r}")
+    return ACTIVATIONS["celu"].with_parameters(alpha=alpha)
 
 
 # Klambauer et al. (2017): with these two, mean 0 and variance 1 are a fixed point.
@@ -240,159 +281,30 @@ def selu_second(z, a):
     return where(z > T(0), T(0), T(SELU_SCALE * SELU_ALPHA) * exp(np.minimum(z, T(0))))
 
 
+register(
+    "selu",
+    selu,
+    selu_derivative,
+    "s z for z > 0, else s t (e^z - 1)",
+    "lecun_normal",
+    second=selu_second,
+)
+
+
 @formula
-def celu(z, p):
+def softplus(z):
     T = scalar(z)
-    return where(z > T(0), z, p[0] * expm1(np.minimum(z, T(0)) / p[0]))
+    return np.maximum(z, T(0)) + log1p(exp(-abs(z)))
 
 
 @formula
-def celu_derivative(z, a, p):
-    T = scalar(z)
-    return where(z > T(0), T(1), exp(np.minimum(z, T(0)) / p[0]))
+def softplus_derivative(z, a):
+    return sigmoid(z)
 
 
 @formula
-def celu_second(z, a, p):
-    T = scalar(z)
-    return where(z > T(0), T(0), exp(np.minimum(z, T(0)) / p[0]) / p[0])
+def softplus_second(z, a):
+    return sigmoid(z) * sigmoid(-z)
 
 
-# gelu_tanh: (1 + tanh u) / 2 = sigmoid(2 u), and what has to be small is sigmoid(-2 u), not 1 - s
-TWICE, CUBE = 2 * math.sqrt(2 / math.pi), 0.044715
-
-
-@formula
-def _gelu_tanh_argument(z):
-    """2 u, and du/dz of a z that is near enough for s (1 - s) not to be 0."""
-    T = scalar(z)
-    near = np.minimum(np.maximum(z, T(-30)), T(30))
-    return T(TWICE) * (z + T(CUBE) * (z * z * z)), T(TWICE) * (T(1) + T(3 * CUBE) * (near * near))
-
-
-@formula
-def gelu_tanh(z):
-    v, _ = _gelu_tanh_argument(z)
-    return z * sigmoid(v)
-
-
-@formula
-def gelu_tanh_derivative(z, a):
-    v, slope = _gelu_tanh_argument(z)
-    s = sigmoid(v)
-    return s + z * (s * sigmoid(-v) * slope)
-
-
-@formula
-def gelu_tanh_second(z, a):
-    T = scalar(z)
-    v, slope = _gelu_tanh_argument(z)
-    s, rest = sigmoid(v), sigmoid(-v)
-    near = np.minimum(np.maximum(z, T(-30)), T(30))
-    bend = (rest - s) * (slope * slope) + T(6 * TWICE * CUBE) * near
-    return s * rest * (T(2) * slope + near * bend)
-
-
-@formula
-def _mish_parts(z):
-    """w = tanh(log(1 + e^z)), 1 - w, sigmoid(z) and 1 - sigmoid(z), by e = e^-|z|."""
-    T = scalar(z)
-    e = exp(-abs(z))
-    numerator = where(z > T(0), T(1) + T(2) * e, e * (e + T(2)))
-    rest = where(z > T(0), T(2) * e * e, T(2))
-    total = numerator + rest
-    s, s_rest = where(z > T(0), T(1), e), where(z > T(0), e, T(1))
-    return numerator / total, rest / total, s / (T(1) + e), s_rest / (T(1) + e)
-
-
-@formula
-def mish(z):
-    w, _, _, _ = _mish_parts(z)
-    return z * w
-
-
-@formula
-def mish_derivative(z, a):
-    T = scalar(z)
-    w, rest, s, _ = _mish_parts(z)
-    return w + z * (rest * (T(1) + w) * s)
-
-
-@formula
-def mish_second(z, a):
-    T = scalar(z)
-    w, rest, s, s_rest = _mish_parts(z)
-    slope = rest * (T(1) + w) * s  # dw/dz
-    return T(2) * slope + (z * slope) * (s_rest - T(2) * w * s)
-
-
-@formula
-def softsign(z):
-    T = scalar(z)
-    return z / (T(1) + abs(z))
-
-
-@formula
-def softsign_derivative(z, a):
-    T = scalar(z)
-    rest = T(1) / (T(1) + abs(z))
-    return rest * rest
-
-
-@formula
-def softsign_second(z, a):
-    T = scalar(z)
-    rest = T(1) / (T(1) + abs(z))
-    return where(z > T(0), T(-2), where(z < T(0), T(2), T(0))) * (rest * rest * rest)
-
-
-@formula
-def sine(z):
-    return sin(z)
-
-
-@formula
-def near_sine(z):
-    return near_sin(z)
-
-
-@formula
-def sine_derivative(z, a):
-    return cos(z)
-
-
-@formula
-def near_sine_derivative(z, a):
-    return near_cos(z)
-
-
-@formula
-def sine_second(z, a):
-    return -a
-
-
-@formula
-def gaussian(z):
-    return exp(-(z * z))
-
-
-@formula
-def gaussian_derivative(z, a):
-    T = scalar(z)
-    return T(-2) * (z * a)
-
-
-@formula
-def gaussian_second(z, a):
-    T = scalar(z)
-    return z * (T(4) * (z * a)) - T(2) * a
-
-
-@formula
-def exponential(z):
-    return exp(z)
-
-
-@formula
-def exponential_derivative(z, a):
-    return a
+register("softplus", softplus, softplus_derivative, "log(1 + e^z)", second=softplus_second)

@@ -8,17 +8,18 @@ With means over the n neurons k of a layer, for each sample,
 That matrix takes a vector g to r (g - mean g - x mean(g x)), here r `projected`. When z moves along
 R z, x moves along R x = r projected(R z), and r along R r = -r^2 mean(x R z).
 
-All is taken relative to z_0, which m and v do not see: equal z give x = 0 whatever their size.
+z_0 is subtracted first, which changes neither x nor v: equal z give x = 0 whatever their size.
 """
 
-import functools
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbackprop.jit.kernels import EXACT, inlined, kernel
-from fastbackprop.jit.words import plus
+from fastbackprop.functions.activations import ACTIVATIONS, Activation, Coupled
+from fastbackprop.functions.named import parameter
+
+EPSILON = 1e-5  # PyTorch's
 
 # --- of arrays (n_samples, n_l) ------------------------------------------------------------------
 
@@ -27,7 +28,7 @@ def _mean(Z: np.ndarray) -> np.ndarray:
     return Z.mean(axis=1, keepdims=True)
 
 
-def _normalised(Z: np.ndarray, epsilon: Any) -> tuple[np.ndarray, np.ndarray]:
+def normalised(Z: np.ndarray, epsilon: Any) -> tuple[np.ndarray, np.ndarray]:
     """X, and r, (n_samples, 1)."""
     D = Z - Z[:, :1]
     D = D - _mean(D)
@@ -39,132 +40,99 @@ def _projected(G: np.ndarray, X: np.ndarray) -> np.ndarray:
     return (G - _mean(G)) - X * _mean(G * X)
 
 
-def of_arrays(of: Any, epsilon: Any) -> dict[str, Any]:
-    """The functions of an `Activation` that couples rows, from those of one that does not."""
+def of_arrays(of: Activation, epsilon: Any, name: str) -> Coupled:
+    """The normalisation and then `of`, whose functions are of arrays, as one function of Z."""
 
     def sigma(Z):
-        X, _ = _normalised(Z, epsilon)
+        X, _ = normalised(Z, epsilon)
         return of.sigma(X)
 
-    def derivative(G, Z, A):
-        X, r = _normalised(Z, epsilon)
+    def pull_back(G, Z, A):
+        X, r = normalised(Z, epsilon)
         return r * _projected(G * of.derivative(X, A), X)
 
     def push_forward(RZ, Z, A):
-        X, r = _normalised(Z, epsilon)
+        X, r = normalised(Z, epsilon)
         return of.derivative(X, A) * (r * _projected(RZ, X))
 
     def second(U, RZ, RA, Z, A):
-        X, r = _normalised(Z, epsilon)
+        X, r = normalised(Z, epsilon)
         RX, G = r * _projected(RZ, X), U * of.derivative(X, A)
+        assert of.second is not None
         H = U * of.second(X, A) * RX - r * _mean(X * RZ) * G
         return r * (_projected(H, X) - RX * _mean(G * X) - X * _mean(G * RX))
 
-    return {
-        "sigma": sigma,
-        "derivative": derivative,
-        "push_forward": push_forward,
-        "second": None if of.second is None else second,
-    }
+    return Coupled(
+        name, sigma, pull_back, second=second if of.has_second else None, push_forward=push_forward
+    )
 
 
-# --- of a row ------------------------------------------------------------------------------------
+# --- what people write ---------------------------------------------------------------------------
 
 
-@inlined
-def moments(z, epsilon):
-    """m - z_0 and r."""
-    T, n = z.dtype.type, z.shape[0]
-    total, squares = T(0), T(0)
-    for k in range(n):
-        total = plus(total, z[k] - z[0])
-    m = total / T(n)
-    for k in range(n):
-        d = (z[k] - z[0]) - m
-        squares = plus(squares, d * d)
-    return m, T(1) / np.sqrt(squares / T(n) + T(epsilon))
+@dataclass(frozen=True, init=False)
+class LayerNorm(Activation):
+    """Layer normalisation, and an activation after it: for any layer of two or more neurons.
 
+    Of exactly two, little more than which z is the larger is left: normalised they are 1 and -1.
 
-@inlined
-def projection(v, z, m, r):
-    """mean v and mean (v x), of the normalised x."""
-    T, n = z.dtype.type, z.shape[0]
-    mean, inner = T(0), T(0)
-    for k in range(n):
-        mean = plus(mean, v[k])
-        inner = plus(inner, v[k] * (((z[k] - z[0]) - m) * r))
-    return mean / T(n), inner / T(n)
+    a_k = sigma((z_k - mean z) / sqrt(var z + epsilon)): mean and variance (divided by n, not by
+    n - 1) are over the neurons of the layer, of each sample by itself, in training and prediction
+    alike. It is torch.nn.LayerNorm(n, eps=epsilon, elementwise_affine=False) between Linear and
+    activation. Ba, Kiros and Hinton (2016).
 
+    It has no gain and no shift of its own. Xu et al. (2019), "Understanding and Improving Layer
+    Normalization", found that these raise the risk of overfitting and in most cases do not help.
+    After the identity, and in part after others, the next layer's W and b can absorb them.
 
-@functools.cache
-def activate_row(sigma: Callable[..., Any], epsilon: float) -> Any:
-    """Of sigma(z, p): a kernel (z, a, p), where a may be z."""
+    Parameters
+    ----------
+    activation : str or Activation
+        sigma: any that takes each neuron by itself; also one of your own.
+    epsilon : float
+        Positive. It bounds the slope where the neurons of a layer hardly differ.
 
-    @kernel(fastmath=EXACT)
-    def layer_norm_row(z, a, p):
-        m, r = moments(z, epsilon)
-        z_0 = z[0]
-        for k in range(z.shape[0]):
-            a[k] = sigma(((z[k] - z_0) - m) * r, p)
+    Raises
+    ------
+    ValueError, TypeError
+        For another activation or epsilon.
+    """
 
-    return layer_norm_row
+    coupled: ClassVar[bool] = True
+    normalised: ClassVar[bool] = True
 
+    of: Activation = field(init=False)  # sigma, sigma' and sigma'' are its own
+    epsilon: float = field(init=False)
 
-@functools.cache
-def pull_back_row(derivative: Callable[..., Any], epsilon: float) -> Any:
-    """Of sigma'(z, a, p): a kernel (z, a, delta, p)."""
+    def __init__(self, activation: str | Activation = "relu", epsilon: float = EPSILON) -> None:
+        of = ACTIVATIONS.get(activation) if isinstance(activation, str) else activation
+        if of is None:
+            known = ", ".join(repr(a.name) for a in ACTIVATIONS.values() if not a.coupled)
+            raise ValueError(f"LayerNorm knows no activation {activation!r}; known are {known}")
+        if not isinstance(of, Activation):
+            raise TypeError(
+                f"LayerNorm takes the name of an activation, or an Activation; got {of!r}"
+            )
+        if of.coupled:
+            raise ValueError(
+                f"LayerNorm(activation) must have one that takes each neuron by itself; "
+                f"got {str(of)!r}"
+            )
+        if not parameter("LayerNorm", "epsilon", epsilon) > 0:
+            raise ValueError(f"LayerNorm(epsilon) must have epsilon > 0; got {epsilon!r}")
+        formula = of.formula and f"{of.formula} of layer-normalised z"
+        own = {"name": f"layer_norm({of.name})", "formula": formula}
+        self.__dict__.update(vars(of) | own | {"of": of, "epsilon": float(epsilon)})
 
-    @kernel(fastmath=EXACT)
-    def layer_norm_pull_back_row(z, a, delta, p):
-        n = z.shape[0]
-        m, r = moments(z, epsilon)
-        for k in range(n):
-            delta[k] *= derivative(((z[k] - z[0]) - m) * r, a[k], p)
-        mean, inner = projection(delta, z, m, r)
-        for j in range(n):
-            x = ((z[j] - z[0]) - m) * r
-            delta[j] = r * ((delta[j] - mean) - x * inner)
+    @property
+    def inner(self) -> Activation:
+        return self.of
 
-    return layer_norm_pull_back_row
+    @property
+    def is_registered(self) -> bool:
+        """Whether the activation in it is registered."""
+        return self.of.is_registered
 
-
-@functools.cache
-def push_forward_row(derivative: Callable[..., Any], epsilon: float) -> Any:
-    """A kernel (z, a, Ra, p), which turns R z in Ra into R a."""
-
-    @kernel(fastmath=EXACT)
-    def layer_norm_push_forward_row(z, a, Ra, p):
-        m, r = moments(z, epsilon)
-        mean, inner = projection(Ra, z, m, r)
-        for k in range(z.shape[0]):
-            x = ((z[k] - z[0]) - m) * r
-            Ra[k] = derivative(x, a[k], p) * (r * ((Ra[k] - mean) - x * inner))
-
-    return layer_norm_push_forward_row
-
-
-@functools.cache
-def second_row(derivative: Callable[..., Any], second: Callable[..., Any], epsilon: float) -> Any:
-    """A kernel (z, a, u, Rz, Ra, Rdelta, p), which adds what `second` of arrays is to Rdelta."""
-
-    @kernel(fastmath=EXACT)
-    def layer_norm_second_row(z, a, u, Rz, Ra, Rdelta, p):
-        T, n = z.dtype.type, z.shape[0]
-        m, r = moments(z, epsilon)
-        Rz_mean, Rz_inner = projection(Rz, z, m, r)
-        mean, of_x, of_Rx = T(0), T(0), T(0)
-        for k in range(n):
-            x = ((z[k] - z[0]) - m) * r
-            Rx = r * ((Rz[k] - Rz_mean) - x * Rz_inner)
-            g = u[k] * derivative(x, a[k], p)
-            h = u[k] * second(x, a[k], p) * Rx - r * Rz_inner * g
-            Rdelta[k] += r * h
-            mean += h
-            of_x += h * x + g * Rx
-            of_Rx += g * x
-        for j in range(n):
-            x = ((z[j] - z[0]) - m) * r
-            Rx = r * ((Rz[j] - Rz_mean) - x * Rz_inner)
-            Rdelta[j] -= r * (mean + x * of_x + Rx * of_Rx) / T(n)
-
-    return layer_norm_second_row
+    def __str__(self) -> str:
+        epsilon = "" if self.epsilon == EPSILON else f", {self.epsilon!r}"
+        return f"layer_norm({self.of}{epsilon})"

@@ -1,11 +1,19 @@
-"""Costs of how likely y is: terms, first and second derivative, by z where that is more precise."""
+"""Costs of how likely y is: terms, first and second derivative, by z where that is more precise.
+
+A block ends with the line of the registry.
+"""
 
 import numpy as np
 
-from fastbackprop.jit.kernels import EXACT, kernel
-from fastbackprop.jit.words import exp, formula, log1p, plus, scalar, sigmoid
+from fastbackprop.functions.costs import COSTS, Cost, CoupledCost, between, parametric, register
+from fastbackprop.jit.words import exp, formula, scalar
 
-# --- of a mean mu = e^z: deviances of distributions, without what depends on y alone -------------
+# --- of a mean mu = e^z: deviances of distributions, without the part that depends on y alone ----
+
+LINKS = (  # output, mu, log mu: the network gives the logarithm of the mean, or the mean
+    ("identity", "e^a_k", "a_k"),
+    ("exp", "a_k", "log a_k"),
+)
 
 
 @formula
@@ -23,6 +31,18 @@ def poisson_second(z, a, y):
     return exp(z)
 
 
+for _output, _mu, _log_mu in LINKS:
+    register(
+        "poisson",
+        poisson,
+        poisson_delta,
+        f"sum_k [{_mu} - y_k {_log_mu}]",
+        _output,
+        targets="non-negative",
+        second=poisson_second,
+    )
+
+
 @formula
 def gamma(z, a, y):
     return y * exp(-z) + z
@@ -37,6 +57,18 @@ def gamma_delta(z, a, y):
 @formula
 def gamma_second(z, a, y):
     return y * exp(-z)
+
+
+for _output, _mu, _log_mu in LINKS:
+    register(
+        "gamma",
+        gamma,
+        gamma_delta,
+        f"sum_k [y_k / {_mu} + {_log_mu}]",
+        _output,
+        targets="positive",
+        second=gamma_second,
+    )
 
 
 @formula
@@ -58,6 +90,29 @@ def tweedie_second(z, a, y, p):
     T = scalar(z)
     q, r = p[0] - T(1), T(2) - p[0]
     return r * exp(r * z) + q * (y * exp(-q * z))
+
+
+for _output, _mu, _log_mu in LINKS:
+    register(
+        "tweedie",
+        tweedie,
+        tweedie_delta,
+        f"sum_k [y_k {_mu}^(1 - p) / (p - 1) + {_mu}^(2 - p) / (2 - p)]",
+        _output,
+        targets="non-negative",
+        p=(1.5,),
+        second=tweedie_second,
+    )
+
+
+@parametric("tweedie")
+def Tweedie(power: float = 1.5) -> Cost:
+    """The cost tweedie: the variance is proportional to mu^`power`, between 1 and 2.
+
+    For a power of 1 there is the cost poisson, for 2 gamma.
+    """
+    between("Tweedie", "power", power, 1, 2)
+    return COSTS["tweedie"][0].with_parameters(power=power)
 
 
 # gaussian_nll: the first half of the outputs are means, the second half logarithms of variances.
@@ -94,77 +149,13 @@ def of_moments(m, s, y):
     return T(0.5) * (s + (m - y) * (m - y) * exp(-s))
 
 
-@kernel(fastmath=EXACT)
-def gaussian_nll_row(z, a, y, p):
-    n, C = a.shape[0] // 2, a.dtype.type(0)
-    for k in range(n):
-        C = plus(C, of_moments(a[k], a[n + k], y[k]))
-    return C
-
-
-@kernel(fastmath=EXACT)
-def gaussian_nll_gradient_row(z, a, y, delta, p):
-    n = a.shape[0] // 2
-    for j in range(n):
-        x = a[j] - y[j]
-        delta[j] = x * exp(-a[n + j])
-        delta[n + j] = a.dtype.type(0.5) * (a.dtype.type(1) - x * delta[j])
-
-
-# --- of probabilities a = 1 / (1 + e^-z) ---------------------------------------------------------
-
-# Label smoothing p: y_k becomes (1 - p) y_k + p / n, n = n_L of softmax, 2 of each sigmoid.
-# Szegedy et al. (2016)
-
-
-@formula
-def sigmoid_cross_entropy(z, a, y, p):
-    T = scalar(z)  # -y log a - (1 - y) log(1 - a), with a = 1 / (1 + e^-z) put in
-    y = y + p[0] * (T(0.5) - y)
-    return np.maximum(z, T(0)) - z * y + log1p(exp(-abs(z)))
-
-
-@formula
-def sigmoid_cross_entropy_delta(z, a, y, p):
-    T = scalar(z)
-    return a - (y + p[0] * (T(0.5) - y))
-
-
-@formula
-def sigmoid_cross_entropy_second(z, a, y):
-    T = scalar(z)
-    return a * (T(1) - a)
-
-
-# focal, Lin et al. (2017): what is right already counts less, by (1 - a)^p. With f = log(1 + e^-z),
-# g = log(1 + e^z): C = y f e^(-p g) + (1 - y) g e^(-p f).
-
-
-@formula
-def _softplus(z):
-    T = scalar(z)
-    return np.maximum(z, T(0)) + log1p(exp(-abs(z)))
-
-
-@formula
-def sigmoid_focal(z, a, y, p):
-    T = scalar(z)
-    f, g = _softplus(-z), _softplus(z)
-    return y * f * exp(-p[0] * g) + (T(1) - y) * g * exp(-p[0] * f)
-
-
-@formula
-def sigmoid_focal_delta(z, a, y, p):
-    T = scalar(z)
-    f, g, s, rest = _softplus(-z), _softplus(z), sigmoid(z), sigmoid(-z)
-    of_y, of_rest = rest + p[0] * s * f, s + p[0] * rest * g
-    return (T(1) - y) * of_rest * exp(-p[0] * f) - y * of_y * exp(-p[0] * g)
-
-
-@formula
-def sigmoid_focal_second(z, a, y, p):
-    T = scalar(z)
-    f, g, s, rest = _softplus(-z), _softplus(z), sigmoid(z), sigmoid(-z)
-    of_y = s * rest * (T(1) + p[0] - p[0] * f) + p[0] * s * (rest + p[0] * s * f)
-    of_rest = s * rest * (T(1) + p[0] - p[0] * g) + p[0] * rest * (s + p[0] * rest * g)
-    return y * of_y * exp(-p[0] * g) + (T(1) - y) * of_rest * exp(-p[0] * f)
+register(
+    "gaussian_nll",
+    gaussian_nll,
+    gaussian_nll_gradient,
+    "1/2 sum_k [s_k + (m_k - y_k)^2 e^-s_k], a = (m_1, ..., s_1, ...)",
+    output="identity",
+    second=gaussian_nll_second,
+    outputs_per_target=2,
+    kind=CoupledCost,
+)

@@ -15,6 +15,7 @@ from fastbackprop.functions import own as own_functions
 from fastbackprop.functions.activations import ACTIVATIONS, Activation
 from fastbackprop.functions.costs import COSTS, TARGETS, Cost, pair
 from fastbackprop.functions.initializers import INITIALIZERS
+from fastbackprop.functions.layer_norms import LayerNorm
 from fastbackprop.inputs.arguments import choice, positive_integer
 from fastbackprop.layout import N_P
 from fastbackprop.numbers import as_float, is_number, shown, text
@@ -53,16 +54,16 @@ def activations(
         )
     sigma = [_activation(name, "hidden activation", dtype) for name in hidden]
     for activation in sigma:
-        if activation.coupled and activation.of is None:
+        if activation.coupled and not activation.normalised:
             raise ValueError(
                 f"{activation.name!r} is an output activation: pass it as output=, not hidden="
             )
     sigma.append(_activation(output, "output activation", dtype))
     for n, activation in zip(sizes[1:], sigma, strict=True):
-        if activation.of is not None and n == 1:
+        if activation.normalised and n == 1:
             raise ValueError(
                 f"{activation.name!r} of a single neuron is the same whatever the input: "
-                f"give it more, or {str(activation.of)!r}; got sizes={list(sizes)}"
+                f"give it more, or {str(activation.inner)!r}; got sizes={list(sizes)}"
             )
     if sigma[-1].coupled and sizes[-1] == 1:
         raise ValueError(
@@ -75,14 +76,13 @@ def activations(
 def _activation(value: Any, what: str, dtype: np.dtype) -> Activation:
     if not isinstance(value, Activation):
         return ACTIVATIONS[choice(value, ACTIVATIONS, what)]
-    if value.of is not None:
+    if isinstance(value, LayerNorm):
         if not value.epsilon >= np.finfo(dtype).tiny:
             raise ValueError(
                 f"epsilon of LayerNorm must be at least {np.finfo(dtype).tiny} for {dtype}; "
                 f"got {value.epsilon!r}"
             )
-        of = _activation(value.of, what, dtype)
-        return replace(value, of=of, p=of.p, epsilon=float(value.epsilon))
+        return LayerNorm(_activation(value.inner, what, dtype), value.epsilon)
     name = value.name if value.is_registered else _own_name(value, ACTIVATIONS, "activation")
     p = _parameters(value, f"the activation {name!r}")
     if not value.is_registered:
@@ -138,8 +138,8 @@ def _own_parts(
     words: str,
     dtype: np.dtype,
 ) -> None:
-    if function.rows is None:
-        second = {} if function.second is None else {"second": (function.second, words)}
+    if not function.coupled:
+        second = {"second": (function.second, words)} if function.has_second else {}
         for part, (formula, arguments) in {**parts, **second}.items():
             own_functions.check(formula, f"{part} of {what}", arguments, dtype, function.p)
 
@@ -148,7 +148,7 @@ def have_second_derivatives(sigma: Sequence[Activation], cost: Cost) -> None:
     """Raise ValueError for one that has none."""
     functions: list[tuple[str, Activation | Cost]] = [("activation", f) for f in sigma]
     for what, function in [*functions, ("cost", cost)]:
-        if function.second is None:
+        if not function.has_second:
             raise ValueError(
                 f"the {what} {function.name!r} has no second derivative, which this product needs: "
                 f"give it one with `second`"

@@ -100,7 +100,7 @@ class Conversion:
         """
         from fastbackprop.formats.torch import from_torch
 
-        return from_torch(source, options)
+        return cls._from_dense(from_torch(source, options))
 
     def to_torch(self) -> Any:
         """A torch.nn.Sequential of Linear and activations, with a copy of the parameters.
@@ -124,7 +124,7 @@ class Conversion:
         """
         from fastbackprop.formats.sklearn import from_sklearn
 
-        return from_sklearn(estimator, options)
+        return cls._from_dense(from_sklearn(estimator, options))
 
     def to_sklearn(self, classes: Any = None) -> Any:
         """A fitted scikit-learn estimator with a copy of the parameters.

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 
 from fastbackprop import engines, inputs
 from fastbackprop.formats import saved
+from fastbackprop.formats.dense import Dense
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
 from fastbackprop.functions.initializers import INITIALIZERS
@@ -194,6 +195,14 @@ class Network(Analysis, Conversion):
         self._rng, self._optimizer = state["rng"], state["optimizer"]
         self.machine = Machine(*state["description"])
         self.machine.layout.unflatten(state["parameters"], self.machine.theta)
+
+    @classmethod
+    def _from_dense(cls, dense: Dense) -> "Network":
+        """The network that a reader of a format has described."""
+        network = cls(**dense.arguments)
+        for l, (W, b) in enumerate(dense.layers):
+            network.weights[l], network.biases[l] = W, b
+        return network
 
     def __copy__(self) -> "Network":
         return copy.deepcopy(self)  # a copy that shared the generator would not be another network

@@ -3,8 +3,8 @@
 A formula of `fastbackprop.functions` becomes a loop here, over the neurons of one sample (the loops
 engine) or over a strip of samples on the vector lanes (the tiles engine): an array with a row of
 `lanes` samples for each neuron; one sample is a strip of one lane. A function that couples the
-neurons of a sample is a kernel for a row; `_columns` and `_layer_norm` have faster ones for strips,
-the others meet one column after the other.
+neurons of a sample is a kernel for one sample (`rows`); `columns` and `layer_norm` have faster
+ones for strips, the others meet one column after the other.
 
     activate(z, a, delta, p, lanes)         a = sigma(z); delta is scratch
     pull_back(z, a, delta, p, lanes)        delta: from dC/da to dC/dz
@@ -15,7 +15,6 @@ the others meet one column after the other.
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numba
@@ -24,24 +23,25 @@ from numba.core import types
 
 from fastbackprop.engines.functions import columns as _columns
 from fastbackprop.engines.functions import layer_norm as _layer_norm
-from fastbackprop.functions import layer_norms
-from fastbackprop.functions.activations import Activation
-from fastbackprop.functions.costs import Cost
-from fastbackprop.functions.elementwise import (
+from fastbackprop.engines.functions import rows as _rows
+from fastbackprop.functions.activations import Activation, Coupled
+from fastbackprop.functions.arrays import with_p
+from fastbackprop.functions.costs import Cost, CoupledCost
+from fastbackprop.functions.curves import (
     near_sine,
     near_sine_derivative,
     sine,
     sine_derivative,
 )
-from fastbackprop.functions.own import compiled, is_ours, takes_p
+from fastbackprop.functions.layer_norms import LayerNorm
 from fastbackprop.jit.call import address, call
 from fastbackprop.jit.kernels import EXACT, inlined, kernel
 from fastbackprop.jit.vector_math import SIN_LIMIT
-from fastbackprop.jit.words import formula, plus
+from fastbackprop.jit.words import plus
 from fastbackprop.layout import N_P, Layout
 
 
-class C(NamedTuple):
+class CostLoops(NamedTuple):
     """A cost: the addresses of its two loops, whether it gives dC/dz, and its parameters."""
 
     value: int
@@ -54,13 +54,13 @@ class Model(NamedTuple):
     """A network as kernels see it. One array of records: a call has one array to unpack."""
 
     layers: np.ndarray  # of `layout.layer_type`, (L+1,); layer 0 is the input and has no weights
-    cost: C
+    cost: CostLoops
 
 
 def model(
     layout: Layout, sigma: Sequence[Activation], cost: Cost, dtype: np.dtype, columns: bool
 ) -> Model:
-    """What kernels are told of a network; its functions are compiled if need be.
+    """The record of a network for kernels; its functions are compiled if need be.
 
     With `columns` they are for strips of several lanes.
     """
@@ -70,40 +70,88 @@ def model(
         for i, value in enumerate(activation.p):
             layer[f"p_{i}"] = value
     value, gradient = _addresses(cost, dtype, columns)
-    return Model(layers, C(value, gradient, cost.fused, np.array(cost.p, dtype)))
+    return Model(layers, CostLoops(value, gradient, cost.fused, np.array(cost.p, dtype)))
 
 
 @functools.cache
 def _addresses(function: Activation | Cost, dtype: np.dtype, columns: bool) -> tuple[int, ...]:
+    """Of the two loops, compiled if need be."""
     number = numba.from_dtype(dtype)
     T = types.Array(number, 1, "C")
     arguments: tuple[tuple[Any, ...], ...]
-    if isinstance(function, Activation):
+    if isinstance(function, Cost):
+        arguments = (T, T, T, T, T, T), (T, T, T, T, T)
+    else:
         p = types.UniTuple(number, N_P)
         arguments = (T, T, T, p), (T, T, T, p)
-        formulas = (function.sigma, 1, _activate), (function.derivative, 2, _pull_back)
-        of_rows = _activate_rows, _pull_back_rows
-    else:
-        arguments = (T, T, T, T, T, T), (T, T, T, T, T)
-        value = _value_of_columns if columns else _value
-        formulas = (function.terms, 3, value), (function.gradient, 3, _gradient)
-        of_rows = _value_of_rows, _gradient_of_rows
-    if isinstance(function, Activation) and function.of is not None:
-        kernels = _normalised(function, dtype, columns)
-    elif function.rows is None:
-        kernels = [_loop(formula, n, loop, dtype) for formula, n, loop in formulas]
-    else:
-        fast = _columns.OF_ROWS if columns else {}
-        kernels = [
-            fast.get(row) or loop(row) for row, loop in zip(function.rows, of_rows, strict=True)
-        ]
     return tuple(
         address(kernel, *argument_types, types.intp)
-        for kernel, argument_types in zip(kernels, arguments, strict=True)
+        for kernel, argument_types in zip(kernels(function, dtype, columns), arguments, strict=True)
     )
 
 
-# --- what kernels call ---------------------------------------------------------------------------
+@functools.singledispatch
+def kernels(function: Any, dtype: np.dtype, columns: bool) -> Sequence[Any]:
+    """The two loops of an activation (activate, pull_back) or a cost (value, gradient)."""
+    raise TypeError(f"no loops are known of {type(function).__name__}")
+
+
+@kernels.register
+def _(function: Activation, dtype: np.dtype, columns: bool) -> Sequence[Any]:
+    sigma = _loop(function.sigma, 1, _activate, dtype)
+    return sigma, _loop(function.derivative, 2, _pull_back, dtype)
+
+
+@kernels.register
+def _(function: Cost, dtype: np.dtype, columns: bool) -> Sequence[Any]:
+    value = _loop(function.terms, 3, _value_of_columns if columns else _value, dtype)
+    return value, _loop(function.gradient, 3, _gradient, dtype)
+
+
+@kernels.register
+def _(function: Coupled, dtype: np.dtype, columns: bool) -> Sequence[Any]:
+    return _of_each_sample(_rows.rows(function), columns, _activate_rows, _pull_back_rows)
+
+
+@kernels.register
+def _(function: CoupledCost, dtype: np.dtype, columns: bool) -> Sequence[Any]:
+    return _of_each_sample(_rows.rows(function), columns, _value_of_rows, _gradient_of_rows)
+
+
+@kernels.register
+def _(function: LayerNorm, dtype: np.dtype, columns: bool) -> Sequence[Any]:
+    sigma, derivative = normalised_formulas(function, dtype)[:2]
+    if columns:
+        return [
+            _layer_norm.activate(sigma, function.epsilon),
+            _layer_norm.product_with_derivative(derivative, function.epsilon, transposed=True),
+        ]
+    return [
+        _activate_rows(_rows.activate_row(sigma, function.epsilon)),
+        _pull_back_rows(_rows.pull_back_row(derivative, function.epsilon)),
+    ]
+
+
+def normalised_formulas(function: LayerNorm, dtype: np.dtype) -> tuple[Any, ...]:
+    """sigma, sigma' and sigma'' (or None) of normalised z, with p.
+
+    Normalised z lie below the square root of n_l: no limit is near.
+    """
+
+    def of_near(formula: Callable | None, n: int) -> Any:
+        _, near = NEAR.get(formula, (0.0, formula))
+        return near and with_p(near, n, dtype)
+
+    return tuple(of_near(getattr(function, name), n) for name, n in function.FORMULAS.items())
+
+
+def _of_each_sample(rows: Sequence[Any], columns: bool, *loops: Callable[[Any], Any]) -> list[Any]:
+    """For strips the faster kernels, where there are; else loops over kernels of one sample."""
+    fast = _columns.OF_ROWS if columns else {}
+    return [fast.get(row) or loop(row) for row, loop in zip(rows, loops, strict=True)]
+
+
+# --- called by kernels ---------------------------------------------------------------------------
 
 
 @inlined
@@ -128,73 +176,6 @@ def cost_of_samples(cost, z, a, y, delta, C, lanes):
 def cost_gradient(cost, z, a, y, delta, lanes):
     """delta_j = dC/da_j, or dC/dz_j where the cost is fused."""
     call(cost.gradient, (z, a, y, delta, cost.p, lanes))
-
-
-# --- formulas ------------------------------------------------------------------------------------
-
-
-def with_p(function: Callable, n: int, dtype: np.dtype) -> Callable:
-    """A formula of n arguments with p as one more, if it takes none; a user's own is compiled."""
-    return _with_p(function if is_ours(function) else compiled(function, dtype), n)
-
-
-@functools.cache
-def _with_p(function: Callable, n: int) -> Callable:
-    if takes_p(function, n):
-        return function
-
-    def of_one(z, p):
-        return function(z)
-
-    def of_two(z, a, p):
-        return function(z, a)
-
-    def of_three(z, a, y, p):
-        return function(z, a, y)
-
-    def of_four(v, z, a, y, p):
-        return function(v, z, a, y)
-
-    def of_five(u, v, w, z, a, p):
-        return function(u, v, w, z, a)
-
-    return formula((of_one, of_two, of_three, of_four, of_five)[n - 1])
-
-
-def on_arrays(function: Any, dtype: np.dtype) -> Any:
-    """The activation or cost with functions of whole arrays, their parameters put in."""
-    number = np.dtype(dtype).type
-    if isinstance(function, Activation) and function.of is not None:
-        of = on_arrays(function.of, dtype)
-        return replace(function, **layer_norms.of_arrays(of, number(function.epsilon)))
-    p = tuple(number(value) for value in function.p)
-    of_rows = function.rows is not None
-
-    def bound(formula: Callable | None, n: int) -> Any:
-        if formula is None:
-            return None
-        function_of_p = with_p(formula, n, np.dtype(dtype))
-
-        def of_arrays(*arrays):
-            return function_of_p(*arrays, p)
-
-        def of_each(*arrays):
-            elements = zip(*(array.ravel() for array in arrays), strict=True)
-            values = [function_of_p(*element, p) for element in elements]
-            return np.array(values, dtype).reshape(arrays[0].shape)
-
-        return of_arrays if of_rows or is_ours(formula) else of_each
-
-    if isinstance(function, Activation):
-        second = bound(function.second, 5 if of_rows else 2)
-        sigma, derivative = bound(function.sigma, 1), bound(function.derivative, 2 + of_rows)
-        forward = bound(function.push_forward, 3)
-        return replace(
-            function, sigma=sigma, derivative=derivative, second=second, push_forward=forward
-        )
-    second = bound(function.second, 4 if of_rows else 3)
-    terms, gradient = bound(function.terms, 3), bound(function.gradient, 3)
-    return replace(function, terms=terms, gradient=gradient, second=second)
 
 
 # --- loops over them -----------------------------------------------------------------------------
@@ -285,27 +266,6 @@ def _gradient(gradient: Callable) -> Any:
             delta[j] = gradient(z[j], a[j], y[j], p)
 
     return gradient_of_each
-
-
-def layer_norm_formula(function: Callable, n: int, dtype: np.dtype) -> Callable:
-    """One of n arguments, of normalised z: below the square root of n_l, they are all near."""
-    _, near = NEAR.get(function, (0.0, function))
-    return with_p(near, n, dtype)
-
-
-def _normalised(activation: Activation, dtype: np.dtype, columns: bool) -> list[Any]:
-    epsilon = activation.epsilon
-    sigma = layer_norm_formula(activation.sigma, 1, dtype)
-    derivative = layer_norm_formula(activation.derivative, 2, dtype)
-    if columns:
-        return [
-            _layer_norm.activate(sigma, epsilon),
-            _layer_norm.product_with_derivative(derivative, epsilon, transposed=True),
-        ]
-    return [
-        _activate_rows(layer_norms.activate_row(sigma, epsilon)),
-        _pull_back_rows(layer_norms.pull_back_row(derivative, epsilon)),
-    ]
 
 
 # --- loops over samples, for kernels of a row ----------------------------------------------------

@@ -1,9 +1,9 @@
-"""What looks at all outputs of a sample, for samples side by side on the vector lanes.
+"""Functions that couple the neurons of a sample, for samples side by side on the vector lanes.
 
-Sums, maxima and factors of columns, softmax and what belongs to it, costs of a row. An array
-here holds rows of `lanes` samples, a row for each neuron k from its beginning on; a vector of
-samples goes down its columns in registers. What needs one element at a time is in
-`fastbackprop.functions`.
+Sums, maxima and factors of columns, softmax with its costs, and other costs. An array here is a
+strip: for each neuron k, from its beginning on, `lanes` samples; a column is one sample's
+neurons, and a vector of samples goes down its columns in registers. Formulas of one element are in
+`fastbackprop.functions`; kernels of one sample in `engines.functions.rows`.
 """
 
 import functools
@@ -12,24 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop.functions.distances import (
+from fastbackprop.engines.functions.rows import (
     cosine_gradient_row,
     cosine_row,
-    of_level,
-    quantile_gradient_row,
-    quantile_row,
-)
-from fastbackprop.functions.likelihoods import (
     gaussian_nll_gradient_row,
     gaussian_nll_row,
-    of_moments,
-)
-from fastbackprop.functions.softmaxes import (
-    focal_slope,
-    focal_term,
-    kl_term,
     log_softmax_cross_entropy_delta_row,
     log_softmax_row,
+    quantile_gradient_row,
+    quantile_row,
     softmax_cross_entropy_delta_row,
     softmax_cross_entropy_row,
     softmax_focal_delta_row,
@@ -38,6 +29,9 @@ from fastbackprop.functions.softmaxes import (
     softmax_pull_back_row,
     softmax_row,
 )
+from fastbackprop.functions.cross_entropies import focal_slope, focal_term, kl_term
+from fastbackprop.functions.distances import of_level
+from fastbackprop.functions.likelihoods import of_moments
 from fastbackprop.jit.kernels import EXACT, inlined, kernel
 from fastbackprop.jit.tile import (
     VECTOR_BYTES,

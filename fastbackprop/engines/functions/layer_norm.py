@@ -1,4 +1,4 @@
-"""Layer normalisation of samples side by side on the vector lanes: see `_columns`.
+"""Layer normalisation of samples side by side on the vector lanes: see `columns`.
 
 The equations are in `fastbackprop.functions.layer_norms`.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop.functions.layer_norms import activate_row
+from fastbackprop.engines.functions.rows import activate_row
 from fastbackprop.jit.kernels import EXACT, kernel
 from fastbackprop.jit.tile import (
     VECTOR_BYTES,

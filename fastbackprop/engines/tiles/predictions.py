@@ -1,7 +1,7 @@
 """Predictions: of any number of rows, of few rows in one call, of one row."""
 
 from fastbackprop.engines.functions import (
-    C,
+    CostLoops,
     Model,
     activate,
 )
@@ -68,7 +68,7 @@ def predict_rows(layers, theta, X, out, z, a, delta, costs, panels, keys, rows):
     if zero != 0:  # NaN or infinity times 0 is NaN
         return False
     nothing = rows[:0]
-    team, model = Team(nothing, 0, 1), Model(layers, C(0, 0, False, theta))
+    team, model = Team(nothing, 0, 1), Model(layers, CostLoops(0, 0, False, theta))
     samples = Samples(X, X[:0], NO_LABELS, NO_WEIGHTS, NO_SPANS, NO_COLUMNS, X[0])
     work = Work(
         z, a, delta, a, a, a, a, costs, panels, a, nothing, keys, rows, 1, OfSparse(0, 0, 0)

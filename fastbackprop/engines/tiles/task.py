@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastbackprop.engines.functions import C, Model
+from fastbackprop.engines.functions import CostLoops, Model
 from fastbackprop.engines.tiles.product import TALL, Matrix, Panels, Strips, strip
 from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.jit.reference import ReferenceType, reference_type
@@ -170,7 +170,7 @@ def scratch(
 @functools.cache
 def task_type(dtype: np.dtype) -> ReferenceType:
     """Numba's, of a reference to a `Task`."""
-    a_model = Model(np.zeros(2, layer_type(dtype)), C(0, 0, False, np.zeros(1, dtype)))
+    a_model = Model(np.zeros(2, layer_type(dtype)), CostLoops(0, 0, False, np.zeros(1, dtype)))
     samples = without_targets(read_only(np.zeros((1, 1), dtype)), 1, dtype)
     work = scratch(a_model, dtype)
     return reference_type(Task(ALONE, a_model, work.z, samples, work.no_order, work))

@@ -1,0 +1,152 @@
+"""Networks as ONNX models."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from fastbackprop import inputs
+from fastbackprop.formats import atomic, saved
+from fastbackprop.formats.dense import Writable
+from fastbackprop.formats.expressions import graph as formula
+from fastbackprop.functions import LayerNorm
+from fastbackprop.onnx import operators
+
+OPSET = 17  # of 2022
+KEY = "fastbackprop"  # of the architecture in a model's metadata
+
+
+def the_package() -> Any:
+    """The package onnx. Raises ImportError with the extra that has it."""
+    try:
+        import onnx
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            'ONNX needs the onnx package: pip install "fastbackprop[onnx]"'
+        ) from error
+    return onnx
+
+
+def export(network: Writable, path: str | os.PathLike[str]) -> None:
+    """Write the network as an ONNX model: input X, (n_samples, n_0), output Y, (n_samples, n_L).
+
+    The number of samples is free; the opset is 17; weights
+    and arithmetic are of the network's dtype. The sizes, the functions' names, the cost and the
+    dtype are in the metadata, as JSON under the key "fastbackprop". The file is written in one
+    piece or not at all.
+
+    Parameters
+    ----------
+    network : Network
+    path : str or path-like
+        Replaced where it exists.
+
+    Raises
+    ------
+    ImportError
+        Without the onnx package (the extra `onnx`).
+    ValueError
+        For parameters that are not finite, or an activation of your own whose formula cannot be
+        recorded.
+    OSError
+        Where the file cannot be written; what was there is still there then.
+
+    Warns
+    -----
+    UserWarning
+        For a float64 network with an operator that ONNX Runtime has in float32 alone, with its
+        name. The file is valid, and written.
+    """
+    file = inputs.file_of(path, network.get_parameters())
+    atomic.write(file, [model(network).SerializeToString()])
+
+
+def model(network: Writable) -> Any:
+    """The ONNX model, a ModelProto, that `export` writes; warnings are the same."""
+    onnx = the_package()
+    graph = _Writer(onnx, network.dtype)
+    a, layers = "X", zip(network.weights, network.biases, network.machine.sigma, strict=True)
+    for l, (W, b, sigma) in enumerate(layers, 1):
+        weights = [graph.constant(W, f"W{l}"), graph.constant(b, f"b{l}")]
+        z = graph.node("Gemm", [a, *weights])
+        if isinstance(sigma, LayerNorm):
+            ones = graph.constant(np.ones(len(b)), f"ones{l}")
+            z = graph.node("LayerNormalization", [z, ones], axis=-1, epsilon=sigma.epsilon)
+        a = graph.write(operators.written(formula(sigma.inner, "ONNX"), network.dtype), z)
+    graph.nodes.append(onnx.helper.make_node("Identity", [a], ["Y"]))
+    lacking = operators.SINGLE & {node.op_type for node in graph.nodes}
+    if network.dtype == np.float64 and lacking:
+        warnings.warn(
+            f"ONNX Runtime has no float64 kernel for {', '.join(sorted(lacking))}: the model is "
+            f"valid, but runs there only from a float32 network",
+            stacklevel=3,
+        )
+    return graph.model(network)
+
+
+class _Writer:
+    """Nodes and constants of a graph."""
+
+    def __init__(self, onnx: ModuleType, dtype: np.dtype) -> None:
+        self.onnx, self.dtype = onnx, dtype
+        self.nodes: list[Any] = []
+        self.constants: dict[str, Any] = {}
+
+    def constant(self, values: Any, name: str, dtype: np.dtype | None = None) -> str:
+        array = np.ascontiguousarray(values, dtype or self.dtype).reshape(np.shape(values))
+        self.constants[name] = self.onnx.numpy_helper.from_array(array, name)
+        return name
+
+    def node(self, type: str, inputs: list[str], **attributes: Any) -> str:
+        name = f"{type}_{len(self.nodes) + 1}"
+        node = self.onnx.helper.make_node(type, inputs, [name], name=name, **attributes)
+        self.nodes.append(node)
+        return name
+
+    def write(self, way: Any, z: str) -> str:
+        """The nodes of a tree of operators; returns the name of the last one's output."""
+        done: dict[int, str] = {}  # by the id of each operator
+
+        def name(part: Any) -> str:
+            if isinstance(part, str):
+                return z
+            if isinstance(part, float):
+                return self.constant(part, f"constant_{part!r}")
+            if isinstance(part, np.ndarray):
+                return self.constant(part, f"constant_{part.tolist()}", part.dtype)
+            if id(part) not in done:
+                inputs = [name(of_part) for of_part in part.inputs]
+                done[id(part)] = self.node(part.type, inputs, **part.attributes)
+            return done[id(part)]
+
+        return name(way)
+
+    def model(self, network: Writable) -> Any:
+        from fastbackprop import __version__
+
+        make = self.onnx.helper
+        number = make.np_dtype_to_tensor_dtype(self.dtype)
+        ends = [
+            make.make_tensor_value_info(name, number, ["n_samples", n])
+            for name, n in (("X", network.sizes[0]), ("Y", network.sizes[-1]))
+        ]
+        constants = list(self.constants.values())
+        graph = make.make_graph(self.nodes, "network", ends[:1], ends[1:], constants)
+        opsets = [make.make_opsetid("", OPSET)]
+        model = make.make_model(
+            graph,
+            opset_imports=opsets,
+            ir_version=make.find_min_ir_version_for(opsets),
+            producer_name="fastbackprop",
+            producer_version=__version__,
+        )
+        architecture = saved.architecture(network)
+        del architecture["engine"]  # of no meaning to other runtimes
+        make.set_model_props(model, {KEY: json.dumps(architecture)})
+        self.onnx.checker.check_model(model, full_check=True)
+        return model
