@@ -53,8 +53,7 @@ from fastbackprop.training import (
     Metrics,
     TimeBudget,
 )
-
-__version__ = "0.1.0"
+from fastbackprop.version import __version__ as __version__
 
 __all__ = [
     "CELU",

@@ -27,7 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=fastbackprop.__version__)
+    parser.add_argument("--version", action="version", version=__version__)
     parser.set_defaults(run=lambda _: print(parser.format_help(), end=""))
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in (demo, compare, warmup):

@@ -12,6 +12,7 @@ from fastbackprop.formats.dense import Writable
 from fastbackprop.formats.expressions import TEMPLATES, expression, graph, safe, shared
 from fastbackprop.functions import Activation
 from fastbackprop.functions.symbols import ELEMENTARY, REDUCTIONS, Symbol, Z, is_leaf, nodes
+from fastbackprop.version import __version__
 
 # Functions of libm get an f where the network is float32.
 FUNCTIONS = {
@@ -97,8 +98,6 @@ def write_c(network: Writable, path: str | os.PathLike[str], *, name: str = "pre
 
 def c_source(network: Writable, name: str) -> str:
     """The text of the file."""
-    from fastbackprop import __version__
-
     sizes, sigma = network.sizes, network.machine.sigma
     functions: dict[Activation, tuple[str, str]] = {}  # name and text
     constants, body, a = "", "", "x"

@@ -13,6 +13,7 @@ from fastbackprop.formats.dense import Writable
 from fastbackprop.formats.expressions import TEMPLATES, expression, graph, safe, shared
 from fastbackprop.functions import Activation
 from fastbackprop.functions.symbols import ELEMENTARY, Symbol, Z
+from fastbackprop.version import __version__
 
 # Python's numbers leave float32 float32.
 WORDS = TEMPLATES | {
@@ -100,8 +101,6 @@ def write_numpy(network: Writable, path: str | os.PathLike[str]) -> None:
     OSError
         Where the file cannot be written; what was there is still there then.
     """
-    from fastbackprop import __version__
-
     sigma = network.machine.sigma
     order = network.dtype.newbyteorder("<")
     layers, functions = "", dict[Activation, tuple[str, str]]()  # name and text

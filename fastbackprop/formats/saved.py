@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-import fastbackprop
 from fastbackprop.formats import safetensors
 from fastbackprop.functions import Activation, Cost, LayerNorm, activations, costs
+from fastbackprop.version import __version__
 
 FORMAT, MAJOR, MINOR = "fastbackprop", 1, 2
 ARGUMENTS = ("sizes", "hidden", "output", "cost", "dtype", "engine")
@@ -129,7 +129,7 @@ def write(
     metadata = {
         "format": FORMAT,
         "format_version": f"{MAJOR}.{MINOR}",
-        "library_version": fastbackprop.__version__,
+        "library_version": __version__,
         "network": json.dumps(architecture(network)),
     }
     if training is not None:
@@ -165,7 +165,7 @@ class Saved(safetensors.Contents):
             library = self.metadata.get("library_version")
             raise self.error(
                 f"its format_version {version} is newer than {MAJOR}.{MINOR}, the one known here: "
-                f"it was written by fastbackprop {library}, this is {fastbackprop.__version__}"
+                f"it was written by fastbackprop {library}, this is {__version__}"
             )
 
     def json(self, name: str) -> Any:

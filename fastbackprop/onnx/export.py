@@ -16,6 +16,7 @@ from fastbackprop.formats.dense import Writable
 from fastbackprop.formats.expressions import graph as formula
 from fastbackprop.functions import LayerNorm
 from fastbackprop.onnx import operators
+from fastbackprop.version import __version__
 
 OPSET = 17  # of 2022
 KEY = "fastbackprop"  # of the architecture in a model's metadata
@@ -127,8 +128,6 @@ class _Writer:
         return name(way)
 
     def model(self, network: Writable) -> Any:
-        from fastbackprop import __version__
-
         make = self.onnx.helper
         number = make.np_dtype_to_tensor_dtype(self.dtype)
         ends = [
