@@ -148,3 +148,11 @@ class Conversion:
         from fastbackprop.formats.sklearn import to_sklearn
 
         return to_sklearn(cast("Network", self), classes)
+
+    @classmethod
+    def _from_dense(cls, dense: Dense) -> Any:
+        """The network that a reader of a format has described."""
+        network = cls(**dense.arguments)
+        for l, (W, b) in enumerate(dense.layers):
+            network.weights[l], network.biases[l] = W, b
+        return network

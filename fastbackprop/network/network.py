@@ -10,7 +10,6 @@ from numpy.typing import DTypeLike
 
 from fastbackprop import engines, inputs
 from fastbackprop.formats import saved
-from fastbackprop.formats.dense import Dense
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
 from fastbackprop.functions.initializers import INITIALIZERS
@@ -114,8 +113,6 @@ class Network(Analysis, Conversion):
             name = activation.initializer if init == "auto" else init
             W[...] = INITIALIZERS[name](self._rng, *W.shape)
 
-    # --- what it is -------------------------------------------------------------------------------
-
     @property
     def sizes(self) -> tuple[int, ...]:
         return self.machine.sizes
@@ -196,18 +193,8 @@ class Network(Analysis, Conversion):
         self.machine = Machine(*state["description"])
         self.machine.layout.unflatten(state["parameters"], self.machine.theta)
 
-    @classmethod
-    def _from_dense(cls, dense: Dense) -> "Network":
-        """The network that a reader of a format has described."""
-        network = cls(**dense.arguments)
-        for l, (W, b) in enumerate(dense.layers):
-            network.weights[l], network.biases[l] = W, b
-        return network
-
     def __copy__(self) -> "Network":
         return copy.deepcopy(self)  # a copy that shared the generator would not be another network
-
-    # --- forward ----------------------------------------------------------------------------------
 
     def predict(
         self, X: Any, out: np.ndarray | None = None, *, n_threads: int | None = None
@@ -282,8 +269,6 @@ class Network(Analysis, Conversion):
         cost, weight = self.machine.cost_sums(samples)
         return cost / weight
 
-    # --- backward ---------------------------------------------------------------------------------
-
     def gradient(self, X: Any, y: Any, sample_weight: Any = None) -> Gradient:
         """Gradient of the mean cost; arguments and errors as for `evaluate`."""
         samples = samples_of(self.machine, X, y, sample_weight)
@@ -316,8 +301,6 @@ class Network(Analysis, Conversion):
         weights, biases = machine.layout.weights(vector), machine.layout.biases(vector)
         cost = float(sums[COST] / sums[WEIGHT])
         return Trace(z, a, delta, list(weights), list(biases), cost)
-
-    # --- files ------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to a safetensors file, in one piece or not at all.
@@ -373,8 +356,6 @@ class Network(Analysis, Conversion):
             raise file.error(str(error)) from None
         network.machine.layout.unflatten(parameters, network.machine.theta)
         return network
-
-    # --- training ---------------------------------------------------------------------------------
 
     def fit(
         self,
