@@ -51,16 +51,17 @@ def number(
     ValueError
         For a number that is not finite or outside the interval.
     """
-    expected = f"{must}{_interval(low, high, ends)}"
-    if not is_number(value):
-        raise TypeError(f"{what} must {expected}; got {shown(value)}")
-    x = _rounded(value)
-    above = low <= x if ends[0] == "[" else low < x
-    below = x <= high if ends[1] == "]" else x < high
-    if not math.isfinite(x) or not above or not below:
+    x = value
+    if type(value) is not float:  # the usual kind: to ask for the others takes longer than the rest
+        if not is_number(value):
+            raise TypeError(f"{what} must {must}{_interval(low, high, ends)}; got {shown(value)}")
+        x = _rounded(value)
+    at_an_end = (x == low and ends[0] == "[") or (x == high and ends[1] == "]")
+    if not (low < x < high or at_an_end) or math.isinf(x):
+        expected = f"{must}{_interval(low, high, ends)}"
         expected = "be finite" if expected == "be a number" else expected
         raise ValueError(f"{what} must {expected}; got {text(value)}")
-    return x
+    return float(x)
 
 
 def _interval(low: float, high: float, ends: str) -> str:
@@ -122,13 +123,12 @@ def two(
     values: Any, what: str, low: float = -math.inf, high: float = math.inf, *, ends: str = "[)"
 ) -> tuple[float, float]:
     """Two numbers as `number` takes them. Raises TypeError or ValueError."""
-    expected = f"{what} must be two numbers{_interval(low, high, ends)}; got {text(values)}"
     try:
         first, second = values
-    except TypeError:
-        raise TypeError(expected) from None
-    except ValueError:
-        raise ValueError(expected) from None
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{what} must be two numbers{_interval(low, high, ends)}; got {text(values)}"
+        ) from None
     return (
         number(first, f"{what}[0]", low, high, ends=ends),
         number(second, f"{what}[1]", low, high, ends=ends),

@@ -227,7 +227,7 @@ def test_predict_into_an_array_reads_a_block_at_a_time(monkeypatch):
 
     X, _, _ = samples(5000)
     monkeypatch.setattr(on_disk, "BLOCK", 100 * SIZES[0])
-    kept, out, net = WithArray(X), np.empty((5000, 2), np.float32), network()
+    kept, out, net = WithArray(X), np.empty((5000, 2), np.float32), network("loops")
     assert net.predict(kept, out=out).tobytes() == net.predict(X).tobytes()
     assert kept.largest <= 100
 
