@@ -23,7 +23,7 @@ OPTIONS = {"hidden": "gelu", "output": "softmax", "cost": "cross_entropy"}
 
 @pytest.fixture(autouse=True)
 def eight_processors(monkeypatch):
-    """Teams of 3 and 7, however few processors there are: `run` starts no more threads than that."""
+    """Teams of 3 and 7 on any machine: `run` starts no more threads than there are processors."""
     monkeypatch.setattr(_team, "available_processors", lambda: 8)
 
 

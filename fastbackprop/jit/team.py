@@ -180,7 +180,8 @@ def run(function: Callable, n_threads: int, *arguments: Any) -> Any:
     members = _members(min(n_threads, available_processors()) - 1)
     if not members:
         return function(ALONE, *arguments)
-    state, done, T = np.zeros(N_WORDS, np.int64), SimpleQueue(), len(members) + 1
+    state, T = np.zeros(N_WORDS, np.int64), len(members) + 1
+    done: SimpleQueue = SimpleQueue()
     try:
         for t, member in enumerate(members, 1):
             member.calls.put((function, Team(state, t, T), arguments, done))
