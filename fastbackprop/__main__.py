@@ -10,17 +10,17 @@ from fastbackprop.commands import compare, demo, exit_code, warmup
 
 EPILOG = """\
 for example:
-  python -m fastbackprop demo                      see it train, on one page
-  python -m fastbackprop compare --quick           time it here, beside what is installed
+  python -m fastbackprop demo                      train a network, on one page
+  python -m fastbackprop compare --quick           time it here, beside the installed libraries
   python -m fastbackprop warmup                    compile in advance
   python -m fastbackprop compare --help            the options of a command
 
-exit codes: 0 done, 2 for something that you can mend (one line says what), 130 after Ctrl-C.
+exit codes: 0 success, 2 for an error that you can correct (in one line), 130 after Ctrl-C.
 """
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Build the parser: a subcommand for each module of `fastbackprop.commands` that is one."""
+    """Build the parser, with the three subcommands."""
     parser = argparse.ArgumentParser(
         prog="python -m fastbackprop",
         description=fastbackprop.__doc__,
@@ -40,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code."""
+    """Run a command; return its exit code."""
     warnings.filterwarnings("ignore", "training interrupted", RuntimeWarning)
     arguments = make_parser().parse_args(argv)
     return exit_code(lambda: arguments.run(arguments))

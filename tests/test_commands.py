@@ -23,7 +23,6 @@ from fastbackprop.commands import (
     demo,
     exit_code,
     peak,
-    peers,
     progress,
     race,
     report,
@@ -32,6 +31,7 @@ from fastbackprop.commands import (
     warmup,
     work,
 )
+from fastbackprop.commands.systems import ours
 from fastbackprop.engines import ENGINES
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -411,40 +411,40 @@ def test_figures_of_a_shared_processor_are_called_so(capsys):
 
 @pytest.mark.compiled
 def test_a_system_that_fails_is_a_row_with_its_reason(capsys):
-    class Same(peers.Engine):
-        def __init__(self, some):
-            super().__init__(some, ENGINES[0])
+    def same(some):
+        return ours.train(some, ENGINES[0])
 
-    class Breaks(Same):
-        def run(self):
+    def breaks(some):
+        def run():
             raise RuntimeError("out of luck " * 100)
 
-    class BreaksLater(Same):
-        runs = 0
+        return replace(same(some), run=run)
 
-        def run(self):
-            super().run()
-            self.runs += 1
-            if self.runs > 2:
+    def breaks_later(some):
+        system, runs = same(some), []
+
+        def run():
+            system.run()
+            runs.append(1)
+            if len(runs) > 2:
                 raise RuntimeError("tired")
 
-    class Cheats(Same):
-        def run(self):
-            pass
+        return replace(system, run=run)
 
-    class Absent(Same):
-        def __init__(self, some):
-            raise work.NOT_INSTALLED
+    def cheats(some):
+        return replace(same(some), run=lambda: None)
 
-    makers = {c.__name__: c for c in (Same, Breaks, BreaksLater, Cheats, Absent)}
+    def absent(some):
+        raise work.NOT_INSTALLED
+
+    makers = {maker.__name__: maker for maker in (same, breaks, breaks_later, cheats, absent)}
     some = work.Work((3, 4, 3), 4, "float64", 8)
     results = race.race(some, peak.Peak("float64"), makers, rounds=3, seconds=0)
-    same, breaks, breaks_later, cheats, absent = results
-    assert same.reason == "" and same.seconds > 0
-    assert breaks.reason.startswith("RuntimeError: out of luck")
-    assert breaks_later.reason == "RuntimeError: tired"
-    assert cheats.reason == "trains differently, by 1e+00"
-    assert absent.reason == "not installed"
+    first, *others = results
+    assert first.reason == "" and first.seconds > 0
+    reasons = [result.reason for result in others]
+    assert reasons[0].startswith("RuntimeError: out of luck")
+    assert reasons[1:] == ["RuntimeError: tired", "trains differently, by 1e+00", "not installed"]
     report.print_block([results])
     table = capsys.readouterr().out
     assert table.count("out of luck") >= 1 and "see below" in table

@@ -1,7 +1,6 @@
 """Threads: the same bits for any number of them, beside other threads, after a fork, cut short."""
 
 import multiprocessing
-import os
 import subprocess
 import sys
 import threading
@@ -14,11 +13,18 @@ from problems import every_dtype, problem
 
 import fastbackprop as fb
 from fastbackprop.jit import team as _team
+from fastbackprop.jit.compiler import kernel
 
 pytestmark = pytest.mark.compiled
 
-COUNTS = [2, 3, 7, _team.available_processors() + 1]
+COUNTS = [2, 3, 7]
 OPTIONS = {"hidden": "gelu", "output": "softmax", "cost": "cross_entropy"}
+
+
+@pytest.fixture(autouse=True)
+def eight_processors(monkeypatch):
+    """Teams of 3 and 7 on any machine: `run` starts no more threads than there are processors."""
+    monkeypatch.setattr(_team, "available_processors", lambda: 8)
 
 
 def trained(sizes, n_samples, n_threads, dtype, batch_size, optimizer="adam"):
@@ -134,71 +140,124 @@ def test_a_team_is_used_again():
     assert set(threading.enumerate()) == before
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="processors of threads")
-def test_the_members_of_a_team_have_a_processor_each(monkeypatch):
-    before = os.sched_getaffinity(0)
-    if len(before) < 2:
-        pytest.skip("needs two processors")
-    seen = {}
-
-    def look(team):
-        seen[team.t] = os.sched_getaffinity(0)
-        return team.t
-
-    assert _team.run(look, 2) == 0
-    assert len(seen[0]) == len(seen[1]) == 1
-    assert seen[0] != seen[1]
-    assert _team.run(look, len(before) + 1) == 0
-    assert sorted(map(len, seen.values()))[-1] == len(before)  # one was left over
-    assert os.sched_getaffinity(0) == before
-
-    def interrupt(team):
-        if team.t == 0:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        _team.run(interrupt, 2)
-    assert os.sched_getaffinity(0) == before
-
-    def refuse(pid, processors):
-        raise PermissionError
-
-    monkeypatch.setattr(os, "sched_setaffinity", refuse)
-    assert _team.run(look, 2) == 0
-    assert seen[0] == seen[1] == before
+def program(code):
+    """What a Python process prints; it must end without an error."""
+    before = "import fastbackprop as fb, numpy as np, threading\n"
+    command = [sys.executable, "-c", before + code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
 def test_idle_threads_end_with_the_program():
-    code = (
-        "import fastbackprop as fb, numpy as np\n"
-        "fb.Network([3, 40, 2]).predict(np.ones((500, 3)), n_threads=3)\n"
-        "print('done')"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert (done.stdout, done.stderr) == ("done\n", "")
+    code = "fb.Network([3, 40, 2]).predict(np.ones((500, 3)), n_threads=2)\nprint('done')"
+    assert program(code) == "done\n"
 
 
-def test_a_thread_that_cannot_start_leaves_none_waiting(monkeypatch):
-    start, calls = threading.Thread.start, []
+@pytest.mark.parametrize("used_before", [False, True])
+def test_a_handler_of_atexit_predicts(used_before):
+    code = f"""
+import atexit
+net, X = fb.Network([3, 40, 2], rng=0), np.ones((10_000, 3))
+expected = net.predict(X, n_threads=1 + {used_before})
+atexit.register(lambda: print(np.array_equal(net.predict(X, n_threads=2), expected)))
+"""
+    assert program(code) == "True\n"
 
-    def second_fails(thread):
-        calls.append(thread)
-        if len(calls) == 2:
+
+def test_a_thread_trains_on_while_the_program_ends():
+    code = """
+net, X, y = fb.Network([3, 40, 2], rng=0), np.ones((64, 3)), np.ones((64, 2))
+
+def fit():
+    threading.main_thread().join()
+    print(len(net.fit(X, y, epochs=5, n_threads=2).cost))
+
+threading.Thread(target=fit).start()
+"""
+    assert program(code) == "5\n"
+
+
+def test_an_object_predicts_while_the_interpreter_is_finalised():
+    code = """
+class Last:
+    net, X = fb.Network([3, 40, 2], rng=0), np.ones((10_000, 3))
+    net.predict(X, n_threads=2)
+
+    def __del__(self, print=print):
+        print(self.net.predict(self.X, n_threads=2).shape)
+
+import sys
+sys.last = Last()
+"""
+    assert program(code) in ("(10000, 2)\n", "")  # modules may be gone before
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The threads that are started from now on, none of which was waiting."""
+    start, threads = threading.Thread.start, []
+
+    def note(thread):
+        threads.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(_team, "_idle", [])
+    monkeypatch.setattr(threading.Thread, "start", note)
+    return threads
+
+
+def test_no_more_threads_than_processors(started, monkeypatch):
+    expected = trained([7, 33, 20, 3], 300, 1, "float64", 32)
+    monkeypatch.setattr(_team, "available_processors", lambda: 3)
+    results = trained([7, 33, 20, 3], 300, 3000, "float64", 32)
+    assert all(map(np.array_equal, results, expected))
+    assert len(started) == 2
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_where_no_thread_can_be_started_fewer_do_the_work(most, started, monkeypatch):
+    expected = trained([7, 33, 20, 3], 300, 1, "float64", 32)
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if len(started) == most:
             raise RuntimeError("can't start new thread")
         start(thread)
 
-    p = problem([3, 4, 2], 50)
-    before = p.net.get_parameters()
-    monkeypatch.setattr(_team, "_idle", [])
-    monkeypatch.setattr(threading.Thread, "start", second_fails)
-    with pytest.raises(RuntimeError, match="can't start"):
-        p.net.fit(p.X, p.Y, n_threads=3)
-    monkeypatch.undo()
-    calls[0].join(10)
-    assert not calls[0].is_alive()
-    assert np.array_equal(p.net.get_parameters(), before)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    results = trained([7, 33, 20, 3], 300, 3, "float64", 32)
+    assert all(map(np.array_equal, results, expected))
+    assert len(started) == most
+
+
+def test_a_daemon_is_not_asked_once_the_interpreter_is_finalising(monkeypatch):
+    monkeypatch.setattr(sys, "is_finalizing", lambda: True)
+    teams = []
+    _team.run(teams.append, 3)
+    assert teams == [_team.ALONE]
+
+
+@kernel(entry=True)
+def pass_the_gate(team):
+    return _team.begins(team)
+
+
+def test_an_interrupt_before_the_gate_leaves_no_thread_waiting(started):
+    ended = []
+
+    def interrupted(team):
+        if team.t == 0:
+            raise KeyboardInterrupt
+        ended.append(pass_the_gate(team))
+
+    with pytest.raises(KeyboardInterrupt):
+        _team.run(interrupted, 3)
+    for thread in started:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert ended == [False, False]
+    assert _team.run(lambda team: team.T, 3) == 3
 
 
 @pytest.mark.parametrize("bad", [0, -1, 1.5, True, "2"])

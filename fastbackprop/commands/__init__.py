@@ -1,7 +1,8 @@
 """The subcommands of `python -m fastbackprop`.
 
 `demo`, `compare` and `warmup` have `add_arguments(parser)` and `run(arguments)`, which returns an
-exit code; the other modules are what `compare` is made of.
+exit code. `compare` starts `race` as a process, which measures each `work` on all `systems`, beside
+the machine's `peak`, and writes a `report`.
 """
 
 import contextlib
@@ -20,11 +21,11 @@ from fastbackprop.training import History
 
 
 class UsageError(Exception):
-    """Something the user can mend; its text is all they need to see."""
+    """A mistake that the user can correct; only its text is shown."""
 
 
 def require(module: str, otherwise: Exception) -> ModuleType:
-    """Import an optional package, or raise `otherwise` where it is not installed."""
+    """Import an optional package; raise `otherwise` if it is not installed."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -34,9 +35,9 @@ def require(module: str, otherwise: Exception) -> ModuleType:
 
 
 def new_figure(option: str, path: str | os.PathLike[str], otherwise: Exception, **size: Any) -> Any:
-    """A figure that can be saved under this name, or a UsageError that says why not.
+    """Return a figure; raise UsageError if it cannot be saved under this name.
 
-    Raises `otherwise` where matplotlib is not installed.
+    Raises `otherwise` if matplotlib is not installed.
     """
     figure = require("matplotlib.figure", otherwise).Figure(
         facecolor="white", layout="constrained", **size
@@ -50,22 +51,24 @@ def new_figure(option: str, path: str | os.PathLike[str], otherwise: Exception, 
 
 
 def finished(history: History) -> None:
-    """After a `fit`, for which Ctrl-C is the end of the training: it is the command's end too."""
+    """End the command if Ctrl-C ended a `fit`."""
     if history.interrupted:
         raise KeyboardInterrupt
 
 
 def exit_code(run: Callable[[], int | None]) -> int:
-    """Run a command; what a user, or the reader of a pipe, did is a code and not a traceback.
+    """Run a command and return its exit code; causes outside of the program have no traceback.
 
-    2 for a UsageError and for a full disk; else as shells have it, 128 and the signal: 130 for
-    Ctrl-C, 141 where nobody reads the output any more.
+    2 for a UsageError and for a full disk. Otherwise 128 plus the signal, as in shells: 130 for
+    Ctrl-C, 141 if nobody reads the output any more.
     """
     try:
-        if isinstance(sys.stdout, io.TextIOWrapper):  # of a path, what the terminal has no sign for
+        if isinstance(
+            sys.stdout, io.TextIOWrapper
+        ):  # a path may have characters that the terminal lacks
             sys.stdout.reconfigure(errors="backslashreplace")
         code = run()
-        if sys.stdout:  # there may be none
+        if sys.stdout:  # it may be closed
             sys.stdout.flush()
         return code or 0
     except UsageError as error:
@@ -82,7 +85,7 @@ def exit_code(run: Callable[[], int | None]) -> int:
         if sys.stdout:
             with contextlib.suppress(OSError):
                 sys.stdout.flush()
-            # What cannot leave the buffer must not fail at the interpreter's end.
+            # The interpreter flushes again at its end, which must not fail.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not broken:
             print(f"python -m fastbackprop: {error.strerror}", file=sys.stderr)
@@ -90,7 +93,7 @@ def exit_code(run: Callable[[], int | None]) -> int:
 
 
 def progress(done: int, total: int, text: str = "") -> None:
-    """A bar on a terminal, in a line that the next call replaces; where all is done, it is gone."""
+    """Draw a progress bar on a terminal; the next call replaces it, and the end erases it."""
     if not (sys.stderr and sys.stderr.isatty()):
         return
     line = ""

@@ -1,8 +1,8 @@
 """Time every engine, PyTorch, scikit-learn, JAX and ONNX Runtime, beside the machine's peak.
 
-All train the same networks from the same weights on the same data in the same order, and predict
-the same rows. They take turns, round after round, and the best round of each counts; compiling is
-not timed. Packages that are not installed are left out.
+All systems train the same networks from the same weights on the same data in the same order, and
+predict the same rows. They take turns, and the best of several rounds counts. Compilation is not
+timed. Packages that are not installed are left out.
 """
 
 import argparse
@@ -38,7 +38,7 @@ LADDER = (
 )
 QUICK = ("4-16-3:16", "64-64-10:32", "784-128-10:32")
 
-# Shape, activation, optimiser. The first is the benchmark of SimpleChains.jl: its whole data set.
+# Shape, activation, optimiser. The first is the benchmark of SimpleChains.jl, full batch.
 OTHERS = (
     ("4-32-16-4:10000", "tanh", "adam"),
     ("64-64-10:32", "relu", "adam"),
@@ -54,7 +54,7 @@ ANALYSED = ("64-64-10:32", "64-64-10:256", "16-64-64-4:32", "784-128-10:32", "78
 
 MISSING = UsageError('--plot needs matplotlib: pip install "fastbackprop[plot]"')
 
-# All are read once, when a library is loaded: hence the process of its own. NPROC is XLA's.
+# Libraries read them once, when they are loaded: hence a separate process. NPROC is XLA's.
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -66,7 +66,7 @@ THREAD_VARIABLES = (
     "TORCHINDUCTOR_COMPILE_THREADS",
 )
 
-# Ctrl-C is for this process, which then ends the other: that one may be importing, not in a `try`.
+# Ctrl-C goes to the parent process, which ends this one: it may be importing, outside of any `try`.
 RACE = """\
 import runpy, signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -75,7 +75,7 @@ runpy.run_module("fastbackprop.commands.race", run_name="__main__", alter_sys=Tr
 
 
 def parse_shape(text: str) -> tuple[tuple[int, ...], int]:
-    """`784-128-10:32` is three layers of neurons, input first, in batches of 32."""
+    """`784-128-10:32` -> ((784, 128, 10), 32): layer sizes, input first, and batch size."""
     if not re.fullmatch(r"[1-9]\d*(-[1-9]\d*)+(:[1-9]\d*)?", text):
         raise argparse.ArgumentTypeError(
             f"a shape is SIZES:BATCH, such as 784-128-10:32; got {text!r}"
@@ -139,7 +139,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def works(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """What to measure, in the order of the table, as arguments of `Work`."""
+    """The works to measure, in the order of the table, as arguments of `Work`."""
 
     def work(
         shape: Any, activation: str = "relu", optimizer: str = "sgd", task: str = "train"
@@ -168,10 +168,7 @@ def works(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def available_processors() -> list[int]:
-    """Processors this process may use, one of each core first.
-
-    Two hardware threads of one core share its arithmetic.
-    """
+    """Processors that this process may use; the first hardware thread of each core comes first."""
     if not hasattr(os, "sched_getaffinity"):
         return list(range(os.cpu_count() or 1))
 
@@ -187,7 +184,7 @@ def available_processors() -> list[int]:
 
 @contextlib.contextmanager
 def pinned(processors: list[int]) -> Iterator[None]:
-    """Processes started in here may use these processors only, where the system can do that."""
+    """Restrict processes that are started inside to these processors, where the system can."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -200,7 +197,7 @@ def pinned(processors: list[int]) -> Iterator[None]:
 
 
 def check_writable(option: str, path: str | None) -> None:
-    """Raise UsageError where a file cannot be written; a new one is not left behind empty."""
+    """Raise UsageError if the file cannot be written; no empty file stays behind."""
     if path:
         new = not Path(path).exists()
         try:
@@ -212,7 +209,7 @@ def check_writable(option: str, path: str | None) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure in a process of its own: threads and processors are fixed before NumPy is loaded."""
+    """Measure in a separate process: threads and processors are fixed before NumPy is loaded."""
     processors = available_processors()
     threads = len(processors) if arguments.threads == "all" else arguments.threads
     if threads > len(processors):
@@ -239,7 +236,7 @@ def run(arguments: argparse.Namespace) -> int:
             processors[:threads],
         )
         if code == 0 and figure:
-            from fastbackprop import plot
+            from fastbackprop import plot  # needs matplotlib
 
             plot.compare(json.loads(path.read_text()), figure.subplots())
             figure.savefig(arguments.plot)
@@ -250,7 +247,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def measure(task: dict[str, Any], processors: list[int]) -> int:
-    """Run the measuring process on these processors, a thread on each; returns its exit code."""
+    """Run the measuring process, a thread for each of these processors; return its exit code."""
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(len(processors)))
     environment["JAX_PLATFORMS"] = "cpu"
     folder = str(Path(__file__).parents[2])

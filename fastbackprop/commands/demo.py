@@ -1,4 +1,4 @@
-"""Train on 1,797 real images of handwritten digits, and report how well and how fast."""
+"""Train on 1,797 images of handwritten digits, and report accuracy and speed."""
 
 import argparse
 import tempfile
@@ -26,15 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=OUTPUT,
         metavar="PATH",
-        help=f"where the learning curve goes; the ending says as what (default: ./{OUTPUT})",
+        help=f"file for the learning curve; the ending chooses the format (default: ./{OUTPUT})",
     )
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Training images and labels, held-out images and labels; a fifth is held out.
-
-    An image is 8 x 8 pixels from 0 to 1.
-    """
+    """X_train, y_train, X_test, y_test; a fifth is held out. An image is 8 x 8 pixels in [0, 1]."""
     X, y = require("sklearn.datasets", MISSING).load_digits(return_X_y=True)
     split = require("sklearn.model_selection", MISSING).train_test_split
     X_train, X_test, y_train, y_test = split(
@@ -58,7 +55,7 @@ def print_epoch(network: fb.Network, epoch: int, logs: dict[str, float]) -> None
 
 
 def compile_engines(X: np.ndarray, y: np.ndarray) -> None:
-    """Everything this command calls, once; later runs find the machine code on the disk."""
+    """Call everything once, which compiles it; later runs load the machine code from the disk."""
     start = time.perf_counter()
     X, y = X[:2], y[:2]
     for i, engine in enumerate(ENGINES):
@@ -72,8 +69,8 @@ def compile_engines(X: np.ndarray, y: np.ndarray) -> None:
 
 
 def seconds_per_epoch(X: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """Best of several epochs of every engine, the engines in turn, on one thread."""
-    # More threads than idle processors have made NumPy ten times slower here.
+    """The best of several epochs of every engine, in turns, on one thread."""
+    # With more threads than idle processors NumPy has been ten times slower here.
     limits = require("threadpoolctl", MISSING)
     networks = {engine: make_network(engine=engine) for engine in ENGINES}
     best = dict.fromkeys(ENGINES, float("inf"))
@@ -89,7 +86,7 @@ def seconds_per_epoch(X: np.ndarray, y: np.ndarray) -> dict[str, float]:
 
 
 def save_learning_curve(figure: Any, history: fb.History, title: str, path: Path) -> Path:
-    """Write it, as a PNG in a temporary folder where `path` cannot be written; returns its path."""
+    """Save the plot, in a temporary folder if `path` cannot be written; return its path."""
     from fastbackprop import plot
 
     ax = plot.history(history, figure.subplots())

@@ -1,4 +1,4 @@
-"""Multiply-adds the processor does at best, measured: all other figures are shares of it."""
+"""The multiply-add peak of the processor, measured: other figures are shares of it."""
 
 import platform
 import threading
@@ -17,9 +17,9 @@ ITERATIONS = 500_000
 
 
 def n_accumulators() -> int:
-    """How many vectors to keep in registers: two or four units of a latency of 4 or 5 want them.
+    """Vectors kept in registers: enough to fill two to four units with a latency of 4 or 5.
 
-    x86 has 16 vector registers below AVX-512; everything else of today has 32. Two hold constants.
+    x86 has 16 vector registers below AVX-512; other current processors have 32. Two hold constants.
     """
     few = platform.machine().lower() in ("x86_64", "amd64", "i686") and vector_bytes() < 64
     return 12 if few else 24
@@ -27,14 +27,14 @@ def n_accumulators() -> int:
 
 @intrinsic
 def _multiply_add(typing_context, iterations, factor, term):
-    """Every accumulator becomes `accumulator * factor + term`, `iterations` times; their sum."""
+    """accumulator = accumulator * factor + term, `iterations` times for each; returns their sum."""
 
     def generate(context, builder, signature, arguments):
         iterations, factor, term = arguments
         bits = signature.return_type.bitwidth
         scalar, lanes = factor.type, vector_bytes() * 8 // bits
         vector = ir.VectorType(scalar, lanes)
-        # fmuladd, not fma: where there is no such instruction, fma is a call into libm.
+        # fmuladd, not fma: without such an instruction, fma is a call into libm.
         fmuladd = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{lanes}f{bits}"
         )
@@ -47,7 +47,7 @@ def _multiply_add(typing_context, iterations, factor, term):
             )
 
         factor, term = splat(factor), splat(term)
-        # Different starts: equal accumulators would be merged into one.
+        # Different initial values: the compiler would merge equal accumulators.
         starts = [ir.Constant(vector, [1.0 + k] * lanes) for k in range(n_accumulators())]
         accumulators = [cgutils.alloca_once_value(builder, start) for start in starts]
         with cgutils.for_range(builder, iterations):
@@ -75,12 +75,12 @@ class Peak:
     Parameters
     ----------
     dtype : "float32" or "float64"
-    threads : how many threads do multiply-adds at the same time
+    threads : threads that do multiply-adds at the same time
     """
 
     def __init__(self, dtype: str, threads: int = 1):
         scalar = np.dtype(dtype).type
-        # The accumulators settle at term / (1 - factor) = 1: no overflow, no subnormal numbers.
+        # The accumulators converge to term / (1 - factor) = 1: no overflow, no subnormal numbers.
         self._arguments = (ITERATIONS, scalar(0.5), scalar(0.5))
         self._threads = threads
         lanes = vector_bytes() // np.dtype(dtype).itemsize

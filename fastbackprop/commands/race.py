@@ -1,4 +1,4 @@
-"""The measuring process of `compare`: one task in, a table (and a file of figures) out."""
+"""The measuring process of `compare`: reads a task, prints a table, writes a file of figures."""
 
 import contextlib
 import json
@@ -6,8 +6,9 @@ import sys
 import textwrap
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,27 +26,27 @@ from fastbackprop.commands.report import (
     processor_name,
     versions,
 )
-from fastbackprop.commands.systems import systems
+from fastbackprop.commands.systems import Maker, systems
 from fastbackprop.commands.work import ANALYSES, System, Unavailable, Work, flat
 from fastbackprop.formats import atomic
 
-# How far apart rounding may take trained weights, relative to the way they went, or predictions,
-# relative to their size (Euclidean norms); what is further away has done other work. In float32,
-# one sample with a z so near 0 that rounding turns its relu off has been seen to make 1.4e-3.
+# Largest difference that rounding may cause (Euclidean norms): of trained weights relative to their
+# change, of predictions relative to their size. A system beyond it has done different work. In
+# float32, a single sample whose z rounds to the other side of relu's kink has caused 1.4e-3.
 TOLERANCE = {
     ("train", "float32"): 1e-2,
     ("train", "float64"): 1e-9,
     ("predict", "float32"): 1e-5,
     ("predict", "float64"): 1e-13,
 }
-ANALYSED = {"float32": 1e-4, "float64": 1e-12}  # relative to their size, too
+ANALYSED = {"float32": 1e-4, "float64": 1e-12}  # relative to their size
 
 UNDISTURBED, PATIENCE, NAP = 0.9, 1.0, 0.01  # of the peak; seconds
 
 
 @contextlib.contextmanager
 def failure_is_a_reason(result: Result) -> Iterator[None]:
-    """What another package raises, or warns of, is its row of the table and not our end."""
+    """An exception in another package becomes the reason in its row; warnings are ignored."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -57,10 +58,8 @@ def failure_is_a_reason(result: Result) -> Iterator[None]:
         result.reason = textwrap.shorten(text, 3 * WIDTH)
 
 
-def prepare(
-    work: Work, results: list[Result], makers: Mapping[str, Callable[[Work], System]]
-) -> dict[str, System]:
-    """Make every system and let it run once, which compiles it and shows that it does the same."""
+def prepare(work: Work, results: list[Result], makers: Mapping[str, Maker]) -> dict[str, System]:
+    """Make every system and run it once: this compiles it, and its result is compared."""
     ready: dict[str, System] = {}
     reference = None
     for result in results:
@@ -73,9 +72,8 @@ def prepare(
             way = reference - flat(work.layers) if work.trains else reference
             result.difference = float(np.linalg.norm(end - reference) / np.linalg.norm(way))
             usual = TOLERANCE.get((work.task, work.dtype), ANALYSED[work.dtype])
-            own = getattr(system, "tolerance", 0.0)
-            result.other_formula = own > usual
-            if not result.difference <= max(usual, own):
+            result.other_formula = system.tolerance > usual
+            if not result.difference <= max(usual, system.tolerance):
                 does = {"train": "trains", "predict": "predicts"}.get(work.task, "computes")
                 raise Unavailable(f"{does} differently, by {result.difference:.0e}")
             ready[result.system] = system
@@ -83,10 +81,10 @@ def prepare(
 
 
 def undisturbed(peak: Peak, best: float, threads: int) -> float:
-    """The peak now, when the machine is ours: then it is nearly what it was at best.
+    """Wait until the machine is near its best peak again, for `PATIENCE` at most; return the peak.
 
-    Threads of the system before, if it has several, may spin for another 0.1 s, and a host may for
-    a while have two of our processors share a core.
+    Threads of the previous system may spin for another 0.1 s, and a host may run two virtual
+    processors on one core for a while.
     """
     end = time.perf_counter() + PATIENCE
     while True:
@@ -103,15 +101,15 @@ def undisturbed(peak: Peak, best: float, threads: int) -> float:
 def race(
     work: Work,
     peak: Peak,
-    makers: Mapping[str, Callable[[Work], System]],
+    makers: Mapping[str, Maker],
     rounds: int,
     seconds: float,
 ) -> list[Result]:
     """Time every system on `work`, in turn, for `rounds` rounds and until `seconds` have passed.
 
-    One that has used up these seconds alone has had its turns after two of them.
+    A system that alone takes longer than `seconds` gets two turns.
     """
-    results = [Result(label, replace(work)) for label in makers]  # their copies hold no data
+    results = [Result(label, replace(work)) for label in makers]  # these copies hold no data
     ready = prepare(work, results, makers)
     spent = dict.fromkeys(ready, 0.0)
     peak_gflops, started, n = 0.0, time.perf_counter(), 0
@@ -137,8 +135,8 @@ def race(
 
 
 def steps_in_a_run(work: Work) -> int:
-    """Enough that a call's overhead does not count, few enough that the data stays small."""
-    if work.task in ANALYSES:  # a run of few milliseconds fits between the turns of others
+    """Steps of a run: enough to hide the overhead of a call, few enough to keep the data small."""
+    if work.task in ANALYSES:  # a run of a few ms fits between interruptions
         return int(np.clip(3e7 / work.flops, 3, 300))
     if not work.trains:
         return int(np.clip(2e8 / work.flops, 2, 1000))
@@ -179,6 +177,7 @@ def main(task: Mapping[str, Any]) -> None:
         "results": [result.to_dict() for result in everything],
     }
     atomic.write(task["json"], [json.dumps(report, indent=1).encode(), b"\n"])
+    Path(task["json"]).write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `compare` prints and writes of its results."""
+"""The results of `compare`, as tables and as JSON."""
 
 import contextlib
 import platform
@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 import fastbackprop
-from fastbackprop.commands.peers import THREADED_ENGINES
-from fastbackprop.commands.systems import OURS, PACKAGES
+from fastbackprop.commands.systems import OURS, PACKAGES, ours
 from fastbackprop.commands.work import ANALYSES, Work
 from fastbackprop.engines import ENGINES
 from fastbackprop.jit.tile import widest_vector
@@ -27,16 +26,16 @@ BUSY = 0.95
 
 @dataclass
 class Result:
-    """One figure of the table, or the reason why there is none."""
+    """A measurement of one system, or the reason why there is none."""
 
     system: str
     work: Work
     seconds: float = float("inf")  # of a step
     peak_gflops: float = 0.0
     difference: float = 0.0
-    other_formula: bool = False  # known to be slightly different
-    ratio: float = 1.0  # seconds, over those of OURS
-    busy: float = 1.0  # share of the time that the processor worked on this and nothing else
+    other_formula: bool = False  # known to differ slightly
+    ratio: float = 1.0  # seconds relative to OURS
+    busy: float = 1.0  # share of the time in which the processor ran this process
     reason: str = ""
 
     @property
@@ -49,7 +48,7 @@ class Result:
 
     @property
     def disturbed(self) -> bool:
-        """Whether other processes took the processor: only one thread has to be always at work."""
+        """Whether other processes took the processor; with several threads it is unknown."""
         return not self.reason and self.work.threads == 1 and self.busy < BUSY
 
     @property
@@ -85,7 +84,7 @@ class Result:
 
 
 def print_block(columns: list[list[Result]]) -> None:
-    """One shape: a row for each system, four figures for each dtype."""
+    """Print one shape: a row for each system, four figures for each dtype."""
     work = columns[0][0].work
     peaks = [f"{c[0].work.dtype}, peak {c[0].peak_gflops:.1f} GFLOP/s" for c in columns]
     print()
@@ -121,7 +120,7 @@ def count(operations: float) -> str:
 
 
 def processor_name() -> str:
-    """The processor as its maker calls it, as far as the system tells."""
+    """The name of the processor, as far as the system tells."""
     with contextlib.suppress(OSError):
         if platform.system() == "Darwin":
             command = ["sysctl", "-n", "machdep.cpu.brand_string"]
@@ -133,7 +132,7 @@ def processor_name() -> str:
 
 
 def versions() -> dict[str, str | None]:
-    """Version of everything that takes part; None for a peer that is not installed."""
+    """Package -> version; None where it is not installed."""
     found: dict[str, str | None] = {
         "fastbackprop": fastbackprop.__version__,
         "Python": platform.python_version(),
@@ -147,7 +146,7 @@ def versions() -> dict[str, str | None]:
 
 def print_header(processor: str, threads: int, peaks: Mapping[str, float]) -> None:
     figures = " and ".join(f"{rate:.1f} GFLOP/s ({dtype})" for dtype, rate in peaks.items())
-    single = " and ".join(engine for engine in ENGINES if engine not in THREADED_ENGINES)
+    single = " and ".join(engine for engine in ENGINES if engine not in ours.THREADED)
     several = "" if threads == 1 else f"s (of the engines {single} use one)"
     packages = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
     for paragraph in (
@@ -163,7 +162,7 @@ def print_header(processor: str, threads: int, peaks: Mapping[str, float]) -> No
 
 
 def kind(work: Work) -> str:
-    """Works whose ratios are averaged together."""
+    """The group of works whose ratios are averaged."""
     if not work.trains:
         return "Prediction" if work.task == "predict" else work.task.replace("_", " ").capitalize()
     plain = (work.activation, work.optimizer) == ("relu", "sgd")
@@ -171,7 +170,7 @@ def kind(work: Work) -> str:
 
 
 def print_ratios(results: list[Result], dtypes: list[str]) -> None:
-    """What the last column comes to: for each system its geometric mean and its smallest."""
+    """Print each system's geometric mean and minimum of the last column."""
     done = [result for result in results if not result.reason and result.system != OURS]
     print(f"\nTime over that of {OURS}: more than 1 is slower")
     for name in dict.fromkeys(kind(result.work) for result in done):
@@ -189,7 +188,7 @@ def print_ratios(results: list[Result], dtypes: list[str]) -> None:
 
 
 def print_differences(results: list[Result]) -> None:
-    """Largest differences from what OURS computed."""
+    """Print the largest differences from the results of OURS."""
     groups: dict[str, Callable[[Result], bool]] = {
         "trained weights differ by {} of their change": lambda r: r.work.trains,
         "scikit-learn's Adam, with epsilon in another place, by {}": lambda r: r.other_formula,
@@ -211,7 +210,7 @@ def print_differences(results: list[Result]) -> None:
 
 
 def print_disturbances(results: list[Result]) -> None:
-    """Short runs fit between the turns of another process and long ones do not: ratios are off."""
+    """Print a warning where other processes disturbed the best rounds."""
     disturbed = sum(result.disturbed for result in results)
     if disturbed:
         done = sum(not result.reason for result in results)

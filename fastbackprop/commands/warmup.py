@@ -1,4 +1,4 @@
-"""Compile everything once and keep it on disk, so that no later process has to."""
+"""Compile everything once and keep it on disk, so that later processes need not."""
 
 import argparse
 import time
@@ -21,15 +21,13 @@ DTYPES = ("float32", "float64")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Of which networks to compile the code."""
-    parser.add_argument("--dtype", choices=DTYPES, action="append", help="only this; both unasked")
-    parser.add_argument(
-        "--engine", choices=ENGINES, action="append", help="only this; may be given again"
-    )
+    add, only = partial(parser.add_argument, action="append"), "only this one; may be repeated"
+    add("--dtype", choices=DTYPES, help=only)
+    add("--engine", choices=ENGINES, help=only)
 
 
 def items(dtype: str, engine: str) -> Iterator[tuple[str, Callable[[], object]]]:
-    """What a user may call, on a network of a few neurons: its code serves every architecture."""
+    """Every call of a user, on a network of a few neurons: its code serves all architectures."""
     network = fb.Network(
         [2, 3, 2], output="softmax", cost="cross_entropy", dtype=dtype, engine=engine, rng=0
     )
@@ -45,7 +43,7 @@ def items(dtype: str, engine: str) -> Iterator[tuple[str, Callable[[], object]]]
         finished(network.fit(X, y, epochs=1, optimizer=optimizer))
 
     for optimizer in OPTIMIZERS:
-        if optimizer == "lbfgs":  # has nothing of its own to compile, and needs SciPy
+        if optimizer == "lbfgs":  # compiles nothing of its own, and needs SciPy
             continue
         yield f"fit with {optimizer}", partial(fit, optimizer)
 
@@ -58,7 +56,7 @@ def analyse(network: fb.Network, X: np.ndarray, y: np.ndarray) -> None:
 
 
 def what_it_did(call: Callable[[], object]) -> str:
-    """Call, and say what Numba had to do for it: it takes its lock to load machine code as well."""
+    """Call, and report what Numba did: it takes its lock to load machine code as well."""
     compile_events = event.install_recorder("numba:compile")
     lock_events = event.install_recorder("numba:compiler_lock")
     with compile_events as compilations, lock_events as locks:
@@ -73,9 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("NUMBA_DISABLE_JIT is set: nothing is compiled")
         return 0
     if cache_directory() is None:
-        raise UsageError(
-            "no folder can be written to, so that nothing would be kept: set NUMBA_CACHE_DIR to one"
-        )
+        raise UsageError("there is no writable folder for the cache: set NUMBA_CACHE_DIR to one")
     start, outcomes = time.perf_counter(), Counter[str]()
     calls = [
         (f"{dtype}  {engine:6} {name:14}", call)

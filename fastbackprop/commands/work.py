@@ -1,9 +1,10 @@
-"""What `compare` measures: the work, and what a system that does it must be able to do."""
+"""What `compare` measures: a `Work`, done by a `System`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ ADAM_RATE, BETA_1, BETA_2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
 
 
 class Unavailable(Exception):
-    """A system that cannot do this work, and why, in a few words."""
+    """A system cannot do this work; the text says why in a few words."""
 
 
 NOT_INSTALLED = Unavailable("not installed")
@@ -33,7 +34,7 @@ NOT_INSTALLED = Unavailable("not installed")
 class Work:
     """`steps` minibatches of training, or `steps` calls with one batch, on random data.
 
-    A softmax on top; training minimises cross-entropy, without momentum or shuffling.
+    The output is a softmax. Training minimises cross-entropy, without momentum or shuffling.
     """
 
     sizes: tuple[int, ...]
@@ -65,7 +66,7 @@ class Work:
     def flops(self) -> int:
         """Operations of one step: (0) and (3) in every layer, (2) in all but the first.
 
-        A prediction is (0) alone. Of an analysis, those of the sums that it cannot do without.
+        A prediction is (0) alone. For an analysis, the sums that no method can avoid are counted.
         """
         products = [2 * m * n for m, n in pairwise(self.sizes)]
         first, all_layers = products[0], sum(products)
@@ -95,33 +96,39 @@ class Work:
 
     @cached_property
     def layers(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The weights and the biases to start from, layer by layer."""
+        """The initial weights and biases, layer by layer."""
         rng = np.random.default_rng(1)
         weights = [rng.standard_normal((m, n)) * np.sqrt(2 / m) for m, n in pairwise(self.sizes)]
         return [(W.astype(self.dtype), np.zeros(W.shape[1], self.dtype)) for W in weights]
 
     @cached_property
     def direction(self) -> np.ndarray:
-        """A vector like the parameters, for products with a matrix."""
+        """A vector as long as the parameters, for products with a matrix."""
         return np.random.default_rng(2).standard_normal(flat(self.layers).size).astype(self.dtype)
 
 
-class System(Protocol):
-    """What `compare` times.
+@dataclass
+class System:
+    """A library, ready for one `Work`."""
 
-    A `tolerance` of its own is for one whose formula is known to be slightly different.
-    """
+    run: Callable[[], object]  # all steps once: this is timed
+    result: Callable[[], np.ndarray]  # the trained parameters, as one vector, or the outputs
+    reset: Callable[[], None] = lambda: None  # back to the initial weights; not timed
+    tolerance: float = 0.0  # larger than usual where the formula is known to differ slightly
 
-    def __init__(self, work: Work): ...
 
-    def reset(self) -> None:
-        """Go back to the weights of the start; not timed."""
+def repeated(
+    work: Work, call: Callable[[], Any], convert: Callable[[Any], np.ndarray] = np.array
+) -> System:
+    """The system that makes `work.steps` equal calls; its result is the converted last output."""
+    outputs = None
 
-    def run(self) -> None:
-        """Do all steps once: what is timed."""
+    def run() -> None:
+        nonlocal outputs
+        for _ in range(work.steps):
+            outputs = call()
 
-    def result(self) -> np.ndarray:
-        """The trained parameters, in the order of `Network.get_parameters`, or the predictions."""
+    return System(run, lambda: convert(outputs))
 
 
 def flat(layers: Any) -> np.ndarray:

@@ -1,17 +1,19 @@
 """Threads that share one native call.
 
-Every thread of a team runs the same kernel, told its number t of T, and does its share of the work
-between barriers. Calls from several Python threads have a team each; its threads wait for the next
-call, a forked child starts its own, and no threading layer takes part. A barrier costs some 0.1 us,
-a team some 50 us to come together.
+Every thread of a team runs the same kernel. It gets its number t of T, and does its share of the
+work between barriers. Concurrent calls from several Python threads have a team each. Threads are
+kept for later calls, and a forked child starts its own. A barrier takes about 0.1 us, and a team
+about 50 us to assemble.
+
+Results do not depend on the number of threads. So a call takes fewer threads than it was given
+where the process has fewer processors, or where no thread can be started.
 """
 
-import contextlib
-import ctypes
 import os
 import sys
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,12 +24,12 @@ from numba.extending import intrinsic
 from fastbackprop.jit.kernels import kernel
 from fastbackprop.jit.numba_internals import array_data, cgutils
 
-# Words of a team's state, each on a cache line of its own.
+# Words of the state of a team, each on its own cache line.
 ARRIVED, ROUND, GATE = 0, 16, 32
 N_WORDS = 48
 CLOSED, OPEN, CANCELLED = range(3)
 
-SPINS = 2000  # some 20 us; after that the processor is offered to others between looks
+SPINS = 2000  # about 1 us; after that a waiting thread yields its processor between reads
 
 _YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
 
@@ -49,7 +51,7 @@ def _word(context, builder, array_type, array, place):
 
 @intrinsic
 def _add(typingctx, state, place, value):
-    """state[place] += value, at once for all threads; returns what it was."""
+    """Atomic state[place] += value; returns the value before."""
 
     def generate(context, builder, signature, args):
         word = _word(context, builder, state, args[0], args[1])
@@ -60,7 +62,7 @@ def _add(typingctx, state, place, value):
 
 @intrinsic
 def _read(typingctx, state, place):
-    """state[place] as it is now; what was written before it is visible after."""
+    """Atomic read of state[place], with acquire semantics."""
 
     def generate(context, builder, signature, args):
         word = _word(context, builder, state, args[0], args[1])
@@ -91,7 +93,7 @@ def _wait_while(state, place, value):
 
 @kernel(linked=True)
 def barrier(team):
-    """Wait until every thread of the team is here; what each wrote before, all see after."""
+    """Wait for all threads of the team; afterwards each sees what the others wrote before."""
     if team.T > 1:
         now = _read(team.state, ROUND)
         if _add(team.state, ARRIVED, 1) == team.T - 1:
@@ -103,7 +105,7 @@ def barrier(team):
 
 @kernel(linked=True)
 def begins(team):
-    """Wait for thread 0; False if it will not come."""
+    """Wait for thread 0 at the gate; False if the call is cancelled."""
     if team.T == 1:
         return True
     if team.t == 0:
@@ -115,87 +117,86 @@ def begins(team):
 
 @kernel(linked=True)
 def share(n, unit, team):
-    """(first, last) of the n things that this thread owns: whole units, as even as they go."""
+    """(first, last) of the n items that this thread owns: whole units, evenly distributed."""
     units = (n + unit - 1) // unit
     first, last = units * team.t // team.T * unit, units * (team.t + 1) // team.T * unit
     return min(first, n), min(last, n)
 
 
-_LIBC = ctypes.PyDLL(None) if sys.platform == "linux" else None
-_processor: Any = getattr(_LIBC, "sched_getcpu", None)  # the one this thread is on
-_idle: list[ThreadPoolExecutor] = []  # each of one thread
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_idle.clear)  # a child has none of them
+class _Thread:
+    """A thread that serves one call after the other; it ends when this object is deleted."""
+
+    def __init__(self) -> None:
+        self.calls: SimpleQueue = SimpleQueue()
+        # A daemon: at exit nobody waits for it, and it still serves `atexit` handlers.
+        threading.Thread(target=_serve, args=(self.calls,), daemon=True).start()
+
+    def __del__(self) -> None:
+        self.calls.put(None)
 
 
-def _member() -> ThreadPoolExecutor:
-    """A thread that belongs to no other team."""
-    try:
-        return _idle.pop()
-    except IndexError:
-        return ThreadPoolExecutor(1)
-
-
-def _in_place(
-    allowed: set[int], free: set[int], function: Callable, team: Team, *arguments: Any
-) -> Any:
-    """A member's part, on one of the processors that are still free, if there is one.
-
-    Left to itself, Linux wakes a thread where its waker runs and may have both of them share that
-    processor for a whole call, beside one where nothing runs, or only a thread that spins.
-    """
-    if not free:
-        return function(team, *arguments)
-    try:
-        _take_one(free)
-        return function(team, *arguments)
-    finally:
-        try:  # not a function of Python's: an interrupt may come into it
-            os.sched_setaffinity(0, allowed)
-        except OSError:
+def _serve(calls: SimpleQueue) -> None:
+    while call := calls.get():
+        function, team, arguments, done = call
+        try:
+            function(team, *arguments)
+        except BaseException:  # thread 0 raises the same, and does not open the gate
             pass
+        call = function = team = arguments = None  # keep no arrays while waiting
+        done.put(None)
+        done = None
 
 
-def _take_one(free: set[int]) -> None:
-    """Let this thread run on one of these processors and on no other; on any if that fails."""
-    with contextlib.suppress(OSError):
-        if _processor() not in free:
-            os.sched_setaffinity(0, free)
-        here = _processor()
-        free.discard(here)
-        os.sched_setaffinity(0, {here})
+_idle: list[_Thread] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # threads do not survive a fork
+
+
+def _members(n: int) -> list[_Thread]:
+    """n threads that belong to no other team; fewer where no more can be started."""
+    members: list[_Thread] = []
+    if sys.is_finalizing():  # daemon threads have ended
+        return members
+    while len(members) < n:
+        try:
+            members.append(_idle.pop())
+        except IndexError:
+            try:
+                members.append(_Thread())
+            except RuntimeError:  # a limit of the system, or the interpreter shuts down
+                break
+    return members
 
 
 def run(function: Callable, n_threads: int, *arguments: Any) -> Any:
-    """Call the kernel in so many threads, this one among them; returns what thread 0 returned.
+    """Call the kernel in up to n_threads threads, this one among them; returns thread 0's result.
 
-    Python can be interrupted here but not in the kernel: either every thread goes through the gate,
-    or, where thread 0 does not come so far, none.
+    Python can be interrupted here but not in the kernel. Either all threads pass the gate, or,
+    where thread 0 does not reach it, none.
     """
     if n_threads == 1:
         return function(ALONE, *arguments)
-    state = np.zeros(N_WORDS, np.int64)
-    allowed = os.sched_getaffinity(0) if _processor else set()
-    free, members, calls = set(allowed), [], []
+    members = _members(min(n_threads, available_processors()) - 1)
+    if not members:
+        return function(ALONE, *arguments)
+    state, T = np.zeros(N_WORDS, np.int64), len(members) + 1
+    done: SimpleQueue = SimpleQueue()
     try:
-        for t in range(1, n_threads):
-            member = _member()
-            part = (allowed, free, function, Team(state, t, n_threads), *arguments)
-            calls.append(member.submit(_in_place, *part))
-            members.append(member)
-        return _in_place(allowed, free, function, Team(state, 0, n_threads), *arguments)
-    except BaseException:
+        for t, member in enumerate(members, 1):
+            member.calls.put((function, Team(state, t, T), arguments, done))
+        result = function(Team(state, 0, T), *arguments)
+    except BaseException:  # the members end: after an interrupt it is unknown which were called
         if state[GATE] == CLOSED:
             state[GATE] = CANCELLED
         raise
-    finally:
-        for call in calls:
-            call.exception()
-        _idle.extend(members)
+    for _ in members:
+        done.get()
+    _idle.extend(members)
+    return result
 
 
 def available_processors() -> int:
-    """Processors this process may use."""
+    """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,0 +1,49 @@
+"""The systems that `compare` measures: this package's engines and other libraries.
+
+A module for each library, with a function for each task that the library can do. It takes a `Work`
+and returns a `System`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from fastbackprop.commands.systems import jax, onnxruntime, ours, sklearn, torch
+from fastbackprop.commands.work import System, Work
+from fastbackprop.engines import ENGINES
+
+OURS = f"fastbackprop {ENGINES[0]}"
+PACKAGES = ("torch", "scikit-learn", "jax", "onnxruntime")
+
+Maker = Callable[[Work], System]
+
+
+def systems(task: str, quick: bool = False) -> dict[str, Maker]:
+    """Label -> function that makes the system for a `Work` of this task; our engines come first.
+
+    With `quick`, without `torch.compile`, which compiles for seconds for every shape.
+    """
+    ours_for = {"train": ours.train, "predict": ours.predict}.get(task, ours.analyse)
+    found: dict[str, Maker] = {
+        f"fastbackprop {engine}": partial(ours_for, engine=engine) for engine in ENGINES
+    }
+    if task == "train":
+        peers: dict[str, Maker] = {
+            "PyTorch (eager)": torch.train,
+            "PyTorch (torch.compile)": partial(torch.train, compiled=True),
+            "scikit-learn (MLPClassifier)": sklearn.train,
+            "JAX (jit, scan over the epoch)": jax.train,
+        }
+        if quick:
+            del peers["PyTorch (torch.compile)"]
+    elif task == "predict":
+        reuse: Maker = partial(ours.predict, engine=ENGINES[0], reuse=True)
+        found = {OURS: found[OURS], f"{OURS}, out=": reuse} | found
+        peers = {
+            "PyTorch (eager)": torch.predict,
+            "scikit-learn (MLPClassifier)": sklearn.predict,
+            "JAX (jit)": jax.predict,
+            "ONNX Runtime": onnxruntime.predict,
+        }
+    else:
+        peers = {"JAX (jit)": jax.analyse}
+    return found | peers

@@ -1,0 +1,95 @@
+"""PyTorch: its layers, loss and optimisers, as its tutorials write the loop."""
+
+import os
+import shutil
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from fastbackprop.commands import require
+from fastbackprop.commands.work import (
+    ADAM_RATE,
+    BETA_1,
+    BETA_2,
+    EPSILON,
+    NOT_INSTALLED,
+    SGD_RATE,
+    System,
+    Unavailable,
+    Work,
+    flat,
+    repeated,
+)
+
+
+def _network(torch: ModuleType, work: Work) -> tuple[Any, list[Any]]:
+    """The network up to z^L, with the initial weights, and its linear layers."""
+    torch.set_num_threads(work.threads)
+    sigma = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "gelu": torch.nn.GELU}[work.activation]
+    dtype = getattr(torch, work.dtype)
+    linear = [torch.nn.Linear(*W.shape, dtype=dtype) for W, _ in work.layers]
+    _set_weights(torch, linear, work)
+    modules = [module for layer in linear for module in (layer, sigma())]
+    return torch.nn.Sequential(*modules[:-1]), linear
+
+
+def _set_weights(torch: ModuleType, linear: list[Any], work: Work) -> None:
+    with torch.no_grad():
+        for layer, (W, b) in zip(linear, work.layers, strict=True):
+            layer.weight.copy_(torch.from_numpy(W.T))
+            layer.bias.copy_(torch.from_numpy(b))
+
+
+def _check_compiler() -> None:
+    compilers = (os.environ.get("CXX", "g++"), "clang++", "cl")
+    if not any(map(shutil.which, compilers)):
+        raise Unavailable("needs a C++ compiler")
+
+
+def train(work: Work, compiled: bool = False) -> System:
+    """The eager loop; `compiled` has network and cost in `torch.compile` and a fused optimiser."""
+    torch = require("torch", NOT_INSTALLED)
+    X, labels = map(torch.from_numpy, work.data)
+    network, linear = _network(torch, work)
+    cross_entropy = torch.nn.CrossEntropyLoss()
+
+    def cost(X: Any, labels: Any) -> Any:
+        return cross_entropy(network(X), labels)
+
+    if compiled:
+        _check_compiler()
+        torch.compiler.reset()  # the code of earlier shapes counts against a limit
+        cost = torch.compile(cost)
+    parameters = list(network.parameters())
+    if work.optimizer == "sgd":
+        optimizer = torch.optim.SGD(parameters, lr=SGD_RATE, fused=compiled)
+    else:
+        optimizer = torch.optim.Adam(
+            parameters, ADAM_RATE, betas=(BETA_1, BETA_2), eps=EPSILON, fused=compiled
+        )
+
+    def reset() -> None:
+        _set_weights(torch, linear, work)
+        optimizer.state.clear()
+
+    def run() -> None:
+        size = work.batch_size
+        for start in range(0, len(X), size):
+            optimizer.zero_grad()
+            cost(X[start : start + size], labels[start : start + size]).backward()
+            optimizer.step()
+
+    def result() -> Any:
+        return flat((i.weight.detach().numpy().T, i.bias.detach().numpy()) for i in linear)
+
+    return System(run, result, reset)
+
+
+def predict(work: Work) -> System:
+    """Eager, in inference mode."""
+    torch = require("torch", NOT_INSTALLED)
+    layers, _ = _network(torch, work)
+    network = torch.nn.Sequential(layers, torch.nn.Softmax(dim=1)).eval()
+    system = repeated(work, partial(network, torch.from_numpy(work.data[0])))
+    system.run = torch.inference_mode()(system.run)
+    return system
