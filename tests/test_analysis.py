@@ -11,6 +11,8 @@ from problems import CHOSEN, HIDDEN, TOLERANCE, deviation, every_dtype, every_en
 
 import fastbackprop as fb
 from fastbackprop.analysis import quantities as analysis
+from fastbackprop.engines.functions import rows
+from fastbackprop.functions import softmaxes
 from fastbackprop.functions.activations import ACTIVATIONS
 from fastbackprop.functions.costs import COSTS
 
@@ -280,5 +282,11 @@ def test_a_coupled_function_without_a_kernel(engine):
     p, v = case(*CASES[1], engine=engine, dtype="float64")
     ref = everything(p, v)
     q, _ = case(*CASES[1], engine=engine, dtype="float64")
-    q.net.machine.sigma[-1] = replace(ACTIVATIONS["softmax"], second_row=None)
+    q.net.machine.sigma[-1] = fb.Activation(
+        "my_softmax",
+        softmaxes.softmax,
+        softmaxes.softmax_pull_back,
+        rows=(rows.softmax_row, rows.softmax_pull_back_row),
+        second=lambda *arrays: softmaxes.softmax_second(*arrays),
+    )
     check(everything(q, v), ref, 10 * TOLERANCE["float64"])

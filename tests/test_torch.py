@@ -11,7 +11,11 @@ from fastbackprop.functions.activations import ACTIVATIONS
 torch = pytest.importorskip("torch")
 nn = torch.nn
 
-WITHOUT = {"sin", "gaussian", "exp"}  # registered, but PyTorch has no module
+WITHOUT = {  # registered, but PyTorch has no module
+    "exp",
+    "gaussian",
+    "sin",
+}
 
 
 @every_dtype
@@ -33,6 +37,19 @@ def test_there_and_back(output, dtype):
 
 def test_what_pytorch_lacks():
     assert set(ACTIVATIONS) - set(MODULES) == WITHOUT & set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        ({1: 2}, TypeError, "the keys of the state dict must be names of tensors; one is 1"),
+        ({"weight": 2}, ValueError, r"'weight' in the state dict must have shape"),
+        ({}, ValueError, "the state dict has no linear layer"),
+    ],
+)
+def test_state_dicts_that_are_none(state, error, message):
+    with pytest.raises(error, match=message):
+        fb.Network.from_torch(state)
 
 
 def test_sequentials_of_others():

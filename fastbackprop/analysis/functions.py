@@ -16,9 +16,9 @@ import numpy as np
 from numba.core import types
 
 from fastbackprop.engines.functions import (
-    _pull_back_rows,
     kernels,
     normalised_formulas,
+    pull_back_of_rows,
 )
 from fastbackprop.engines.functions import layer_norm as _layer_norm
 from fastbackprop.engines.functions import rows as _rows
@@ -91,7 +91,7 @@ def _(activation: LayerNorm, dtype: np.dtype, columns: bool) -> tuple[Any, Any]:
     if columns:
         forward = _layer_norm.product_with_derivative(derivative, epsilon, transposed=False)
         return forward, second and _layer_norm.second(derivative, second, epsilon)
-    forward = _pull_back_rows(_rows.push_forward_row(derivative, epsilon))
+    forward = pull_back_of_rows(_rows.push_forward_row(derivative, epsilon))
     return forward, second and _second_of_rows(_rows.second_row_of(derivative, second, epsilon))
 
 

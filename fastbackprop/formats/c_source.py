@@ -88,7 +88,7 @@ def write_c(network: Writable, path: str | os.PathLike[str], *, name: str = "pre
         For a name that C does not take, parameters that are not finite, or an activation
         of your own whose formula cannot be recorded.
     OSError
-        Where the file cannot be written; what was there is still there then.
+        Where the file cannot be written; the old one is still there then.
     """
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
         raise ValueError(f"name must be a C identifier, such as 'predict'; got {name!r}")
@@ -142,7 +142,7 @@ def _function(f: str, root: Symbol, single: bool) -> str:
         return digits if value >= 0 else f"(-{digits})"
 
     names: dict[Symbol, str] = {Z: "z"}
-    of_each = {Z}  # what differs from neuron to neuron
+    of_each = {Z}  # symbols that differ from neuron to neuron
 
     def text(node: Symbol, more: dict[Symbol, str]) -> str:
         return expression(node, templates, decimal, names | more)

@@ -57,7 +57,7 @@ def as_njit(network: Writable) -> Any:
 
 @overload_attribute(types.Dispatcher, "jvp", inline="always")
 def _jvp_of_a_function(function):
-    """`f.jvp` in compiled code is what it is in Python."""
+    """`f.jvp` means the same in compiled code as in Python."""
     jvp = getattr(function.dispatcher, "jvp", None)
     return None if jvp is None else lambda function: jvp
 

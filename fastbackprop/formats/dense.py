@@ -13,7 +13,7 @@ P = "p"  # in a table: the activation's parameter
 
 
 class Writable(Protocol):
-    """What writers ask of a network."""
+    """The attributes of a network that writers use."""
 
     @property
     def sizes(self) -> tuple[int, ...]:

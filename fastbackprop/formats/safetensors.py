@@ -56,7 +56,7 @@ def write(
 
 
 class Tensor(NamedTuple):
-    """What the header says of a tensor; its data are bytes start ... stop of the file."""
+    """A tensor's entry in the header; its data are bytes start ... stop of the file."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -67,7 +67,7 @@ class Tensor(NamedTuple):
 class Contents:
     """The header of a file, checked; `read` gets a tensor's data.
 
-    Raises OSError, and ValueError for what is not a safetensors file in every detail. Nothing is
+    Raises OSError, and ValueError for a file that is not safetensors in every detail. Nothing is
     allocated but the header, whose length is limited, before all that it says is checked.
     """
 

@@ -1,4 +1,4 @@
-"""A network as a safetensors file: weights.0, biases.0, weights.1, ... and what it is, as JSON.
+"""A network as a safetensors file: tensors weights.0, biases.0, weights.1, ..., and a description.
 
 The metadata are strings: format ("fastbackprop"), format_version, library_version and network, the
 arguments of `Network` as JSON: an activation or a cost by its name, one with other than the usual
@@ -71,7 +71,7 @@ def describe_function(function: Activation | Cost) -> Any:
 
 
 def function(description: Any, what: str, own: Sequence[Activation | Cost] = ()) -> Any:
-    """What `describe_function` has described: a name, or an object with parameters.
+    """The function of a description by `describe_function`: a name, or an object with parameters.
 
     Parameters
     ----------

@@ -116,7 +116,7 @@ def from_torch(source: Any, options: Mapping[str, Any]) -> Dense:
 
 
 def _refuse_gain(where: str, module: Any, n: int) -> None:
-    """A LayerNorm of other than n neurons, or that changes what it has normalised."""
+    """Refuse a LayerNorm of other than n neurons, or with a gain or a shift."""
     parts = ((module.weight, 1), (module.bias, 0))
     plain = all(part is None or bool((part == value).all()) for part, value in parts)
     if tuple(module.normalized_shape) != (n,) or not plain:

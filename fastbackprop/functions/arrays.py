@@ -13,12 +13,13 @@ from fastbackprop.jit.words import formula
 
 
 def with_p(function: Callable[..., Any], n: int, dtype: np.dtype) -> Callable[..., Any]:
-    """A formula of n arguments with p as one more, if it takes none; a user's own is compiled."""
-    return _with_p(function if is_ours(function) else compiled(function, dtype), n)
+    """A formula of numbers with p as one argument more; a user's own is compiled."""
+    return and_p(function if is_ours(function) else compiled(function, dtype), n)
 
 
 @functools.cache
-def _with_p(function: Callable[..., Any], n: int) -> Callable[..., Any]:
+def and_p(function: Callable[..., Any], n: int) -> Callable[..., Any]:
+    """A function of n arguments with p as one more, if it takes none."""
     if takes_p(function, n):
         return function
 
@@ -51,7 +52,7 @@ def on_arrays(function: Any, dtype: Any) -> Any:
     p = tuple(dtype.type(value) for value in function.p)
 
     def bound(formula: Callable[..., Any], n: int) -> Callable[..., Any]:
-        function_of_p = with_p(formula, n, dtype)
+        function_of_p = and_p(formula, n) if function.coupled else with_p(formula, n, dtype)
 
         def of_arrays(*arrays):
             return function_of_p(*arrays, p)

@@ -67,7 +67,7 @@ def of_arrays(of: Activation, epsilon: Any, name: str) -> Coupled:
     )
 
 
-# --- what people write ---------------------------------------------------------------------------
+# --- the activation ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, init=False)

@@ -1,4 +1,4 @@
-"""What activations and costs share: a name, parameters, formulas and an entry in a registry."""
+"""The common part of activations and costs: name, parameters, formulas, an entry in a registry."""
 
 from dataclasses import replace
 from typing import Any, ClassVar, Self
@@ -7,7 +7,7 @@ from fastbackprop.numbers import number
 
 
 class Named:
-    """A named function with parameters, one or more formulas and, if it is ours, an entry."""
+    """A named function with parameters, one or more formulas and, if registered, an entry."""
 
     # Formulas and the number of their arguments, without p. The first two define the function.
     FORMULAS: ClassVar[dict[str, int]]

@@ -1,4 +1,4 @@
-"""Formulas as graphs: `recorded` calls a formula with symbols that record what is done to them.
+"""Formulas as graphs: `recorded` calls a formula with symbols that record each operation on them.
 
 Formats are written from these graphs. A node is a word (a NumPy function's name, or one of
 `REDUCTIONS`) and its parts; leaves are `Z`, `P`, `Q` and numbers. Equal expressions are one node,
@@ -71,7 +71,7 @@ class Symbol(NDArrayOperatorsMixin):
     def is_condition(self) -> bool:
         return self.word in RELATIONS or self.word in LOGIC
 
-    # --- what formulas do -------------------------------------------------------------------------
+    # --- operations of formulas -------------------------------------------------------------------
 
     dtype = SimpleNamespace(type=float)  # numbers of any dtype are recorded as they are written
 
@@ -171,7 +171,7 @@ def _as_number(value: Symbol) -> Symbol:
 def recorded(activation: Activation, p: Sequence[Any] | None = None) -> Symbol:
     """sigma's graph, of `Z`; with these values or symbols in place of its parameters.
 
-    Raises NotRecordable, with the activation's name and what its formula does.
+    Raises NotRecordable, with the activation's name and the operation that is not known.
     """
     p = activation.p if p is None else p
     z = normalised(Z, activation.epsilon)[0] if isinstance(activation, LayerNorm) else Z  # type: ignore[arg-type]

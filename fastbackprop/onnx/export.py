@@ -55,7 +55,7 @@ def export(network: Writable, path: str | os.PathLike[str]) -> None:
         For parameters that are not finite, or an activation of your own whose formula cannot be
         recorded.
     OSError
-        Where the file cannot be written; what was there is still there then.
+        Where the file cannot be written; the old one is still there then.
 
     Warns
     -----

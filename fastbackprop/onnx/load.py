@@ -31,8 +31,8 @@ def load(path: str | os.PathLike[str], **options: Any) -> Network:
     ----------
     path : str or path-like
     **options
-        `Network`'s, which go before what was read. A file of ours knows its cost; of others, give
-        `cost`, and `output="softmax"` where the softmax is not in the file.
+        `Network`'s; they replace arguments that were read. A file of ours knows its cost; of
+        others, give `cost`, and `output="softmax"` where the softmax is not in the file.
 
     Raises
     ------

@@ -110,7 +110,7 @@ def _(function: Cost, dtype: np.dtype, columns: bool) -> Sequence[Any]:
 
 @kernels.register
 def _(function: Coupled, dtype: np.dtype, columns: bool) -> Sequence[Any]:
-    return _of_each_sample(_rows.rows(function), columns, _activate_rows, _pull_back_rows)
+    return _of_each_sample(_rows.rows(function), columns, _activate_rows, pull_back_of_rows)
 
 
 @kernels.register
@@ -128,7 +128,7 @@ def _(function: LayerNorm, dtype: np.dtype, columns: bool) -> Sequence[Any]:
         ]
     return [
         _activate_rows(_rows.activate_row(sigma, function.epsilon)),
-        _pull_back_rows(_rows.pull_back_row(derivative, function.epsilon)),
+        pull_back_of_rows(_rows.pull_back_row(derivative, function.epsilon)),
     ]
 
 
@@ -181,7 +181,7 @@ def cost_gradient(cost, z, a, y, delta, lanes):
 # --- loops over them -----------------------------------------------------------------------------
 
 
-# Formulas whose vectorised words have a limit: of |z|, and what they are up to there.
+# Formulas whose vectorised words have a limit of |z|, and the formulas to use below it.
 NEAR: dict[Any, tuple[float, Callable]] = {
     sine: (SIN_LIMIT, near_sine),
     sine_derivative: (SIN_LIMIT, near_sine_derivative),
@@ -282,7 +282,7 @@ def _activate_rows(row: Any) -> Any:
 
 
 @functools.cache
-def _pull_back_rows(row: Any) -> Any:
+def pull_back_of_rows(row: Any) -> Any:
     @kernel
     def pull_back_rows(z, a, delta, p, lanes):
         for i in range(lanes):

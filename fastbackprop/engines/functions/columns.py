@@ -122,7 +122,7 @@ def softmax_pull_back(z, a, delta, p, lanes):
 
 @kernel(fastmath=EXACT)
 def log_softmax(z, a, delta, p, lanes):
-    """a_ki = (z_ki - m_i) - log t_i, and what `softmax` leaves."""
+    """a_ki = (z_ki - m_i) - log t_i; delta is left as by `softmax`."""
     if lanes == 1:
         log_softmax_row(z, a, p)
         return
@@ -273,7 +273,7 @@ def _lengths(M, lanes, scale, part):
 
 @kernel(fastmath=EXACT)
 def _cosines(a, y, lanes, a_scale, a_part, y_scale, y_part, c):
-    """c (lanes,), and what makes the unit vectors."""
+    """c (lanes,), and the factors that make unit vectors."""
     _lengths(a, lanes, a_scale, a_part)
     _lengths(y, lanes, y_scale, y_part)
     for i in range(0, lanes, vector_lanes(a)):

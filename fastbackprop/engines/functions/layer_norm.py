@@ -143,7 +143,7 @@ def _inner(z, Rz, lanes, m, r, out):
 
 @kernel(fastmath=EXACT)
 def _add_h(x, g, q, Rx, first, last, lanes, r, w, sums, Rdelta):
-    """R delta_ji += r_i h_ji, h = q R x - w g; and what sums of h, h x, g x and g R x become.
+    """R delta_ji += r_i h_ji, h = q R x - w g; and adds to sums of h, h x, g x and g R x.
 
     Of the elements first ... last, which are the first ones of x, g and q; sums (4 lanes,).
     """
@@ -185,7 +185,7 @@ def _subtract_means(z, Rx, lanes, m, r, sums, Rdelta):
 
 @functools.cache
 def second(derivative: Callable, second_derivative: Callable, epsilon: float) -> Any:
-    """R delta_ji += what the product with da/dz moves by; R z becomes R x."""
+    """R delta_ji += the movement of the product with da/dz; R z becomes R x."""
 
     @kernel(fastmath=EXACT)
     def layer_norm_second_of_columns(z, a, u, Rz, Ra, Rdelta, p, lanes):

@@ -203,7 +203,7 @@ def gaussian_nll_gradient_row(z, a, y, delta, p):
 
 @kernel(fastmath=EXACT)
 def _length(a):
-    """The largest |a_k|, or 1, and what a part of that |a| is, as its reciprocal, or 0."""
+    """s, the largest |a_k| or 1, and s / |a|, or 0."""
     T = a.dtype.type
     largest, total = T(0), T(0)
     for k in range(a.shape[0]):
@@ -217,7 +217,7 @@ def _length(a):
 
 @kernel(fastmath=EXACT)
 def _cosine_of(a, y):
-    """c, and what makes u of a and v of y."""
+    """c, and the factors that make u of a and v of y."""
     a_scale, a_part = _length(a)
     y_scale, y_part = _length(y)
     c = a.dtype.type(0)
