@@ -18,7 +18,7 @@ import pytest
 from problems import TOLERANCE, deviation, every_dtype, every_engine, problem
 
 import fastbackprop as fb
-from fastbackprop import engines, machine
+from fastbackprop import machine
 from fastbackprop.engines import ENGINES
 from fastbackprop.jit.tile import VECTOR_BYTES
 from fastbackprop.optimizers import OPTIMIZERS, adam, adaptive, sgd, signs
@@ -555,29 +555,6 @@ def test_a_pickled_state_outlives_another_width_of_vectors(tmp_path):
         means = [net.get_parameters(), optimizer.averaged_parameters]
         assert deviation(vectors, means) < 1e-4
     assert deviation(before, after) > 1e-2
-
-
-def test_a_pickled_state_finds_its_place_in_any_padding(monkeypatch):
-    """The same in one process, by engines with rows of another length."""
-    for engine in ("loops", "numpy"):
-        results = []
-        for pads in ((0, 0), (0, 3), (5, 0), (5, 2)):
-            module = engines.load(engine)
-            monkeypatch.setattr(module, "stride", lambda width, dtype, pad=pads[0]: width + pad)
-            p, optimizer = of_tests(engine), fb.RMSprop(0.05, momentum=0.5, averaging=fb.SWA(3, 2))
-            p.net.fit(p.X, p.Y, epochs=3, batch_size=5, optimizer=optimizer)
-            pickled = pickle.dumps((p.net, optimizer))
-            before = optimizer.averaged_parameters
-            monkeypatch.setattr(module, "stride", lambda width, dtype, pad=pads[1]: width + pad)
-            net, optimizer = pickle.loads(pickled)
-            assert (optimizer.averaged_parameters == before).all()
-            net.fit(p.X, p.Y, epochs=3, batch_size=5, optimizer=optimizer)
-            states = [net.machine.layout.flatten(state) for state in optimizer._states]
-            results.append([net.get_parameters(), optimizer.averaged_parameters, *states])
-            assert optimizer.steps == 18
-        for result in results[1:]:
-            for vector, expected in zip(result, results[0], strict=True):
-                assert deviation(vector, expected) < 1e-12
 
 
 def test_coefficients_are_the_same_bits_however_they_are_cut():
