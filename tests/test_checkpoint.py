@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastbackprop as fb
+from fastbackprop import machine
 from fastbackprop.engines import ENGINES
 from fastbackprop.formats import atomic
 from fastbackprop.optimizers import OPTIMIZERS
@@ -155,6 +157,152 @@ def test_every_optimizer_goes_on_where_it_was(name, engine, tmp_path):
         again = network(engine, rng=epochs - 2)
         result = fit(again, path, epochs=epochs, optimizer=optimizer())
     assert end(again, *result) == expected
+
+
+class Counter:
+    """A callback with a state: how many epochs there were, and the first parameters."""
+
+    def __init__(self, refuse=False):
+        self.epochs, self.refuse = 0, refuse
+        self.first = np.zeros(0, np.float32)
+
+    def on_epoch_end(self, net, epoch, logs):
+        self.epochs += 1
+        if self.epochs == 1:
+            self.first = net.get_parameters()
+
+    def get_state(self):
+        return {"epochs": self.epochs, "names": ["a", None, 0.5], "first": self.first}
+
+    def set_state(self, state):
+        if self.refuse:
+            raise ValueError("there is no such counter")
+        assert state["names"] == ["a", None, 0.5] and state.keys() == self.get_state().keys()
+        self.epochs, self.first = state["epochs"], state["first"]
+
+
+def test_callbacks_go_on_where_they_were(tmp_path):
+    path, firsts = tmp_path / "c", []
+    for last, total in ((2, 2), (3, 3), (3, 3), (6, 6)):
+        counters = [Counter(), Counter()]
+        history, _ = fit(network(), path, epochs=last, callbacks=counters)
+        assert len(history) == total
+        assert [counter.epochs for counter in counters] == [total, total]
+        firsts += [counter.first.tobytes() for counter in counters]
+    assert len(set(firsts)) == 1 and len(firsts[0]) == 4 * network().n_parameters
+
+
+def test_a_callback_that_refuses_its_state_changes_nothing(tmp_path):
+    path, first = tmp_path / "c", Counter()
+    fit(network(), path, epochs=2, callbacks=[first])
+    content, net, optimizer = path.read_bytes(), network(rng=9), fb.SGD(0.1, momentum=0.9)
+    before = net.get_parameters(), repr(net._rng.bit_generator.state)
+    with pytest.raises(ValueError, match=r"'.*c'.*there is no such counter"):
+        fit(net, path, optimizer=optimizer, callbacks=[Counter(refuse=True)])
+    assert (net.get_parameters() == before[0]).all()
+    assert repr(net._rng.bit_generator.state) == before[1]
+    assert optimizer.steps == 0 and not optimizer._states.any()
+    assert path.read_bytes() == content
+    with pytest.raises(ValueError, match="of another training, with callbacks"):
+        fit(net, path, callbacks=[Counter(), Counter()])
+    assert (net.get_parameters() == before[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (None, r"get_state\(\) of a callback must return a dict; got None"),
+        ({"x": np.zeros(2, complex)}, "array 'x' of a callback's state is of complex128"),
+        ({"x": {1, 2}}, "set is not JSON"),
+    ],
+)
+def test_a_state_that_no_file_holds_is_refused_before_the_first_step(state, message, tmp_path):
+    net, counter = network(), Counter()
+    counter.get_state = lambda: state
+    before = net.get_parameters()
+    with pytest.raises(TypeError, match=message):
+        fit(net, tmp_path / "c", callbacks=[counter])
+    assert (net.get_parameters() == before).all() and not list(tmp_path.iterdir())
+
+
+def test_names_that_callbacks_may_have(tmp_path):
+    """Without `set_state` there is nothing to restore; `save`, `close`, ... are the user's own."""
+
+    class Own:
+        start = reason = on_pause = "no method"
+
+        def __init__(self):
+            self.get_state = dict
+
+        def on_epoch_end(self, net, epoch, logs):
+            self.epoch = epoch
+
+        def save(self, path): ...
+        def close(self, when): ...
+        def resume(self, epoch): ...
+        def restore(self, epoch): ...
+
+    for epochs in (2, 3):
+        own = Own()
+        fit(network(), tmp_path / "c", epochs=epochs, callbacks=[own])
+        assert own.epoch == epochs
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_early_stopping_as_a_callback(place, tmp_path):
+    """Before the checkpoint and after it: as by its argument, also where it was killed."""
+
+    def run(net, path, die_after=None):
+        def die(net, epoch, logs):
+            if epoch == die_after:
+                raise MemoryError
+
+        callbacks = [die, fb.EarlyStopping(2, min_improvement=0.05), fb.Checkpoint(path)]
+        if place:
+            callbacks.reverse()
+        return fit(net, path, epochs=500, callbacks=callbacks, validation=0.3)
+
+    def fit(net, path, **options):
+        optimizer = fb.SGD(0.1, momentum=0.9)
+        return net.fit(X, Y, batch_size=5, optimizer=optimizer, **options), optimizer
+
+    whole, again = network(), network(rng=9)
+    stopping = fb.EarlyStopping(2, min_improvement=0.05)
+    expected = end(whole, *fit(whole, None, epochs=500, validation=0.3, early_stopping=stopping))
+    assert expected[-1] == "early_stopping" and 2 < len(expected[-2]) < 500
+    for epoch in range(1, len(expected[-2]) + 1):
+        with pytest.raises(MemoryError):
+            run(network(), tmp_path / "c", epoch)
+    assert end(again, *run(again, tmp_path / "c")) == expected
+    once_more = network()
+    assert end(once_more, *run(once_more, tmp_path / "c")) == expected
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_what_the_time_budget_ended_can_go_on(within, tmp_path, monkeypatch):
+    """After an epoch, and within one: the checkpoint is that of the last whole epoch."""
+    path, whole = tmp_path / "c", network()
+    expected = end(whole, *fit(whole, tmp_path / "whole"))
+    monkeypatch.setattr(machine, "SLICE_SECONDS", 0.0)
+    monotonic = time.monotonic
+
+    class Late:
+        def on_epoch_begin(self, net, epoch):
+            if within and epoch == 4:
+                monkeypatch.setattr(time, "monotonic", lambda: monotonic() + 1e6)
+
+        def on_epoch_end(self, net, epoch, logs):
+            if not within and epoch == 3:
+                monkeypatch.setattr(time, "monotonic", lambda: monotonic() + 1e6)
+
+    net = network()
+    history, optimizer = fit(net, path, callbacks=[Late(), fb.TimeBudget(1e5)])
+    assert history.ended_by == "time_budget" and len(history) == 3
+    assert optimizer.steps == 3 * 5 + within
+    monkeypatch.setattr(time, "monotonic", monotonic)
+    assert (fb.Network.load(path).get_parameters() == net.get_parameters()).all() == (not within)
+    again = network(rng=9)
+    assert end(again, *fit(again, path, callbacks=[fb.TimeBudget(1e5)])) == expected
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 
 import fastbackprop as fb
-import fastbackprop.network
-from fastbackprop import engines
+import fastbackprop.network.network
+from fastbackprop import engines, machine
 from fastbackprop.engines import ENGINES
 from fastbackprop.functions.activations import ACTIVATIONS
 from fastbackprop.functions.costs import COSTS
-from fastbackprop.training import trainer as training
 
 every_engine = pytest.mark.parametrize("engine", ENGINES)
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -259,7 +258,7 @@ def test_slices_do_not_change_a_bit(dtype, engine, monkeypatch):
     x, y, s = rng.standard_normal((n, 3)), rng.standard_normal((n, 2)), rng.random(n)
     results = []
     for seconds in (1e9, 0.0):
-        monkeypatch.setattr(training, "SLICE_SECONDS", seconds)
+        monkeypatch.setattr(machine, "SLICE_SECONDS", seconds)
         predicted, gradient = net.predict(x), net.gradient_sums(x, y, s)
         cost = net.evaluate(x, y, s)
         results.append((predicted.tobytes(), cost, *gradient[:2], gradient[2].tobytes()))
@@ -405,7 +404,7 @@ def test_only_training_changes_a_network(engine):
 
 
 def test_example_of_the_docstring():
-    results = doctest.testmod(fastbackprop.network)
+    results = doctest.testmod(fastbackprop.network.network)
     assert results.attempted >= 5 and results.failed == 0
 
 

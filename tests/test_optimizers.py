@@ -1,8 +1,14 @@
 """Optimisers: ten-step trajectories against PyTorch, and what state they keep for whom."""
 
 import functools
+import json
+import os
 import pickle
+import subprocess
+import sys
+import textwrap
 from functools import partial
+from pathlib import Path
 
 import autodiff
 import naive
@@ -12,9 +18,11 @@ import pytest
 from problems import TOLERANCE, deviation, every_dtype, every_engine, problem
 
 import fastbackprop as fb
-from fastbackprop import machine, optimizers
+from fastbackprop import machine
 from fastbackprop.engines import ENGINES
-from fastbackprop.optimizers import OPTIMIZERS, Rule
+from fastbackprop.jit.tile import VECTOR_BYTES
+from fastbackprop.optimizers import OPTIMIZERS, adam, adaptive, sgd, signs
+from fastbackprop.optimizers.rules import Rule
 
 CASES = {
     "sgd": ("sgd", {"learning_rate": 0.5}),
@@ -409,6 +417,146 @@ def test_n_and_n_steps_are_2n_however_they_are_cut(case, averaging, engine, monk
     assert whole == run([6], slices=0.0)
 
 
+def rate_of_step(step):
+    return 0.05 / (1 + step / 50)
+
+
+WAYS = ["fit", "partial_fit", "checkpoint", "pickle", "batches"]  # of cutting steps into calls
+CUTTABLE = {  # options, and the ways that they allow
+    "bare": ({}, WAYS),
+    "EMA": ({"averaging": fb.EMA(0.9), "layer_rates": (0.5, 2.0)}, WAYS),
+    "all": (ALL | {"averaging": fb.SWA(100, 7), "learning_rate": rate_of_step}, WAYS[:-1]),
+}
+CUT = [  # the engine, the optimizer and its options
+    *(("numpy", case, "bare") for case in [*STEPPING, "custom"]),
+    *(("numpy", case, ("EMA", "all")[i % 2]) for i, case in enumerate(STEPPING)),
+    *(
+        (engine, case, more)
+        for engine in ENGINES
+        if engine != "numpy"
+        for case, more in [("sgd", "bare"), ("adam", "bare"), ("nadam", "EMA"), ("radam", "all")]
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("engine", "case", "more", "seed"), [(*row, seed) for seed, row in enumerate(CUT)]
+)
+def test_no_bit_depends_on_how_the_steps_are_cut_into_calls(engine, case, more, seed, tmp_path):
+    """Random calls, 210 steps in all: some blocks of coefficients, and a part of one.
+
+    Parts of an epoch and several epochs, resumed from a checkpoint, pickled, from batches.
+    """
+    options, ways = CUTTABLE[more]
+    n, size, epochs = 20, 3, 30  # 7 steps in an epoch
+
+    def start():
+        p = of_tests(engine, n_samples=n)
+        make = partial(fb.Custom, adam_by_hand, 2) if case == "custom" else partial(stepping, case)
+        return p.X, p.Y, p.net, make(**options)
+
+    X, Y, net, optimizer = start()
+    rest = {"batch_size": size, "shuffle": False}
+    net.fit(X, Y, epochs=epochs, optimizer=optimizer, **rest)
+    expected = net.get_parameters().tobytes(), everything(optimizer)
+    assert optimizer.steps == 210
+    _, _, net, optimizer = start()
+    rng, place, calls = np.random.default_rng(seed), 0, 0
+    while place < epochs * n:
+        (epoch, first), way = divmod(place, n), ways[rng.integers(len(ways))]
+        some = int(rng.integers(1, min(epochs - epoch, 4) + 1))
+        part = slice(first, first + size * int(rng.integers(1, 8)))
+        if way == "pickle":
+            net, optimizer = pickle.loads(pickle.dumps((net, optimizer)))
+        elif way == "fit" and not first:
+            net.fit(X, Y, epochs=some, optimizer=optimizer, **rest)
+            place += some * n
+        elif way == "checkpoint" and not first:
+            file = {"callbacks": fb.Checkpoint(tmp_path / f"{calls}")}
+            net.fit(X, Y, epochs=1, optimizer=optimizer, **file, **rest)
+            _, _, net, optimizer = start()  # as in another process
+            net.fit(X, Y, epochs=some, optimizer=optimizer, **file, **rest)
+            place += some * n
+        elif way == "batches":
+            places = range(first, min(part.stop, n), size)
+            batches = [(X[i : i + size], Y[i : i + size]) for i in places]
+            net.fit(batches, epochs=1, optimizer=optimizer, shuffle=False)
+            place += len(X[part])
+        else:
+            net.partial_fit(X[part], Y[part], optimizer=optimizer, **rest)
+            place += len(X[part])
+        calls += 1
+    assert calls > 9
+    assert (net.get_parameters().tobytes(), everything(optimizer)) == expected
+
+
+def test_hundreds_of_calls_are_one():
+    """A single step each, of the optimizer that the network keeps, and an end within a block."""
+    results = []
+    for calls in (1, 300):
+        p = of_tests(n_samples=300)
+        for part in np.split(np.arange(300), calls):
+            p.net.partial_fit(p.X[part], p.Y[part], batch_size=1, shuffle=False)
+        results.append(p.net.get_parameters().tobytes())
+    assert results[0] == results[1]
+
+
+ELSEWHERE = """
+    import pickle, sys
+    import numpy as np
+    import fastbackprop as fb
+
+    action, path = sys.argv[1:]
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((40, 3)), rng.standard_normal((40, 2))
+    if action == "begin":
+        net = fb.Network([3, 5, 2], hidden="tanh", rng=0, engine="tiles")
+        optimizer = fb.Adam(0.05, averaging=fb.EMA(0.9))
+        net.fit(X, Y, epochs=6, optimizer=optimizer, batch_size=8)
+    else:
+        with open(path, "rb") as file:
+            net, optimizer = pickle.load(file)
+        assert net.machine.layout.strides != optimizer._layout.strides
+        net.fit(X, Y, epochs=6, optimizer=optimizer, batch_size=8)
+    with open(path, "wb") as file:
+        pickle.dump((net, optimizer), file)
+    mean = optimizer.averaged_parameters.tolist()
+    print([net.machine.layout.strides, net.get_parameters().tolist(), mean])
+"""
+
+
+@pytest.mark.compiled
+def test_a_pickled_state_outlives_another_width_of_vectors(tmp_path):
+    """The moments and the mean of an optimizer go from one padding to another."""
+    script, path = tmp_path / "script.py", tmp_path / "pickle"
+    script.write_text(textwrap.dedent(ELSEWHERE))
+
+    def run(action, width):
+        environment = os.environ | {
+            "PYTHONPATH": str(Path(fb.__file__).parents[1]),
+            "FASTBACKPROP_VECTOR_BYTES": str(width),
+        }
+        done = subprocess.run(
+            [sys.executable, script, action, path], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        strides, *vectors = json.loads(done.stdout)
+        return strides, vectors
+
+    narrow, before = run("begin", 16)
+    wide, after = run("go on", VECTOR_BYTES if VECTOR_BYTES > 16 else 32)
+    assert narrow != wide
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((40, 3)), rng.standard_normal((40, 2))
+    net, means = fb.Network([3, 5, 2], hidden="tanh", rng=0, engine="tiles"), []
+    optimizer = fb.Adam(0.05, averaging=fb.EMA(0.9))
+    for vectors in (before, after):
+        net.fit(X, Y, epochs=6, optimizer=optimizer, batch_size=8)
+        means = [net.get_parameters(), optimizer.averaged_parameters]
+        assert deviation(vectors, means) < 1e-4
+    assert deviation(before, after) > 1e-2
+
+
 def test_coefficients_are_the_same_bits_however_they_are_cut():
     for case in STEPPING:
         cut, uncut = (
@@ -431,7 +579,9 @@ def test_nadam_after_many_steps():
 
 def test_every_optimizer_has_a_case():
     assert {name for name, _ in STEPPING.values()} == set(OPTIMIZERS) - {"lbfgs"}
-    rules = {id(rule) for rule in vars(optimizers).values() if isinstance(rule, Rule)}
+    modules = adam, adaptive, sgd, signs
+    named = [value for module in modules for value in vars(module).values()]
+    rules = {id(rule) for rule in named if isinstance(rule, Rule)}
     assert {id(stepping(case)._settings()[0]) for case in STEPPING} == rules
     assert set(RECORDED) == set(CASES)
 
