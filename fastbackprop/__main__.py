@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import fastbackprop
 from fastbackprop.commands import compare, demo, exit_code, warmup
+from fastbackprop.version import __version__
 
 EPILOG = """\
 for example:

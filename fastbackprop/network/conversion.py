@@ -150,9 +150,9 @@ class Conversion:
         return to_sklearn(cast("Network", self), classes)
 
     @classmethod
-    def _from_dense(cls, dense: Dense) -> Any:
+    def _from_dense(cls, dense: Dense) -> "Network":
         """The network that a reader of a format has described."""
-        network = cls(**dense.arguments)
+        network: Network = cls(**dense.arguments)  # type: ignore[assignment,call-arg]
         for l, (W, b) in enumerate(dense.layers):
             network.weights[l], network.biases[l] = W, b
         return network
