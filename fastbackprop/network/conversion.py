@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any, cast
 
+from fastbackprop.formats.dense import Dense
+
 if TYPE_CHECKING:
     from fastbackprop.network import Network
 
@@ -152,7 +154,7 @@ class Conversion:
     @classmethod
     def _from_dense(cls, dense: Dense) -> "Network":
         """The network that a reader of a format has described."""
-        network: Network = cls(**dense.arguments)  # type: ignore[assignment,call-arg]
+        network: Network = cls(**dense.arguments)  # type: ignore[assignment]
         for l, (W, b) in enumerate(dense.layers):
             network.weights[l], network.biases[l] = W, b
         return network
