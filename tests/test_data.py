@@ -216,7 +216,6 @@ def test_a_validation_source_that_has_changed_is_refused():
         network().fit(X, Y, epochs=1, validation=(lost, Y))
 
 
-@pytest.mark.xfail(strict=True, reason="until Network.predict asks inputs.shares_memory")
 def test_predict_into_an_array_reads_a_block_at_a_time(monkeypatch):
     """NumPy reads the whole of a data set when it is asked whether it shares memory."""
 

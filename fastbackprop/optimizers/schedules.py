@@ -54,7 +54,10 @@ class Function(Schedule):
     learning_rate: float = field(default=1.0, init=False, repr=False)
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
-        return np.array([float(self.function(i)) for i in step.tolist()])
+        try:
+            return np.array([float(self.function(i)) for i in step.tolist()])
+        except OverflowError:  # an integer too large for a float
+            return np.full(len(step), np.inf)
 
 
 @dataclass

@@ -65,7 +65,7 @@ def of_function(
         result = function(y_true, y_pred)
         try:
             return float(result)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise TypeError(
                 f"the metric {name!r} must return a number; it returned {result!r}"
             ) from None
