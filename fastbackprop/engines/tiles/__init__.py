@@ -124,7 +124,7 @@ def predict(bound, samples, out, start, stop):
 
 def predict_rows(layers, theta, X, out, work):
     """The same in one thread, of so `few` rows that nothing has checked; False if not finite."""
-    arrays = work.z, work.a, work.delta, work.costs, work.panels, work.keys, work.rows
+    arrays = work.z, work.a, work.delta, work.rows
     return predictions.predict_rows(layers, theta, read_only(X), out, *arrays)
 
 

@@ -1,5 +1,7 @@
 """Predictions: of any number of rows, of few rows in one call, of one row."""
 
+import numpy as np
+
 from fastbackprop.engines.functions import (
     CostLoops,
     Model,
@@ -55,11 +57,11 @@ def predict(team, bound, samples, out, start, stop):
 
 
 @kernel(entry=True)
-def predict_rows(layers, theta, X, out, z, a, delta, costs, panels, keys, rows):
-    """`predict` alone; False, and nothing done, if X is not finite.
+def predict_rows(layers, theta, X, out, z, a, delta, rows):
+    """The short way of `predict` for some rows; False, and nothing done, if X is not finite.
 
-    No tuple is passed, for each costs the caller 2 us. What no prediction looks at is one of the
-    arrays that there are.
+    Few arrays and no tuple are passed: a tuple costs the caller 2 us. Fields of `Work` that a
+    prediction does not use are filled with these arrays.
     """
     zero = theta.dtype.type(0)
     for i in range(X.shape[0]):
@@ -70,6 +72,7 @@ def predict_rows(layers, theta, X, out, z, a, delta, costs, panels, keys, rows):
     nothing = rows[:0]
     team, model = Team(nothing, 0, 1), Model(layers, CostLoops(0, 0, False, theta))
     samples = Samples(X, X[:0], NO_LABELS, NO_WEIGHTS, NO_SPANS, NO_COLUMNS, X[0])
+    costs, keys, panels = rows.view(np.float64), rows.view(np.uint32), z.reshape((1, z.shape[0]))
     work = Work(
         z, a, delta, a, a, a, a, costs, panels, a, nothing, keys, rows, 1, OfSparse(0, 0, 0)
     )
