@@ -502,7 +502,7 @@ def test_hundreds_of_calls_are_one():
 
 
 ELSEWHERE = """
-    import pickle, sys
+    import json, pickle, sys
     import numpy as np
     import fastbackprop as fb
 
@@ -521,7 +521,7 @@ ELSEWHERE = """
     with open(path, "wb") as file:
         pickle.dump((net, optimizer), file)
     mean = optimizer.averaged_parameters.tolist()
-    print([net.machine.layout.strides, net.get_parameters().tolist(), mean])
+    print(json.dumps([net.machine.layout.strides, net.get_parameters().tolist(), mean]))
 """
 
 

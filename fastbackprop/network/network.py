@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,11 @@ from fastbackprop.network.results import Gradient, Trace
 from fastbackprop.network.samples import all_at_hand, dense_samples, total_weight
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.samples import COST, WEIGHT
-from fastbackprop.training import Dropout, EarlyStopping, History
+from fastbackprop.training import Dropout, EarlyStopping, History, Metrics
 from fastbackprop.training.fit import prepare
 from fastbackprop.training.plan import samples_of
+
+Function = Callable[..., Any]
 
 
 class Network(Analysis, Conversion):
@@ -371,7 +373,12 @@ class Network(Analysis, Conversion):
         dropout: float | Sequence[float] | Dropout = 0.0,
         callbacks: Any = (),
         early_stopping: bool | int | EarlyStopping | None = None,
-        metrics: Any = None,
+        metrics: str
+        | Function
+        | Iterable[str | Function]
+        | Mapping[str, Function]
+        | Metrics
+        | None = None,
         progress: Any = None,
         n_threads: int | None = None,
     ) -> History:
