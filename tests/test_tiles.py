@@ -9,13 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from problems import (
-    TOLERANCE,
-    deviation,
-    every_combination,
-    every_dtype,
-    problem,
-)
+from problems import TOLERANCE, deviation, every_combination, every_dtype, problem
 
 import fastbackprop as fb
 

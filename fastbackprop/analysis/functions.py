@@ -15,11 +15,7 @@ import numba
 import numpy as np
 from numba.core import types
 
-from fastbackprop.engines.functions import (
-    kernels,
-    normalised_formulas,
-    pull_back_of_rows,
-)
+from fastbackprop.engines.functions import kernels, normalised_formulas, pull_back_of_rows
 from fastbackprop.engines.functions import layer_norm as _layer_norm
 from fastbackprop.engines.functions import rows as _rows
 from fastbackprop.functions.activations import Activation, Coupled

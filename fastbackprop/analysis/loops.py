@@ -6,12 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbackprop.analysis import functions as _functions
-from fastbackprop.analysis.functions import (
-    Curvature,
-    add_second,
-    cost_second,
-    push_forward,
-)
+from fastbackprop.analysis.functions import Curvature, add_second, cost_second, push_forward
 from fastbackprop.analysis.rows import norms, outer_products
 from fastbackprop.engines import loops
 from fastbackprop.engines.bound import Bound

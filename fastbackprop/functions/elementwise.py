@@ -10,24 +10,9 @@ a = sigma(z) is at hand, and often the shorter way to write the derivatives. Val
 
 import numpy as np
 
-from fastbackprop.functions.activations import (
-    ACTIVATIONS,
-    GLOROT,
-    Activation,
-    parametric,
-    register,
-)
+from fastbackprop.functions.activations import ACTIVATIONS, GLOROT, Activation, parametric, register
 from fastbackprop.functions.named import parameter
-from fastbackprop.jit.words import (
-    exp,
-    expm1,
-    formula,
-    log1p,
-    scalar,
-    sigmoid,
-    tanh,
-    where,
-)
+from fastbackprop.jit.words import exp, expm1, formula, log1p, scalar, sigmoid, tanh, where
 
 
 @formula

@@ -8,13 +8,7 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba import types
-from numba.extending import (
-    infer_getattr,
-    intrinsic,
-    lower_getattr_generic,
-    models,
-    register_model,
-)
+from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
 
 from fastbackprop.jit.kernels import in_python
 from fastbackprop.jit.numba_internals import AttributeTemplate, cgutils

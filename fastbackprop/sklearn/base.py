@@ -22,14 +22,7 @@ from fastbackprop.optimizers import Optimizer
 from fastbackprop.optimizers.schedules import Schedule
 from fastbackprop.sklearn import parameters
 from fastbackprop.sklearn.callbacks import Monitor, Tasks
-from fastbackprop.sklearn.data import (
-    SPARSE,
-    Data,
-    inputs_alone,
-    inputs_and_targets,
-    split,
-    weights,
-)
+from fastbackprop.sklearn.data import SPARSE, Data, inputs_alone, inputs_and_targets, split, weights
 from fastbackprop.sklearn.order import Order
 from fastbackprop.training import History
 

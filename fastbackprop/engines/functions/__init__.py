@@ -27,12 +27,7 @@ from fastbackprop.engines.functions import rows as _rows
 from fastbackprop.functions.activations import Activation, Coupled
 from fastbackprop.functions.arrays import with_p
 from fastbackprop.functions.costs import Cost, CoupledCost
-from fastbackprop.functions.curves import (
-    near_sine,
-    near_sine_derivative,
-    sine,
-    sine_derivative,
-)
+from fastbackprop.functions.curves import near_sine, near_sine_derivative, sine, sine_derivative
 from fastbackprop.functions.layer_norms import LayerNorm
 from fastbackprop.jit.call import address, call
 from fastbackprop.jit.kernels import EXACT, inlined, kernel

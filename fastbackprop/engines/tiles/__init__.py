@@ -14,33 +14,20 @@ import numpy as np
 from fastbackprop.engines import functions as _functions
 from fastbackprop.engines.bound import Bound
 from fastbackprop.engines.dropout import perturbed_for_kernels
-from fastbackprop.engines.functions import (
-    Model,
-)
+from fastbackprop.engines.functions import Model
 from fastbackprop.engines.rules import compiled_rule, update_type
 from fastbackprop.engines.tiles import calls, predictions
-from fastbackprop.engines.tiles.layers import (
-    strips_of,
-)
-from fastbackprop.engines.tiles.product import (
-    ROW,
-)
+from fastbackprop.engines.tiles.layers import strips_of
+from fastbackprop.engines.tiles.product import ROW
 from fastbackprop.engines.tiles.sparse import of_sparse
 from fastbackprop.engines.tiles.step import complete_step
-from fastbackprop.engines.tiles.task import (
-    ROWS,
-    Work,
-    scratch,
-    task_type,
-)
+from fastbackprop.engines.tiles.task import ROWS, Work, scratch, task_type
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
 from fastbackprop.jit import team
 from fastbackprop.jit.call import address
 from fastbackprop.jit.reference import ReferenceType
-from fastbackprop.jit.tile import (
-    VECTOR_BYTES,
-)
+from fastbackprop.jit.tile import VECTOR_BYTES
 from fastbackprop.layout import Layout, read_only
 from fastbackprop.samples import N_SUMS, Samples, without_targets
 

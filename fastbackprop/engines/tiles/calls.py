@@ -11,31 +11,16 @@ from fastbackprop.engines.tiles.layers import (
     forward_tile,
     owned,
 )
-from fastbackprop.engines.tiles.product import (
-    Matrix,
-    up,
-)
+from fastbackprop.engines.tiles.product import Matrix, up
 from fastbackprop.engines.tiles.sparse import errors_of_layer_1
 from fastbackprop.engines.tiles.step import add_gradient, step_with_gradient
-from fastbackprop.engines.tiles.task import (
-    ROWS,
-    RowTile,
-    Task,
-    task_of,
-    weights,
-)
+from fastbackprop.engines.tiles.task import ROWS, RowTile, Task, task_of, weights
 from fastbackprop.jit.call import call
 from fastbackprop.jit.kernels import kernel
 from fastbackprop.jit.reference import reference
 from fastbackprop.jit.team import barrier, begins
-from fastbackprop.jit.tile import (
-    vector_lanes,
-)
-from fastbackprop.samples import (
-    COST,
-    MINIBATCH_COST,
-    WEIGHT,
-)
+from fastbackprop.jit.tile import vector_lanes
+from fastbackprop.samples import COST, MINIBATCH_COST, WEIGHT
 
 
 @kernel(entry=True)

@@ -19,10 +19,7 @@ strips. Then they own rows of G, which they sum over the strips and use for the 
 A sparse X has products of its own for layer 1, in `_sparse`.
 """
 
-from fastbackprop.engines.functions import (
-    cost_gradient,
-    multiply_by_derivative,
-)
+from fastbackprop.engines.functions import cost_gradient, multiply_by_derivative
 from fastbackprop.engines.tiles.product import (
     ROW,
     UNROLL,
@@ -35,13 +32,9 @@ from fastbackprop.engines.tiles.product import (
     sums_over_samples,
     up,
 )
-from fastbackprop.engines.tiles.task import (
-    flat,
-)
+from fastbackprop.engines.tiles.task import flat
 from fastbackprop.jit.kernels import inlined, kernel
-from fastbackprop.jit.tile import (
-    vector_lanes,
-)
+from fastbackprop.jit.tile import vector_lanes
 
 
 @inlined

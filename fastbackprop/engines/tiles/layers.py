@@ -5,24 +5,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbackprop.engines.dropout import drop_out, perturb_input
-from fastbackprop.engines.functions import (
-    activate,
-    cost_of_samples,
-)
+from fastbackprop.engines.functions import activate, cost_of_samples
 from fastbackprop.engines.functions.columns import scale
 from fastbackprop.engines.minibatch import is_sparse, weight
 from fastbackprop.engines.noise import Noise
 from fastbackprop.engines.tiles.equations import hidden_error, output_error, weighted_input
-from fastbackprop.engines.tiles.product import (
-    ROW,
-    UNROLL,
-    Matrix,
-    Owned,
-    Strips,
-    panel,
-    strip,
-    up,
-)
+from fastbackprop.engines.tiles.product import ROW, UNROLL, Matrix, Owned, Strips, panel, strip, up
 from fastbackprop.engines.tiles.task import (
     biases,
     clear,
@@ -37,15 +25,8 @@ from fastbackprop.engines.tiles.task import (
 from fastbackprop.jit.call import call
 from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.jit.team import share
-from fastbackprop.jit.tile import (
-    gather_block,
-    transpose_block,
-    vector_lanes,
-)
-from fastbackprop.samples import (
-    COST,
-    WEIGHT,
-)
+from fastbackprop.jit.tile import gather_block, transpose_block, vector_lanes
+from fastbackprop.samples import COST, WEIGHT
 
 
 @kernel

@@ -2,34 +2,15 @@
 
 import numpy as np
 
-from fastbackprop.engines.functions import (
-    CostLoops,
-    Model,
-    activate,
-)
+from fastbackprop.engines.functions import CostLoops, Model, activate
 from fastbackprop.engines.noise import SILENCE
 from fastbackprop.engines.tiles.layers import forward, outputs, owned
-from fastbackprop.engines.tiles.task import (
-    ROWS,
-    OfSparse,
-    RowTile,
-    Task,
-    Work,
-    task_of,
-)
+from fastbackprop.engines.tiles.task import ROWS, OfSparse, RowTile, Task, Work, task_of
 from fastbackprop.jit.kernels import kernel
 from fastbackprop.jit.reference import reference
 from fastbackprop.jit.team import Team, barrier, begins
-from fastbackprop.jit.tile import (
-    vector_lanes,
-)
-from fastbackprop.samples import (
-    NO_COLUMNS,
-    NO_LABELS,
-    NO_SPANS,
-    NO_WEIGHTS,
-    Samples,
-)
+from fastbackprop.jit.tile import vector_lanes
+from fastbackprop.samples import NO_COLUMNS, NO_LABELS, NO_SPANS, NO_WEIGHTS, Samples
 
 
 @kernel

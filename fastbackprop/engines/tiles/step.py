@@ -11,28 +11,13 @@ from fastbackprop.engines.rules import (
     step_slice,
 )
 from fastbackprop.engines.tiles.equations import bias_gradient, weight_gradient
-from fastbackprop.engines.tiles.product import (
-    ROW,
-    TALL,
-    Into,
-    Matrix,
-    up,
-)
+from fastbackprop.engines.tiles.product import ROW, TALL, Into, Matrix, up
 from fastbackprop.engines.tiles.sparse import errors_of_layer_1
-from fastbackprop.engines.tiles.task import (
-    PANEL,
-    RowTile,
-    neurons,
-    panels,
-    weights,
-)
+from fastbackprop.engines.tiles.task import PANEL, RowTile, neurons, panels, weights
 from fastbackprop.jit.call import call
 from fastbackprop.jit.kernels import kernel
 from fastbackprop.jit.team import barrier, share
-from fastbackprop.jit.tile import (
-    vector_lanes,
-    view,
-)
+from fastbackprop.jit.tile import vector_lanes, view
 
 
 @kernel
