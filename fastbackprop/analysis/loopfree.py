@@ -12,7 +12,7 @@ import numpy as np
 from fastbackprop.analysis import Direction
 from fastbackprop.engines import loopfree
 from fastbackprop.engines.bound import Bound
-from fastbackprop.engines.loopfree import Arrays, Model, _Parts, _quiet, _rows, _tiles, factors
+from fastbackprop.engines.loopfree import Arrays, Model, Parts, factors, quiet, row_tiles, rows_of
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.arrays import on_arrays
 from fastbackprop.functions.costs import Cost
@@ -64,12 +64,12 @@ def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = 
     """NumPy allocates as it goes."""
 
 
-@_quiet
+@quiet
 def errors(bound: Bound, samples: Samples, a, delta, start: int, stop: int) -> None:
     """a^l and delta^l of each sample, as far as the arrays go."""
-    model, parts = bound.model, _Parts(bound)
-    for rows in _tiles(model, start, stop):
-        X, Y, _ = _rows(samples, rows, parts.n_in)
+    model, parts = bound.model, Parts(bound)
+    for rows in row_tiles(model, start, stop):
+        X, Y, _ = rows_of(samples, rows, parts.n_in)
         Z, A = loopfree.forward(parts.W, parts.b, parts.sigma, X)
         Delta = loopfree.backward(parts.W, parts.sigma, parts.cost, Z, A, Y, X.dtype.type(1))
         Delta.insert(0, Delta[0] @ parts.W[0].T)
@@ -105,11 +105,11 @@ def norms(model: Model, a: np.ndarray, delta: np.ndarray, out: np.ndarray) -> No
     np.sqrt(out, out=out)
 
 
-@_quiet
+@quiet
 def jacobian(bound: Bound, X: np.ndarray, out, start: int, stop: int) -> None:
     """For each output k, (2) from dC/da^L = e_k down to layer 0."""
-    parts = _Parts(bound)
-    for rows in _tiles(bound.model, start, stop):
+    parts = Parts(bound)
+    for rows in row_tiles(bound.model, start, stop):
         Z, A = loopfree.forward(parts.W, parts.b, parts.sigma, X[rows])
         for k in range(out.shape[1]):
             D = np.zeros_like(A[-1])
@@ -119,7 +119,7 @@ def jacobian(bound: Bound, X: np.ndarray, out, start: int, stop: int) -> None:
             out[rows.start - start : rows.stop - start, k] = D
 
 
-@_quiet
+@quiet
 def products(
     bound: Bound,
     curvature: Curvature,
@@ -130,12 +130,12 @@ def products(
     stop: int,
 ) -> None:
     """(0) to (4) and (0') to (4'), a tile of rows after the other."""
-    parts, gauss_newton = _Parts(bound), direction.gauss_newton
+    parts, gauss_newton = Parts(bound), direction.gauss_newton
     V, c = parts.layout.weights(direction.v), parts.layout.biases(direction.v)
     G, g = parts.layout.weights(direction.product), parts.layout.biases(direction.product)
     sigma, cost = curvature
-    for rows in _tiles(bound.model, start, stop):
-        X, Y, s = _rows(samples, rows, parts.n_in)
+    for rows in row_tiles(bound.model, start, stop):
+        X, Y, s = rows_of(samples, rows, parts.n_in)
         factor = factors(s, total, X.dtype)
         Z, A = loopfree.forward(parts.W, parts.b, parts.sigma, X)
         RZ: Arrays = []

@@ -94,7 +94,7 @@ def backward(
 
 # --- the engine contract -------------------------------------------------------------------------
 
-_quiet = np.errstate(all="ignore")  # as compiled code: training that diverges is seen by its cost
+quiet = np.errstate(all="ignore")  # as compiled code: training that diverges is seen by its cost
 
 
 class Model(NamedTuple):
@@ -146,7 +146,7 @@ def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = 
     """NumPy allocates as it goes; its BLAS has threads of its own."""
 
 
-class _Parts:
+class Parts:
     """A network as the equations take it: views of W and b, and the functions."""
 
     def __init__(self, bound: Bound) -> None:
@@ -183,7 +183,7 @@ class _Parts:
         return Z, A, Delta, cost
 
 
-def _rows(samples: Samples, rows: slice | np.ndarray, n_in: int):
+def rows_of(samples: Samples, rows: slice | np.ndarray, n_in: int):
     """X, Y (one-hot where there are labels) and s (1.0 where all are one) of these rows."""
     X = _sparse_rows(samples, rows, n_in) if samples.is_sparse else samples.X[rows]
     if len(samples.labels):
@@ -210,44 +210,44 @@ def _sparse_rows(samples: Samples, rows: slice | np.ndarray, n_in: int):
     return csr_array((samples.values[p], samples.columns[p], starts), shape=(len(spans), n_in))
 
 
-def _tiles(model: Model, start: int, stop: int):
+def row_tiles(model: Model, start: int, stop: int):
     tile = row_tile(model)
     return (slice(i, min(i + tile, stop)) for i in range(start, stop, tile))
 
 
-@_quiet
+@quiet
 def predict(bound: Bound, samples: Samples, out, start: int, stop: int) -> None:
-    parts = _Parts(bound)
-    for rows in _tiles(bound.model, start, stop):
-        X, _, _ = _rows(samples, rows, parts.n_in)
+    parts = Parts(bound)
+    for rows in row_tiles(bound.model, start, stop):
+        X, _, _ = rows_of(samples, rows, parts.n_in)
         out[rows] = forward(parts.W, parts.b, parts.sigma, X)[1][-1]
 
 
-@_quiet
+@quiet
 def cost_sum(bound: Bound, samples: Samples, sums, start: int, stop: int) -> None:
-    parts = _Parts(bound)
-    for rows in _tiles(bound.model, start, stop):
-        X, Y, s = _rows(samples, rows, parts.n_in)
+    parts = Parts(bound)
+    for rows in row_tiles(bound.model, start, stop):
+        X, Y, s = rows_of(samples, rows, parts.n_in)
         sums[COST] += parts.forward_cost(X, Y, s)[2]
         sums[WEIGHT] += np.sum(s) if np.ndim(s) else X.shape[0]
 
 
-@_quiet
+@quiet
 def gradient_sums(
     bound: Bound, samples: Samples, total: float, gradient, sums, start: int, stop: int
 ) -> None:
-    parts = _Parts(bound)
-    for rows in _tiles(bound.model, start, stop):
-        X, Y, s = _rows(samples, rows, parts.n_in)
+    parts = Parts(bound)
+    for rows in row_tiles(bound.model, start, stop):
+        X, Y, s = rows_of(samples, rows, parts.n_in)
         sums[COST] += parts.forward_and_back(X, Y, s, total, gradient)[-1]
         sums[WEIGHT] += np.sum(s) if np.ndim(s) else X.shape[0]
 
 
-@_quiet
+@quiet
 def train(
     bound: Bound, minibatches: Minibatches, update: Update, sums, start: int, stop: int
 ) -> int:
-    layers, parts = bound.model.layers, _Parts(bound)
+    layers, parts = bound.model.layers, Parts(bound)
     samples, order, batch_size, _ = minibatches
     place = start
     while place < stop:
@@ -259,7 +259,7 @@ def train(
         if place == first:
             update.g[:] = 0
             sums[MINIBATCH_COST] = 0
-        for tile in _tiles(bound.model, place, end):
+        for tile in row_tiles(bound.model, place, end):
             noise = Noise(minibatches.seed, int(update.t[0]), tile.start - first)
             X, Y, s, dropout = _perturbed_rows(layers, samples, order[tile], noise, parts.n_in)
             cost = parts.forward_and_back(X, Y, s, total, update.g, dropout)[-1]
@@ -277,7 +277,7 @@ def train(
 
 def _perturbed_rows(layers, samples: Samples, rows: np.ndarray, noise: Noise, n_in: int):
     """X, Y and s of these rows, X with dropout and noise; and the masks of the other layers."""
-    X, Y, s = _rows(samples, rows, n_in)
+    X, Y, s = rows_of(samples, rows, n_in)
     if samples.is_sparse and layers[0]["drop"] > 0:
         lengths = np.diff(X.indptr)
         X.data *= factors_of_inputs(layers[0], noise, lengths, X.indices)
@@ -291,18 +291,18 @@ def few(sizes: Sequence[int]) -> int:
     return 0
 
 
-@_quiet
+@quiet
 def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> Arrays:
-    parts = _Parts(Bound(model, theta, None))
+    parts = Parts(Bound(model, theta, None))
     return [np.array(A_l) for A_l in forward(parts.W, parts.b, parts.sigma, X)[1]]
 
 
-@_quiet
+@quiet
 def trace(
     model: Model, theta: np.ndarray, samples: Samples, total: float, gradient: np.ndarray
 ) -> tuple[np.ndarray, Arrays, Arrays, Arrays]:
-    X, Y, s = _rows(samples, slice(None), 0)
-    parts, sums = _Parts(Bound(model, theta, None)), np.zeros(N_SUMS)
+    X, Y, s = rows_of(samples, slice(None), 0)
+    parts, sums = Parts(Bound(model, theta, None)), np.zeros(N_SUMS)
     Z, A, Delta, sums[COST] = parts.forward_and_back(X, Y, s, total, gradient)
     sums[WEIGHT] = np.sum(s) if np.ndim(s) else len(X)
     return sums, Z, [np.array(A_l) for A_l in A], Delta  # the identity's A^l is Z^l, and A^0 is X

@@ -102,7 +102,7 @@ class Conversion:
         """
         from fastbackprop.formats.torch import from_torch
 
-        return cls._from_dense(from_torch(source, options))
+        return cls.from_dense(from_torch(source, options))
 
     def to_torch(self) -> Any:
         """A torch.nn.Sequential of Linear and activations, with a copy of the parameters.
@@ -126,7 +126,7 @@ class Conversion:
         """
         from fastbackprop.formats.sklearn import from_sklearn
 
-        return cls._from_dense(from_sklearn(estimator, options))
+        return cls.from_dense(from_sklearn(estimator, options))
 
     def to_sklearn(self, classes: Any = None) -> Any:
         """A fitted scikit-learn estimator with a copy of the parameters.
@@ -152,7 +152,7 @@ class Conversion:
         return to_sklearn(cast("Network", self), classes)
 
     @classmethod
-    def _from_dense(cls, dense: Dense) -> "Network":
+    def from_dense(cls, dense: Dense) -> "Network":
         """The network that a reader of a format has described."""
         network: Network = cls(**dense.arguments)  # type: ignore[assignment]
         for l, (W, b) in enumerate(dense.layers):

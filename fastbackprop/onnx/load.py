@@ -55,7 +55,7 @@ def load(path: str | os.PathLike[str], **options: Any) -> Network:
     layers, sigma = reader.layers()
     if "cost" not in options:
         options |= _cost(proto)
-    return Network._from_dense(dense(layers, sigma, options, "the model"))
+    return Network.from_dense(dense(layers, sigma, options, "the model"))
 
 
 def _cost(proto: Any) -> dict[str, Any]:
