@@ -76,7 +76,7 @@ NEWEST_TESTED = [0, 68]  # the minor version of Numba that pyproject.toml allows
 _why_not: str | None = None
 _tried = [int(part) for part in re.findall(r"\d+", numba.__version__)[:2]] <= NEWEST_TESTED
 _kernels: Any = weakref.WeakSet()  # all of them
-if os.environ.get("FASTBACKPROP_PLAIN_NUMBA", "0") != "0":
+if os.environ.get("FASTBACKPROP_PLAIN_NUMBA", "0") not in ("", "0"):
     _why_not = "FASTBACKPROP_PLAIN_NUMBA is set"
 elif _needed_to_link:
     _why_not = f"there is no {', '.join(_needed_to_link)}"
@@ -275,6 +275,14 @@ class Inner(Kernel):
 
     def __call__(self, *arguments: Any) -> Any:
         raise TypeError(f"{self.__name__} is for other kernels: Python calls kernel(entry=True)")
+
+
+if is_linked() and not _tried:
+    try:
+        Kernel(_try_out, None, False, False, {})  # whether one can be made: nothing is compiled
+    except Exception as error:
+        _why_not = f"{type(error).__name__}: {error}"
+        _warn()
 
 
 def _noting(calls: list[Call], implementation: Callable) -> Callable:
