@@ -131,8 +131,33 @@ def test_what_is_no_schedule_is_refused(schedule, error, message):
         lambda: fb.Plateau(0.1, factor=1.0),
         lambda: fb.Plateau(0.1, patience=1.5),
         lambda: fb.OneCycle(0.1, 5, rise=1.0),
+        lambda: fb.Cosine(-0.1, 5),
+        lambda: fb.Cosine(fb.Cosine(0.1, 5), 5),
+        lambda: fb.Warmup(1, then=-0.1),
+        lambda: fb.SGD(type("Own", (fb.Schedule,), {"learning_rate": -0.1})()),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(make):
     with pytest.raises(ValueError, match=r"must be a number .*; got"):
         make()
+
+
+def test_a_reset_optimizer_begins_its_schedule_anew():
+    optimizer = fb.SGD(fb.Warmup(1, then=fb.Plateau(0.5, 0.5, patience=0)))
+    results = []
+    for _ in range(2):
+        net = fb.Network([3, 2], rng=0, engine="numpy")
+        history = net.fit(np.eye(3), np.ones((3, 2)), epochs=6, batch_size=1, optimizer=optimizer)
+        history_of_noise = net.fit(
+            np.eye(3), 1e3 * np.ones((3, 2)), epochs=3, batch_size=1, optimizer=optimizer
+        )
+        results.append([history["learning_rate"], history_of_noise["learning_rate"]])
+        optimizer.reset()
+    assert results[0] == results[1] and results[0][1][-1] < 0.5
+
+
+def test_a_warmup_leads_to_the_first_rate_of_a_function():
+    schedule = fb.Warmup(4, then=lambda step: 0.02 / (1 + step), start=0.0)
+    rates = fb.SGD(schedule).schedule.factors(np.arange(6), 1)
+    np.testing.assert_allclose(rates, [0, 0.005, 0.01, 0.015, 0.02, 0.01])
+    assert schedule.learning_rate == 1.0
