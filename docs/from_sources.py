@@ -3,7 +3,7 @@
     <!-- source: engines.loops.weighted_input -->    source of a function; tabs for several
     <!-- table: activations -->                      table of a registry
     <!-- classes: optimizers.Optimizer -->           reference of a class and its subclasses
-    [`name`](../fastbackprop/network/network.py)             link to code: becomes a link to the reference
+    [`name`](../fastbackprop/machine.py)             a link to code: to its place in the reference
 
 In the plain files the markers are invisible, and the links lead to the source files.
 """

@@ -392,46 +392,44 @@ class Network(Analysis, Conversion):
             As for `evaluate`. Weights scale a sample's part in its minibatch's mean; a minibatch
             whose weights are all zero takes no step. Of a memory map, or what is like one, a
             minibatch at a time is read; a bad value is refused when it is read, before the step.
-            With y left out, X is an iterable of batches, (X, y) or (X, y, sample_weight), that
-            begins anew for every epoch: not a generator, unless there is one epoch. A bad batch is
-            refused when it comes, before its step.
+            Without y, X is an iterable of batches, (X, y) or (X, y, sample_weight), that begins
+            anew for every epoch; a generator serves for one epoch. A bad batch is refused when it
+            comes, before its step.
         epochs : int
             Passes over the samples.
         batch_size : int, None or "auto"
-            Samples per step; the last step of an epoch takes what is left. None: all of them.
-            "auto": 32; of an iterable, each batch is a step as it comes, while a number cuts it.
+            Samples per step; the last step of an epoch takes the rest. None: all samples. "auto":
+            32 for arrays, and each batch of an iterable as it comes; a number cuts batches.
         optimizer : str or Optimizer
-            A name out of `fastbackprop.optimizers.OPTIMIZERS`, "sgd" or "adam" among them, or an
-            object such as `SGD(0.1, momentum=0.9)` or `Adam(Cosine(1e-3, epochs=50))`. An object
-            keeps its state: a second `fit` with it continues where the first one ended.
+            A name of `fastbackprop.optimizers.OPTIMIZERS` such as "adam", or an object such as
+            `SGD(0.1, momentum=0.9)` or `Adam(Cosine(1e-3, epochs=50))`. An object keeps its state:
+            a second `fit` with it continues where the first one ended.
         validation : pair, triple or float
             (X, y), (X, y, sample_weight), or a fraction in (0, 1) of the samples, drawn the same
             way in each call.
         shuffle : bool
-            Draw a new order of the samples for every epoch from the network's generator; of an
-            iterable, an order inside each batch.
+            Draw a new order of the samples for every epoch from the network's generator; for
+            batches, an order inside each batch.
         dropout : float, sequence of float, or Dropout
             The rate of the hidden layers, one for all or one for each; `Dropout` has rates and
             noise for the inputs too.
         callbacks : function, object or iterable of them
             A function is called (network, epoch, logs) after each epoch, counted from 1; a true
-            result ends the training. `Checkpoint(path)`, `TimeBudget(seconds)`, `EarlyStopping()`
-            and `ErrorFlow(X, y)` are objects; `fastbackprop.training.callbacks.Callbacks` says what
-            they are told.
+            result ends the training. Objects: `Checkpoint(path)`, `TimeBudget(seconds)`,
+            `EarlyStopping()`, `ErrorFlow(X, y)`, or your own (`training.callbacks.Callbacks`).
         progress : None, True or an object like tqdm
             True shows tqdm's progress bar.
         n_threads : int or None
-            Threads of the tiles engine; no bit of the result depends on it. None: as many as the
-            work is worth. The other engines take no notice: "loops" has one thread, "numpy" those
-            of its BLAS.
+            Threads of the engine "tiles"; the result does not depend on it. None: chosen from the
+            work. "loops" uses one thread, "numpy" those of its BLAS library.
         early_stopping : bool, int, EarlyStopping or None
             True is `EarlyStopping()`, a number is its patience in epochs.
         metrics : str, function, iterable of them, dict of functions by name, or Metrics
             "accuracy", "r2", or a function (y_true, y_pred) -> float, where y_true is labels,
             (n_samples,), or targets, (n_samples, n_L), and y_pred is a^L. They are computed after
-            each epoch: for the validation samples, as "validation_<name>"; for the training
-            samples, as "<name>", where there is no validation or `Metrics(..., training=True)` asks
-            for it. Only those with names use sample weights.
+            each epoch for the validation samples, as "validation_<name>". The training samples get
+            "<name>" without validation, or with `Metrics(..., training=True)`. Only "accuracy" and
+            "r2" use sample weights.
 
         Returns
         -------
