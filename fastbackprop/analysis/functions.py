@@ -27,6 +27,14 @@ from fastbackprop.jit.kernels import EXACT, inlined, kernel
 from fastbackprop.layout import N_P
 
 
+class Moved(NamedTuple):
+    """R z, R a and R delta of a layer: how these move along the direction."""
+
+    z: np.ndarray
+    a: np.ndarray
+    delta: np.ndarray
+
+
 class Curvature(NamedTuple):
     """Addresses: of each layer's two loops, (L + 1,), and of the cost's."""
 
@@ -119,15 +127,15 @@ def push_forward(address, layer, z, a, Rz, Ra, lanes):
 
 
 @inlined
-def add_second(address, layer, z, a, u, Rz, Ra, Rdelta, lanes):
-    """Rdelta_j += sigma''(z_j) R z_j u_j."""
-    call(address, (z, a, u, Rz, Ra, Rdelta, (layer["p_0"], layer["p_1"]), lanes))
+def add_second(address, layer, z, a, u, R, lanes):
+    """R delta_j += sigma''(z_j) R z_j u_j."""
+    call(address, (z, a, u, R.z, R.a, R.delta, (layer["p_0"], layer["p_1"]), lanes))
 
 
 @inlined
-def cost_second(address, cost, z, a, y, Rz, Ra, Rdelta, lanes):
-    """Rdelta_j = d2C/da2 R a_j, or d2C/dz2 R z_j where the cost is fused."""
-    call(address, (z, a, y, Rz, Ra, Rdelta, cost.p, lanes))
+def cost_second(address, cost, z, a, y, R, lanes):
+    """R delta_j = d2C/da2 R a_j, or d2C/dz2 R z_j where the cost is fused."""
+    call(address, (z, a, y, R.z, R.a, R.delta, cost.p, lanes))
 
 
 # --- loops ---------------------------------------------------------------------------------------

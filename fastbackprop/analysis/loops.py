@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbackprop.analysis import functions as _functions
-from fastbackprop.analysis.functions import Curvature, add_second, cost_second, push_forward
+from fastbackprop.analysis.functions import Curvature, Moved, add_second, cost_second, push_forward
 from fastbackprop.analysis.rows import norms, outer_products
 from fastbackprop.engines import loops
 from fastbackprop.engines.bound import Bound
@@ -165,7 +165,7 @@ def r_backward(bound, curvature, direction, factor):
         Rz, Ra, Ru = layer(model, R.z[0], l), layer(model, R.a[0], l), layer(model, R.delta[0], l)
         if l == L:
             cost_gradient(model.cost, z, a, own.y, u, 1)
-            cost_second(curvature.cost, model.cost, z, a, own.y, Rz, Ra, Ru, 1)
+            cost_second(curvature.cost, model.cost, z, a, own.y, Moved(Rz, Ra, Ru), 1)
             for k in range(u.shape[0]):
                 u[k] *= factor
                 Ru[k] *= factor
@@ -178,7 +178,7 @@ def r_backward(bound, curvature, direction, factor):
         if l < L or not model.cost.fused:
             multiply_by_derivative(model.layers[l], z, a, Ru, 1)
             if not gauss_newton:
-                add_second(curvature.second[l], model.layers[l], z, a, u, Rz, Ra, Ru, 1)
+                add_second(curvature.second[l], model.layers[l], z, a, u, Moved(Rz, Ra, Ru), 1)
             multiply_by_derivative(model.layers[l], z, a, u, 1)
         G = weights(model, direction.product, l)
         weight_gradient(layer(model, own.a[0], l - 1), Ru, G)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbackprop.analysis import functions as _functions
-from fastbackprop.analysis.functions import Curvature, add_second, cost_second, push_forward
+from fastbackprop.analysis.functions import Curvature, Moved, add_second, cost_second, push_forward
 from fastbackprop.analysis.rows import norms, outer_products
 from fastbackprop.engines.functions import Model, cost_gradient, multiply_by_derivative
 from fastbackprop.engines.functions.columns import scale
@@ -238,12 +238,13 @@ def r_output_errors(task, curvature, tile, total, gauss_newton, R, own):
     for s in range(own.first, own.last):
         z, a, delta, y = outputs(model, task.work, s, lanes)
         Rz, Ra, Rdelta, _ = outputs(model, R, s, lanes)
+        moved = Moved(Rz, Ra, Rdelta)
         cost_gradient(cost, z, a, y, delta, lanes)
-        cost_second(curvature.cost, cost, z, a, y, Rz, Ra, Rdelta, lanes)
+        cost_second(curvature.cost, cost, z, a, y, moved, lanes)
         if not cost.fused:
             multiply_by_derivative(layer, z, a, Rdelta, lanes)
             if not gauss_newton:
-                add_second(curvature.second[L], layer, z, a, delta, Rz, Ra, Rdelta, lanes)
+                add_second(curvature.second[L], layer, z, a, delta, moved, lanes)
             multiply_by_derivative(layer, z, a, delta, lanes)
         factor = factors(task, tile, total, s, lanes)
         scale(delta, lanes, factor)
@@ -277,8 +278,8 @@ def r_hidden_errors(model, curvature, theta, v, gauss_newton, work, own):
                     add(Ru, flat(other, s, n))
                 multiply_by_derivative(layer, z, a, Ru, lanes)
                 if not gauss_newton:
-                    Rz, Ra = flat(RZ, s, n), flat(RA, s, n)
-                    add_second(curvature.second[l - 1], layer, z, a, u, Rz, Ra, Ru, lanes)
+                    moved = Moved(flat(RZ, s, n), flat(RA, s, n), Ru)
+                    add_second(curvature.second[l - 1], layer, z, a, u, moved, lanes)
                     multiply_by_derivative(layer, z, a, u, lanes)
 
 

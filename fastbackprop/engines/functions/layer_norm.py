@@ -5,7 +5,7 @@ The equations are in `fastbackprop.functions.layer_norms`.
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -141,14 +141,31 @@ def _inner(z, Rz, lanes, m, r, out):
         store(times(scaled(total, part), r_i), out, i, 0)
 
 
-@kernel(fastmath=EXACT)
-def _add_h(x, g, q, Rx, first, last, lanes, r, w, sums, Rdelta):
-    """R delta_ji += r_i h_ji, h = q R x - w g; and adds to sums of h, h x, g x and g R x.
+class Some(NamedTuple):
+    """x, g and q of the elements first ... last, at the beginning of these arrays."""
 
-    Of the elements first ... last, which are the first ones of x, g and q; sums (4 lanes,).
-    """
+    x: np.ndarray
+    g: np.ndarray
+    q: np.ndarray
+    first: int
+    last: int
+
+
+class OfLanes(NamedTuple):
+    """One number for each lane: r and w (lanes,); four in sums, (4 lanes,)."""
+
+    r: np.ndarray
+    w: np.ndarray
+    sums: np.ndarray
+
+
+@kernel(fastmath=EXACT)
+def _add_h(some, of_lanes, lanes, Rx, Rdelta):
+    """R delta_ji += r_i h_ji, h = q R x - w g; and adds to sums of h, h x, g x and g R x."""
+    x, g, q, first, last = some.x, some.g, some.q, some.first, some.last
+    sums = of_lanes.sums
     for i in range(0, lanes, vector_lanes(x)):
-        r_i, w_i = load(r, i, 0, 1, 1), load(w, i, 0, 1, 1)
+        r_i, w_i = load(of_lanes.r, i, 0, 1, 1), load(of_lanes.w, i, 0, 1, 1)
         h_sum, hx_sum = load(sums, i, 0, 1, 1), load(sums, lanes + i, 0, 1, 1)
         gx_sum, gRx_sum = load(sums, 2 * lanes + i, 0, 1, 1), load(sums, 3 * lanes + i, 0, 1, 1)
         for at in range(i, last - first, lanes):
@@ -203,7 +220,7 @@ def second(derivative: Callable, second_derivative: Callable, epsilon: float) ->
             for k in range(some_u.shape[0]):
                 g[k] = some_u[k] * derivative(x[k], some_a[k], p)
                 q[k] = some_u[k] * second_derivative(x[k], some_a[k], p)
-            _add_h(x, g, q, Rz, first, last, lanes, r, w, sums, Rdelta)
+            _add_h(Some(x, g, q, first, last), OfLanes(r, w, sums), lanes, Rz, Rdelta)
         _subtract_means(z, Rz, lanes, m, r, sums, Rdelta)
 
     return layer_norm_second_of_columns
