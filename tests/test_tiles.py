@@ -122,8 +122,9 @@ def test_every_width_and_every_number_of_samples(vector_bytes):
 GUARDED = """
     import ctypes, mmap
     import numpy as np
-    from fastbackprop import network, optimizers
+    from fastbackprop import machine
     from fastbackprop.engines.tiles import task as _task
+    from fastbackprop.optimizers import steps
 
     libc, kept = ctypes.CDLL(None, use_errno=True), []
 
@@ -144,7 +145,8 @@ GUARDED = """
         moved[...] = array
         return moved
 
-    for module in (network, optimizers, _task):
+    for module in (machine, steps, _task):
+        assert module.aligned_zeros
         module.aligned_zeros = at_the_end
 """
 
@@ -161,18 +163,19 @@ def test_nothing_is_read_or_written_behind_an_array(vector_bytes):
 
 @every_dtype
 def test_what_is_compiled_on_demand_is_for_what_a_training_passes(dtype):
-    from fastbackprop.engines import tiles
     from fastbackprop.engines.rules import update_type
+    from fastbackprop.engines.tiles import calls
     from fastbackprop.engines.tiles.task import task_type
 
     p = problem([3, 4, 2], 5, dtype=dtype)
     p.net.fit(p.X, p.Y, epochs=1)
-    team, model, theta, samples, order, _, update, _, _, work, *_ = zip(
-        *tiles._train.overloads, strict=True
-    )
-    passed = zip(team, model, theta, samples, order, work, strict=True)
+    passed, updates = [], []
+    for team, bound, minibatches, update, *_ in calls.train.overloads:
+        (model, theta, work), (samples, order, *_) = bound, minibatches
+        passed.append((team, model, theta, samples, order, work))
+        updates.append(update)
     assert tuple(task_type(p.net.dtype).to) in passed
-    assert update_type(p.net.dtype) in update
+    assert update_type(p.net.dtype) in updates
 
 
 @every_dtype
