@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numba.core import types
+from numba import types
 
 from fastbackprop.engines.functions import kernels, normalised_formulas, pull_back_of_rows
 from fastbackprop.engines.functions import layer_norm as _layer_norm

@@ -10,9 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic, overload_attribute
-from numba.np.arrayobj import make_array, populate_array
 
 from fastbackprop import inputs
 from fastbackprop.engines.functions import normalised_formulas
@@ -29,6 +27,7 @@ from fastbackprop.functions.arrays import with_p
 from fastbackprop.functions.layer_norms import LayerNorm
 from fastbackprop.functions.own import Function
 from fastbackprop.jit.kernels import EXACT, FASTMATH, OPTIONS
+from fastbackprop.jit.numba_internals import array_at, cgutils
 from fastbackprop.jit.tile import VECTOR_BYTES, load, outer_along, plus, store, zeros
 from fastbackprop.jit.words import exp
 
@@ -100,9 +99,7 @@ def _view(n: int, dtype: np.dtype, data: Function) -> Any:
         def codegen(context, builder, signature, arguments):
             pointer = data(context, builder, context.get_data_type(array.dtype))
             length, itemsize = (context.get_constant(types.intp, i) for i in (n, dtype.itemsize))
-            result = make_array(array)(context, builder)
-            populate_array(result, pointer, [length], [itemsize], itemsize, None)
-            return result._getvalue()
+            return array_at(context, builder, array, pointer, length, itemsize)
 
         return array(), codegen
 

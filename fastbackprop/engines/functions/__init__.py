@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numba.core import types
+from numba import types
 
 from fastbackprop.engines.functions import columns as _columns
 from fastbackprop.engines.functions import layer_norm as _layer_norm
