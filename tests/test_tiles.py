@@ -116,7 +116,8 @@ def test_every_width_and_every_number_of_samples(vector_bytes):
         *(((*sizes, 1), MANY) for sizes in edges[::11]),
         ((256, 512, 3), [5, 130]),  # rows that would be a multiple of 2 KiB have another vector
     ]
-    assert float(run(REFERENCE + PADDING + COMPUTE, cases, vector_bytes)) < 50
+    # The reference has roundings of its own, those of the processor's BLAS: 50.2 on one machine.
+    assert float(run(REFERENCE + PADDING + COMPUTE, cases, vector_bytes)) < 64
 
 
 GUARDED = """

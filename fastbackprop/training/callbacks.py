@@ -37,7 +37,7 @@ class TimeBudget:
     def __repr__(self) -> str:
         return f"TimeBudget({self.seconds!r})"
 
-    def start(self, training: Any) -> "_Clock":
+    def for_training(self, training: Any) -> "_Clock":
         """The clock of one training."""
         return _Clock(self.seconds)
 
@@ -56,7 +56,7 @@ class _Clock:
         if time.monotonic() > self._deadline:
             raise TimeIsUp
 
-    def reason(self) -> str | None:
+    def stop_reason(self) -> str | None:
         return "time_budget" if time.monotonic() > self._deadline else None
 
 
@@ -74,12 +74,12 @@ class Callbacks:
     get_state(), set_state(state)
         A dict of JSON values and arrays that `Checkpoint` keeps, so that a training that is run
         again continues with it.
-    start(training)
+    for_training(training)
         Called before anything is changed; it may raise. The object that it returns listens to this
         training in place of the callback. `training` has `network`, `plan` and `history`.
     on_pause()
         Called between two native calls of some tens of milliseconds; it may raise.
-    reason()
+    stop_reason()
         Asked before every epoch: why the training should end now, a word for `History.ended_by`,
         or None.
 
@@ -89,7 +89,7 @@ class Callbacks:
     """
 
     EVENTS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
-    METHODS = (*EVENTS, "start", "on_pause", "reason")
+    METHODS = (*EVENTS, "for_training", "on_pause", "stop_reason")
 
     def __init__(self, callbacks: Any) -> None:
         if callable(callbacks) or not isinstance(callbacks, Iterable):
@@ -106,11 +106,13 @@ class Callbacks:
         """One more, after the others."""
         self._objects.append(callback)
 
-    def start(self, training: Any) -> None:
+    def for_training(self, training: Any) -> None:
         """Before anything is changed: callbacks that listen by another object make it."""
-        places = [i for i, c in enumerate(self._objects) if callable(getattr(c, "start", None))]
+        places = [
+            i for i, c in enumerate(self._objects) if callable(getattr(c, "for_training", None))
+        ]
         for i in sorted(places, key=lambda i: getattr(self._objects[i], "starts_last", False)):
-            self._objects[i] = self._objects[i].start(training)
+            self._objects[i] = self._objects[i].for_training(training)
 
     def having(self, method: str) -> list[Any]:
         """Those that have this method."""
@@ -131,9 +133,9 @@ class Callbacks:
                 stop |= bool(method(*arguments))
         return stop
 
-    def reason(self) -> str | None:
+    def stop_reason(self) -> str | None:
         """The first reason to end the training."""
-        reasons = (callback.reason() for callback in self.having("reason"))
+        reasons = (callback.stop_reason() for callback in self.having("stop_reason"))
         return next((reason for reason in reasons if reason), None)
 
 

@@ -53,7 +53,7 @@ class Checkpoint:
     def __repr__(self) -> str:
         return f"Checkpoint({str(self.path)!r})"
 
-    def start(self, training: Any) -> "_Checkpointing":
+    def for_training(self, training: Any) -> "_Checkpointing":
         """The file of one training."""
         if training.no_checkpoint:
             raise ValueError(training.no_checkpoint)

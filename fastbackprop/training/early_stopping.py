@@ -38,7 +38,7 @@ class EarlyStopping:
     monitor: str | None = None
     maximize: bool | None = None
 
-    def start(self, training: Any) -> "Stopping":
+    def for_training(self, training: Any) -> "Stopping":
         """The state of one training. Raises TypeError or ValueError for settings without sense."""
         inputs.positive_integer(self.patience, "patience")
         inputs.flag(self.restore_best, "restore_best")
@@ -82,7 +82,7 @@ class Stopping:
             if self.rule.restore_best:
                 self.parameters = self._machine.theta.copy()
 
-    def reason(self) -> str | None:
+    def stop_reason(self) -> str | None:
         """Why the training should end now, if it should."""
         return "early_stopping" if self.waited >= self.rule.patience else None
 

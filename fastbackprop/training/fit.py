@@ -27,7 +27,7 @@ def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
     batches = inputs.are_batches(X, y)
     trainer_class.check(settings, batches)
     if batches:
-        checkpoints = [c for c in callbacks.having("start") if isinstance(c, Checkpoint)]
+        checkpoints = [c for c in callbacks.having("for_training") if isinstance(c, Checkpoint)]
         inputs.refuse_for_batches(schedule=optimizer.schedule, checkpoint=checkpoints or None)
     plan = make_plan(
         machine,
@@ -41,7 +41,7 @@ def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
         callbacks.add(_early_stopping(stopping))
     callbacks.add(Progress(settings["progress"], plan.epochs))
     trainer = trainer_class(network, plan, optimizer, callbacks)
-    callbacks.start(trainer)
+    callbacks.for_training(trainer)
     trainer.stepper = optimizer.stepper(machine)  # the last that can refuse
     return trainer
 

@@ -105,7 +105,7 @@ class Trainer:
     def _goes_on(self) -> bool:
         """Whether there is another epoch. Callbacks are asked here, also after a checkpoint."""
         if self.history.ended_by == "epochs":
-            self.history.ended_by = self.callbacks.reason() or "epochs"
+            self.history.ended_by = self.callbacks.stop_reason() or "epochs"
         return self.history.ended_by == "epochs" and len(self.history) < self.plan.epochs
 
     def _one_epoch(self, epoch: int) -> None:
