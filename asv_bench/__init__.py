@@ -2,9 +2,9 @@
 
 from fastbackprop.engines import ENGINES
 
-# Parameters that benchmarks share: name -> values.
+# Parameters shared by benchmarks: name -> values.
 ENGINE = {"engine": list(ENGINES)}
 DTYPE = {"dtype": ["float32", "float64"]}
 
-# Samples a round, and seconds: asv calls `setup` before every sample, and times one call.
+# (min samples, max samples, max seconds): asv calls `setup` before every sample of one call.
 REPEAT = (10, 200, 1.0)

@@ -1,4 +1,4 @@
-"""What a process pays once. Every sample is a Python process of its own; its start is not timed."""
+"""Costs of a new process: import and first fit. Each sample is a process; its start is excluded."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ network = fb.Network([4, 16, 3], output="softmax", cost="cross_entropy", engine=
 network.fit([[0.1, 0.2, 0.3, 0.4]] * 32, [0, 1] * 16, epochs=1)
 """
 
-# Read when numba is imported.
+# Numba reads the variable when it is imported.
 EMPTY_CACHE = """
 import os, tempfile
 folder = tempfile.TemporaryDirectory()
@@ -31,19 +31,19 @@ class Import:
 
 @parameterize(ENGINE)
 class FirstFit:
-    """Seconds until the first `fit` has returned."""
+    """Seconds until the first `fit` returns."""
 
     repeat, rounds, timeout = 3, 1, 600
 
     def setup(self, engine):
-        """Fill the cache, where it is not yet."""
+        """Fill the cache."""
         script = IMPORT + FIRST_FIT.format(engine=engine)
         subprocess.run([sys.executable, "-c", script], check=True)
 
     def timeraw_compile(self, engine):
-        """Nothing in the cache: what compiling costs, without the import."""
+        """An empty cache: compilation, without the import."""
         return FIRST_FIT.format(engine=engine), EMPTY_CACHE + IMPORT
 
     def timeraw_cold_start(self, engine):
-        """All in the cache: import and fit, what the second process pays."""
+        """A full cache: import and fit."""
         return IMPORT + FIRST_FIT.format(engine=engine)

@@ -25,7 +25,7 @@ SHAPES = {"4-16": (4, 16), "64-128": (64, 128), "784-128": (784, 128)}
 
 
 class Layer(NamedTuple):
-    """What the equations read and write; rows are samples, n_{l-1} -> n_l neurons."""
+    """Input and output of the equations; rows are samples, n_{l-1} -> n_l neurons."""
 
     W: np.ndarray
     b: np.ndarray
@@ -48,7 +48,7 @@ def make_layer(n_in, n_out, dtype):
 
 
 class Tiled(NamedTuple):
-    """The same in strips of two vectors of samples, as the tiles take it."""
+    """The same in strips of two vectors of samples, the layout of the tiles engine."""
 
     model: Model
     theta: np.ndarray
@@ -58,7 +58,7 @@ class Tiled(NamedTuple):
 
 
 def untiled(p, name):
-    """What a Layer has under this name."""
+    """The array that a Layer has under this name."""
     widths, strides = p.model.layers["width"], p.model.layers["stride"]
     layout = Layout(widths, strides)
     if name in ("G", "g"):
@@ -97,7 +97,7 @@ def make_tiled(layer):
     return p
 
 
-# The tiles take the strips that a thread owns: here all.
+# The tiles engine takes the strips that a thread owns: here all.
 
 
 @inlined
@@ -155,7 +155,7 @@ def tiled_bias_gradient(p):
     equations.bias_gradient(Delta_rows, N_SAMPLES, g, p.V < 0)
 
 
-# The kernels take one sample: for a batch, a compiled loop around each, as in the engine.
+# These kernels take one sample, so each has a compiled loop over the batch, as in the engine.
 
 
 @kernel(entry=True)
@@ -189,7 +189,7 @@ def bias_gradient(Delta, g):
 
 
 def prepared(layer, engine):
-    """What the calls below take beside the layer."""
+    """The second argument of the calls below."""
     if engine == "tiles":
         return make_tiled(layer)
     return loops.model(Layout(layer.W.shape), [SIGMA], COST, layer.W.dtype)

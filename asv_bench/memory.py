@@ -1,4 +1,4 @@
-"""What a fit allocates, beside its data and the network."""
+"""Memory that a fit allocates, beside the data and the network."""
 
 import tracemalloc
 
@@ -17,9 +17,9 @@ SHAPES = {
 
 @parameterize({**ENGINE, "shape": list(SHAPES), **DTYPE})
 class Memory:
-    """NumPy tells tracemalloc of its arrays, and kernels allocate nothing: no noise, no repetition.
+    """NumPy reports its arrays to tracemalloc, and kernels allocate nothing: one sample is exact.
 
-    The largest part that has to be is the gradient, as large as the parameters.
+    The largest necessary part is the gradient, as large as the parameters.
     """
 
     unit = "bytes"

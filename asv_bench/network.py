@@ -1,4 +1,4 @@
-"""What a user calls: a gradient, an epoch, a prediction."""
+"""Calls of a user: gradient, epoch, one step, prediction."""
 
 import numpy as np
 from asv_runner.benchmarks.mark import parameterize
@@ -59,7 +59,7 @@ class FullBatchEpoch(Epoch):
 
 
 class OneStep(Network):
-    """What online and reinforcement learning call again and again."""
+    """The call of online and reinforcement learning."""
 
     def setup(self, *parameters):
         super().setup(*parameters)

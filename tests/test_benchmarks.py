@@ -1,4 +1,4 @@
-"""Every benchmark runs once, as asv runs it, so that none can rot; the smallest shapes only."""
+"""Every benchmark runs once, as asv runs it, on the smallest shapes."""
 
 from itertools import product
 from pathlib import Path
