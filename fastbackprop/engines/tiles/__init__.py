@@ -101,6 +101,7 @@ def _products(widths: Sequence[float]) -> float:
 
 def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False) -> Work:
     """Scratch that depends on the network, and a little on the threads; less for a sparse X."""
+    n_threads = min(n_threads, team.available_processors())
     return scratch(model, dtype, n_threads, of_sparse(dtype) if sparse else None)
 
 
