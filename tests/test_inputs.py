@@ -934,10 +934,9 @@ BAD_FITS = {
 HUGE = 10**400  # an integer too large for a float
 BAD_FITS |= {
     "dropout nearly 1": ({"dropout": 1 - 1e-12}, ValueError, "dropout", "1 - 2**-32"),
-    "input_dropout nearly 1": ({"input_dropout": 1 - 2.0**-53}, ValueError, "1 - 2**-32"),
+    "inputs nearly 1": ({"dropout": fb.Dropout(inputs=1 - 2.0**-53)}, ValueError, "1 - 2**-32"),
     "dropout huge": ({"dropout": HUGE}, ValueError, "dropout must be in [0, 1)"),
-    "input_noise huge": ({"input_noise": HUGE}, ValueError, "finite standard deviation"),
-    "time_budget huge": ({"time_budget": HUGE}, ValueError, "number of seconds"),
+    "noise huge": ({"dropout": fb.Dropout(noise=HUGE)}, ValueError, "finite standard deviation"),
     "improvement huge": (
         {"early_stopping": fb.EarlyStopping(min_improvement=HUGE)},
         ValueError,

@@ -14,7 +14,6 @@ import pytest
 from problems import deviation
 
 import fastbackprop as fb
-from fastbackprop.functions import costs
 
 theirs = pytest.importorskip("sklearn.neural_network")
 
@@ -325,7 +324,7 @@ def test_float32_is_kept():
 
 def test_any_activation_optimizer_schedule_cost():
     solver = fb.SGD(learning_rate=0.1, momentum=0.5)
-    schedule = fb.Exponential(0.5)
+    schedule = fb.Exponential(0.1, 0.5)
     estimator = classifier(
         hidden_layer_sizes=(5, 4, 3),
         activation=["gelu", "logistic", "relu"],
@@ -347,7 +346,7 @@ def test_quantiles():
     """A column each; the score is minus the cost."""
     levels = (0.1, 0.5, 0.9)
     train, held_out = slice(0, 80), slice(80, 120)
-    estimator = regressor(cost=costs.Quantile(levels), max_iter=300, learning_rate_init=0.01)
+    estimator = regressor(cost=fb.Quantile(levels), max_iter=300, learning_rate_init=0.01)
     estimator.fit(X[train], NUMBERS[train], X_val=X[held_out], y_val=NUMBERS[held_out])
     below = estimator.predict(X[train]) > NUMBERS[train][:, None]
     assert below.shape == (80, 3)

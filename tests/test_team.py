@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from fastbackprop.jit.compiler import kernel
 from problems import every_dtype, problem
 
 import fastbackprop as fb
 from fastbackprop.jit import team as _team
+from fastbackprop.jit.kernels import kernel
 
 pytestmark = pytest.mark.compiled
 
