@@ -64,15 +64,17 @@ def dense(
     if sigma is not None:
         *hidden, output = sigma
         if "hidden" in arguments:
-            raise ValueError(f"hidden is what {what} says it is: leave it out")
+            raise ValueError(f"{what} already defines the hidden activations: leave hidden out")
         if arguments.get("output", output) != output != "identity":
             raise ValueError(
-                f"{what} ends with {output}: leave output={arguments['output']!r} out, which would "
-                f"take its place"
+                f"{what} ends with {output}: leave output={arguments['output']!r} out, which "
+                f"conflicts with it"
             )
         arguments = {"hidden": hidden, "output": output} | arguments
     elif "hidden" not in arguments and len(layers) > 1:
-        raise ValueError(f"{what} does not say what the activations are: pass hidden='relu', say")
+        raise ValueError(
+            f"{what} does not say what the activations are: pass hidden=, for example hidden='relu'"
+        )
     dtype = inputs.float_dtype(arguments["dtype"])
     sizes = [len(layers[0][0])]
     checked = []
@@ -111,5 +113,5 @@ def entry(table: Mapping[str, Any], activation: Activation, format: str) -> Any:
     whose = " of another function" if other else ""
     known = ", ".join(repr(name) for name in table if name in ACTIVATIONS)
     raise ValueError(
-        f"{format} has nothing for the activation {activation.name!r}{whose}; it has {known}"
+        f"{format} has nothing for the activation {activation.name!r}{whose}; supported are {known}"
     )

@@ -135,7 +135,7 @@ class Contents:
         count = (stop - start) // dtype.itemsize
         array = np.fromfile(self.path, dtype, count, offset=self._data + start)
         if len(array) < count:
-            raise self.error("it became shorter while it was read")
+            raise self.error("it was truncated while it was read")
         return array.reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 

@@ -155,7 +155,7 @@ class Saved(safetensors.Contents):
 
     def _check_version(self) -> None:
         if self.metadata.get("format") != FORMAT:
-            raise self.error("its metadata do not say that it holds a network of fastbackprop")
+            raise self.error("it is not a file of fastbackprop: its metadata do not say so")
         version = self.metadata.get("format_version", "")
         major, _, minor = version.partition(".")
         digits = all(part.isascii() and part.isdigit() and len(part) < 9 for part in (major, minor))

@@ -115,8 +115,7 @@ class LayerNorm(Activation):
             )
         if of.coupled:
             raise ValueError(
-                f"LayerNorm(activation) must have one that takes each neuron by itself; "
-                f"got {str(of)!r}"
+                f"LayerNorm needs an activation that takes each neuron by itself; got {str(of)!r}"
             )
         if not parameter("LayerNorm", "epsilon", epsilon) > 0:
             raise ValueError(f"LayerNorm(epsilon) must have epsilon > 0; got {epsilon!r}")

@@ -29,7 +29,9 @@ def layer_sizes(sizes: Any) -> tuple[int, ...]:
             f"got {shown(sizes)}"
         )
     if len(sizes) < 2:
-        raise ValueError(f"sizes must name an input and an output layer at least; got {sizes!r}")
+        raise ValueError(
+            f"sizes must have at least two entries, input and output layer; got {sizes!r}"
+        )
     checked = tuple(positive_integer(n, f"sizes[{i}]") for i, n in enumerate(sizes))
     if sum(m * n for m, n in pairwise(checked)) > 2**40:
         raise ValueError(f"sizes {text(sizes)} ask for more weights than a machine can hold")
@@ -62,12 +64,12 @@ def activations(
     for n, activation in zip(sizes[1:], sigma, strict=True):
         if activation.normalised and n == 1:
             raise ValueError(
-                f"{activation.name!r} of a single neuron is the same whatever the input: "
-                f"give it more, or {str(activation.inner)!r}; got sizes={list(sizes)}"
+                f"{activation.name!r} of a single neuron does not depend on the input: "
+                f"use more neurons, or {str(activation.inner)!r}; got sizes={list(sizes)}"
             )
     if sigma[-1].coupled and sizes[-1] == 1:
         raise ValueError(
-            f"output={sigma[-1].name!r} of a single neuron is 1 whatever the input: "
+            f"output={sigma[-1].name!r} of a single neuron is always 1: "
             f"use output='sigmoid', or two output neurons"
         )
     return sigma

@@ -93,5 +93,5 @@ def file_of(path: Any, parameters: np.ndarray) -> Path:
     """`file_path` for a network with these parameters; ValueError unless all are finite."""
     file = file_path(path, "path")
     if not np.isfinite(parameters).all():
-        raise ValueError("the network holds parameters that are not finite: it is not saved")
+        raise ValueError("the network is not saved: it has parameters that are not finite")
     return file

@@ -28,7 +28,7 @@ class Batches:
                 samples = self._check(*batch)
             yield samples
         if not number:
-            raise ValueError(f"{shown(self._batches)} gave no batch")
+            raise ValueError(f"{shown(self._batches)} contains no batches")
 
 
 def are_batches(X: Any, y: Any) -> bool:

@@ -91,7 +91,9 @@ def _sparse_rows(X: Any, n_in: int, dtype: np.dtype) -> tuple[np.ndarray, np.nda
         raise ValueError(f"a sparse X has at most {np.iinfo(np.int32).max} columns; got {n_in}")
     n = starts[-1] if flat and len(starts) == X.shape[0] + 1 else -1
     if n < 0 or n > min(len(given), len(indices)) or starts[0] < 0 or (np.diff(starts) < 0).any():
-        raise ValueError("X is no CSR matrix: its indptr does not fit its shape, indices and data")
+        raise ValueError(
+            "X is not a CSR matrix: its indptr does not fit its shape, indices and data"
+        )
     given, columns = given[:n], _columns(indices[:n], n_in)
     if given.dtype.kind not in "fiub":
         raise TypeError(f"X must hold real numbers; got dtype {given.dtype}")
@@ -110,7 +112,7 @@ def _columns(indices: np.ndarray, n_in: int) -> np.ndarray:
     for array in (columns,) if indices.dtype == np.int32 else (indices, columns):
         if array.size and not 0 <= array.min() <= array.max() < n_in:
             raise ValueError(
-                f"X is no CSR matrix of {n_in} columns: its indices span {array.min()} ... "
+                f"X is not a CSR matrix of {n_in} columns: its indices span {array.min()} ... "
                 f"{array.max()}"
             )
     return read_only(columns)

@@ -19,7 +19,7 @@ def dropout_rates(hidden: Any, of_input: Any, n_layers: int) -> tuple[float, ...
             f"dropout must be one rate, or one for each hidden layer: {n_hidden}; got {len(each)}"
         )
     if not n_hidden and hidden:
-        raise ValueError("there is no hidden layer for dropout: leave it out")
+        raise ValueError("this network has no hidden layer: leave dropout out")
     return _rate(of_input, "inputs of Dropout"), *(_rate(value, "dropout") for value in each)
 
 
@@ -57,8 +57,8 @@ def refuse_for_batches(**arguments: Any) -> None:
     for name, value in arguments.items():
         if value is not None and value is not False:
             raise ValueError(
-                f"{name} is not for batches that come one by one: how many there are, and what was "
-                f"in them, is not known. Pass arrays, or leave {name} out"
+                f"{name} is not for batches that come one by one: their number and content are "
+                f"not known in advance. Pass arrays, or leave {name} out"
             )
 
 
@@ -67,6 +67,6 @@ def refuse_for_lbfgs(**arguments: Any) -> None:
     for name, value in arguments.items():
         if value is not None:
             raise ValueError(
-                f"LBFGS has no use for {name}: each iteration takes all samples at once and finds "
-                f"its own step. Leave {name} out"
+                f"LBFGS has no use for {name}: each iteration uses all samples and chooses its "
+                f"own step size. Leave {name} out"
             )

@@ -95,7 +95,7 @@ class _Reader:
             values: np.ndarray = self.onnx.numpy_helper.to_array(tensor)
         except KeyError:
             raise ValueError(
-                f"the tensor {tensor.name!r} has type number {tensor.data_type}, which is none"
+                f"the tensor {tensor.name!r} has type number {tensor.data_type}, which is unknown"
             ) from None
         return values
 

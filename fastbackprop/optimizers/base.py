@@ -93,10 +93,12 @@ class Optimizer:
         Raises ValueError where there is none, or none yet.
         """
         if self.averaging is None:
-            raise ValueError("there is no mean of the parameters: pass averaging=EMA() or SWA(...)")
+            raise ValueError(
+                "there is no average of the parameters: pass averaging=EMA() or SWA(...)"
+            )
         if self._mean is None or self.steps < self.averaging.start:
             raise ValueError(
-                f"there is no mean of the parameters yet: it starts with step "
+                f"there is no mean of the parameters yet: averaging starts at step "
                 f"{self.averaging.start}, {self.steps} were taken"
             )
         mean: np.ndarray = self._layout.flatten(self._mean)

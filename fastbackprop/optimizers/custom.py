@@ -52,7 +52,7 @@ class Custom(Optimizer):
         n = self.n_states
         whole(n, "n_states", 0, MOST, must="be a whole number of vectors")
         if self.layer_rates is not None:
-            raise ValueError("layer_rates is not for Custom: its function sees one vector")
+            raise ValueError("layer_rates is not for Custom: its function gets one flat vector")
         learning_rate = base_rate(self.learning_rate)
         return STAY._replace(n_states=int(n)), (learning_rate,)
 

@@ -55,6 +55,6 @@ class LBFGS(Optimizer):
         for name in defaults.keys() - {"l2", "penalize_biases"}:
             if getattr(self, name) != defaults[name]:
                 raise ValueError(
-                    f"LBFGS takes no {name}: of the common options it has l2 and penalize_biases"
+                    f"LBFGS does not support {name}; it supports l2 and penalize_biases"
                 )
         return STAY, (0.0,)

@@ -82,6 +82,8 @@ class Rprop(Optimizer):
         learning_rate = base_rate(self.learning_rate)
         eta_minus, eta_plus = two(self.etas, "etas", 0, np.inf)
         if not 0 < eta_minus < 1 < eta_plus:
-            raise ValueError(f"etas must be below and above 1, and above 0; got {self.etas!r}")
+            raise ValueError(
+                f"etas must be two numbers, 0 < etas[0] < 1 < etas[1]; got {self.etas!r}"
+            )
         smallest, largest = two(self.step_sizes, "step_sizes", 0, np.inf)
         return RPROP, (learning_rate, eta_minus, eta_plus, smallest, largest)

@@ -138,7 +138,7 @@ class _Found(saved.Saved):
             )
         self.entry = self.json(saved.TRAINING)
         if not isinstance(self.entry, dict) or not isinstance(self.entry.get(PLAN), dict):
-            raise self.error("its training has no plan")
+            raise self.error("the plan of its training is missing")
 
     def check_plan(self, plan: dict[str, Any]) -> None:
         """Raise ValueError, with the differences, for the checkpoint of another plan."""
@@ -186,9 +186,9 @@ class _Found(saved.Saved):
         """Steps, the figures of the epochs, and what ended them."""
         rows, steps, ended_by = (self.entry.get(n) for n in ("history", "steps", "ended_by"))
         if type(steps) is not int or not 0 <= steps < 2**63 or ended_by not in REASONS:
-            raise self.error("its steps, or what ended it, is missing")
+            raise self.error("its step count, or the reason why it ended, is missing or invalid")
         if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
-            raise self.error("its history is not one")
+            raise self.error("its history is not valid")
         return steps, rows, ended_by
 
     def _restore_callbacks(self, callbacks: list[Any]) -> None:

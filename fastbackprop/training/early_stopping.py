@@ -53,8 +53,8 @@ class EarlyStopping:
             inputs.flag(maximize, "maximize")
         if maximize is None:
             raise ValueError(
-                f"early stopping must know whether more of {monitor!r} is better: "
-                f"EarlyStopping(monitor={monitor!r}, maximize=True), or False"
+                f"it is not known whether larger values of {monitor!r} are better: pass "
+                f"EarlyStopping(monitor={monitor!r}, maximize=True), or maximize=False"
             )
         return Stopping(self, training.machine, monitor, maximize)
 
@@ -104,7 +104,7 @@ class Stopping:
         shape = None if flat is None else np.shape(flat)
         fits = shape in (None, (self._machine.layout.n_parameters,))
         if type(waited) is not int or not isinstance(best, float | None) or not fits:
-            raise ValueError("its state of the early stopping is not one")
+            raise ValueError("its state of the early stopping is not valid")
         self.best, self.waited = best, waited
         if flat is not None:
             self.parameters = np.zeros_like(self._machine.theta)

@@ -32,9 +32,9 @@ class LBFGSTrainer(Trainer):
     auto_batch_size = None
     optimizer: LBFGS
     no_checkpoint = (
-        "LBFGS has no checkpoint: SciPy keeps the memory of the iterations to itself and takes "
-        "none back. Leave the Checkpoint out; `save` the network in a callback, and `fit` goes on "
-        "from that with an empty memory"
+        "LBFGS has no checkpoint: SciPy keeps the memory of its iterations internally, so that a "
+        "training cannot be resumed. Leave the Checkpoint out, save the network in a callback, and "
+        "call fit again"
     )
 
     @staticmethod

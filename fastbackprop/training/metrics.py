@@ -110,7 +110,7 @@ def as_metrics(value: Any, labels: bool, cost: Cost) -> list[Metric]:
         metric = _metric(name, item, labels, cost)
         if metric.name in result or metric.name in ("cost", "seconds", "learning_rate"):
             raise ValueError(
-                f"two figures of an epoch would have the name {metric.name!r}: name metrics by a "
+                f"two columns of the history would be named {metric.name!r}: name metrics by a "
                 f"dict, metrics={{'name': function}}"
             )
         result[metric.name] = metric

@@ -73,10 +73,12 @@ def make_plan(
             metrics=metrics.metrics if metrics.training or validation is None else None
         )
         if sample_weight is not None:
-            raise ValueError("of batches, each has its own weights: (X, y, sample_weight)")
+            raise ValueError(
+                "sample_weight cannot be passed with batches: yield (X, y, sample_weight)"
+            )
         if not (validation is None or isinstance(validation, tuple | list)):
             raise ValueError(
-                f"validation beside batches must be (X, y) or (X, y, sample_weight); "
+                f"with batches, validation must be (X, y) or (X, y, sample_weight); "
                 f"got {validation!r}"
             )
         parts = inputs.Batches(X, epochs, check)
