@@ -144,7 +144,9 @@ def tiled_weight_gradient(p):
     Delta_rows = task.panels(p.model, p.work.delta_rows, 1)
     n_in, n_l = p.model.layers[0]["width"], p.model.layers[1]["width"]
     into = product.Into(G, p.V < 0, p.theta.dtype.type(1))
-    equations.weight_gradient(A, Delta_rows, into, N_SAMPLES, n_l, 0, product.up(n_in, tiles.ROW))
+    equations.weight_gradient(
+        A, Delta_rows, into, N_SAMPLES, n_l, 0, product.up(n_in, tiles.ROW_UNIT)
+    )
 
 
 @kernel(entry=True)

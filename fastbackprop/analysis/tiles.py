@@ -27,7 +27,7 @@ from fastbackprop.engines.tiles.layers import (
     put_on_lanes,
 )
 from fastbackprop.engines.tiles.product import (
-    ROW,
+    ROW_UNIT,
     UNROLL,
     Into,
     Matrix,
@@ -114,7 +114,7 @@ def add(x, y):
 def errors_below(W, Delta, U, n_l, n, work, own):
     """The sum of (2): u_j = sum_k delta_k w_jk; n_l and n are the neurons of Delta and of U."""
     none = Matrix(work.zeros, 0, 0)
-    product_along(W, none, Delta, U, up(n_l, UNROLL), up(n, ROW), own)
+    product_along(W, none, Delta, U, up(n_l, UNROLL), up(n, ROW_UNIT), own)
 
 
 @inlined
@@ -213,7 +213,7 @@ def r_forward(model, curvature, theta, v, work, own):
     lanes = own.lanes
     for l in range(1, model.layers.shape[0]):
         n_in, n_l = model.layers[l - 1]["width"], model.layers[l]["width"]
-        rows = up(n_l, ROW)
+        rows = up(n_l, ROW_UNIT)
         A, RA = neurons(model, work.own.a, l - 1, lanes), neurons(model, work.R.a, l - 1, lanes)
         Z, RZ = neurons(model, work.own.z, l, lanes), neurons(model, work.R.z, l, lanes)
         A_l, RA_l = neurons(model, work.own.a, l, lanes), neurons(model, work.R.a, l, lanes)
@@ -226,7 +226,7 @@ def r_forward(model, curvature, theta, v, work, own):
             if l > 1:
                 add(Rz, flat(other, s, n_l))
             push_forward(curvature.push_forward[l], model.layers[l], z, a, Rz, Ra, lanes)
-            clear(RA_l, s, n_l, up(n_l, ROW))
+            clear(RA_l, s, n_l, up(n_l, ROW_UNIT))
 
 
 @inlined
@@ -292,10 +292,10 @@ def add_products(model, n, gauss_newton, product, fresh, work, own):
         G = weights(model, product, l)
         A, RA = neurons(model, work.own.a, l - 1, lanes), neurons(model, work.R.a, l - 1, lanes)
         RDelta_rows = panels(model, work.R.delta_rows, l)
-        weight_gradient(A, RDelta_rows, Into(G, fresh, one), n, n_l, 0, up(n_in, ROW))
+        weight_gradient(A, RDelta_rows, Into(G, fresh, one), n, n_l, 0, up(n_in, ROW_UNIT))
         if l > 1 and not gauss_newton:
             Delta_rows = panels(model, work.own.delta_rows, l)
-            weight_gradient(RA, Delta_rows, Into(G, False, one), n, n_l, 0, up(n_in, ROW))
+            weight_gradient(RA, Delta_rows, Into(G, False, one), n, n_l, 0, up(n_in, ROW_UNIT))
         start = model.layers[l]["bias_start"]
         bias_gradient(RDelta_rows, n, product[start : start + G.stride], fresh)
 

@@ -404,8 +404,8 @@ def transpose_block(typingctx, S, s, s_stride, D, d, d_stride):
 
 
 @intrinsic
-def gather_block(typingctx, S, s, s_stride, rows, p, n, D, d, d_stride):
-    """D[d + c d_stride + r] = S[s + rows[p + r] s_stride + c] for r < V, c < n; 0 for n <= c < V.
+def gather_block(typingctx, S, s, s_stride, rows, n, D, d, d_stride):
+    """D[d + c d_stride + r] = S[s + rows[r] s_stride + c] for r < V, c < n; 0 for n <= c < V.
 
     Nothing behind the n elements of a row is read. S may have any number of dimensions.
     """
@@ -416,23 +416,23 @@ def gather_block(typingctx, S, s, s_stride, rows, p, n, D, d, d_stride):
         V, width = vector.count, _INDEX
         numbers = ir.Constant(ir.VectorType(width, V), list(range(V)))
         undefined = ir.Constant(ir.VectorType(width, V), ir.Undefined)
-        n = builder.insert_element(undefined, args[5], ir.Constant(_LANE, 0))
+        n = builder.insert_element(undefined, args[4], ir.Constant(_LANE, 0))
         n = _shuffle(builder, n, undefined, [0] * V)
         mask = builder.icmp_signed("<", numbers, n)
         zeros = ir.Constant(vector, [0.0] * V)
         source = _pointer(context, builder, S, args[0], args[1])
-        row = _pointer(context, builder, rows, args[3], args[4])
+        row = _pointer(context, builder, rows, args[3], ir.Constant(_INDEX, 0))
         block = []
         for r in range(V):
             start = builder.load(builder.gep(row, [ir.Constant(_INDEX, r)]))
             pointer = builder.gep(source, [builder.mul(start, args[2])])
             block.append(_masked_load(builder, pointer, mask, zeros, dtype))
-        target = _pointer(context, builder, D, args[6], args[7])
-        _store_rows(builder, _transposed(builder, block), target, args[8], dtype)
+        target = _pointer(context, builder, D, args[5], args[6])
+        _store_rows(builder, _transposed(builder, block), target, args[7], dtype)
         return context.get_dummy_value()
 
     index = types.intp
-    return types.void(S, index, index, rows, index, index, D, index, index), generate
+    return types.void(S, index, index, rows, index, D, index, index), generate
 
 
 def _masked_load(builder, pointer, mask, otherwise, dtype):

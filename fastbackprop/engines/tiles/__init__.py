@@ -18,7 +18,7 @@ from fastbackprop.engines.functions import Model
 from fastbackprop.engines.rules import compiled_rule, update_type
 from fastbackprop.engines.tiles import calls, predictions
 from fastbackprop.engines.tiles.layers import strips_of
-from fastbackprop.engines.tiles.product import ROW
+from fastbackprop.engines.tiles.product import ROW_UNIT
 from fastbackprop.engines.tiles.sparse import of_sparse
 from fastbackprop.engines.tiles.step import complete_step
 from fastbackprop.engines.tiles.task import ROWS, Work, scratch, task_type
@@ -42,12 +42,12 @@ def model(layout: Layout, sigma: Sequence[Activation], cost: Cost, dtype: np.dty
 
 
 def stride(width: int, dtype: np.dtype) -> int:
-    """Rows are padded to whole vectors and whole ROWs; never to a multiple of 2 KiB.
+    """Rows are padded to whole vectors and whole ROW_UNITs; never to a multiple of 2 KiB.
 
     At such strides the rows of a column would all fall into the same few sets of the cache.
     """
     itemsize = np.dtype(dtype).itemsize
-    unit = max(VECTOR_BYTES // itemsize, ROW)
+    unit = max(VECTOR_BYTES // itemsize, ROW_UNIT)
     padded = -(-width // unit) * unit
     return padded + unit if padded * itemsize % 2048 == 0 else padded
 

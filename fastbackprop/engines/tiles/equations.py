@@ -11,7 +11,7 @@ Z, A and Delta have neurons as rows and samples on the vector lanes: no width of
 lanes there, softmax and costs are vectorised whatever n_L, and W is never transposed. They lie in
 memory as strips of one or two vectors of samples, a strip after the other, so every product reads
 its vectors one behind the other. Delta' is the same as Delta with neurons on the lanes, as (3)
-needs it. Rows come in multiples of ROW and strips in whole vectors: no loop has a remainder.
+needs it. Rows come in multiples of ROW_UNIT and strips in whole vectors: no loop has a remainder.
 
 A row tile of samples goes through all layers and back strip by strip; the threads of a team own
 strips. Then they own rows of G, which they sum over the strips and use for the update at once.
@@ -21,7 +21,7 @@ A sparse X has products of its own for layer 1, in `_sparse`.
 
 from fastbackprop.engines.functions import cost_gradient, multiply_by_derivative
 from fastbackprop.engines.tiles.product import (
-    ROW,
+    ROW_UNIT,
     UNROLL,
     Matrix,
     column_sums_1,
@@ -40,7 +40,7 @@ from fastbackprop.jit.tile import vector_lanes
 @inlined
 def weighted_input(W, b, A, Z, n_in, n_l, own):
     """(0)  z^l_ki = sum_j w^l_jk a^{l-1}_ji + b^l_k"""
-    product_across(W, b, A, Z, n_in, up(n_l, ROW), own)
+    product_across(W, b, A, Z, n_in, up(n_l, ROW_UNIT), own)
 
 
 @inlined
@@ -58,7 +58,7 @@ def hidden_error(layer, next, W_next, Delta_next, here, none, own):
     `layer` and `next` are the records of layers l and l + 1, `here` the strips of layer l.
     """
     n_l, sigma = layer["width"], layer
-    depth, rows = up(next["width"], UNROLL), up(n_l, ROW)
+    depth, rows = up(next["width"], UNROLL), up(n_l, ROW_UNIT)
     product_along(W_next, none, Delta_next, here.Delta, depth, rows, own)
     for s in range(own.first, own.last):
         z, a, delta = flat(here.Z, s, n_l), flat(here.A, s, n_l), flat(here.Delta, s, n_l)
@@ -78,6 +78,6 @@ def bias_gradient(Delta_rows, n, g, fresh):
     for k in range(0, Delta_rows.width, 2 * V):
         D, g_k = panel(Delta_rows, k), Matrix(g, k, 0)
         if D.stride == V:
-            column_sums_1(D, g_k, fresh, up(n, ROW))
+            column_sums_1(D, g_k, fresh, up(n, ROW_UNIT))
         else:
-            column_sums_2(D, g_k, fresh, up(n, ROW))
+            column_sums_2(D, g_k, fresh, up(n, ROW_UNIT))

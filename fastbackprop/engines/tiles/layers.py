@@ -10,7 +10,16 @@ from fastbackprop.engines.functions.columns import scale
 from fastbackprop.engines.minibatch import is_sparse, weight
 from fastbackprop.engines.noise import Noise
 from fastbackprop.engines.tiles.equations import hidden_error, output_error, weighted_input
-from fastbackprop.engines.tiles.product import ROW, UNROLL, Matrix, Owned, Strips, panel, strip, up
+from fastbackprop.engines.tiles.product import (
+    ROW_UNIT,
+    UNROLL,
+    Matrix,
+    Owned,
+    Strips,
+    panel,
+    strip,
+    up,
+)
 from fastbackprop.engines.tiles.task import (
     biases,
     clear,
@@ -25,7 +34,7 @@ from fastbackprop.engines.tiles.task import (
 from fastbackprop.jit.call import call
 from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.jit.team import share
-from fastbackprop.jit.tile import gather_block, transpose_block, vector_lanes
+from fastbackprop.jit.tile import gather_block, transpose_block, vector_lanes, view
 from fastbackprop.samples import COST, WEIGHT
 
 
@@ -37,11 +46,11 @@ def gather(task, tile, own):
     A = neurons(model, work.a, 0, lanes)
     for s in range(own.first, own.last):
         for i in range(0, lanes, V):
+            rows = view(work.rows, s * lanes + i, V)
             for j in range(0, n_0, V):
                 a = strip(A, s) + j * lanes + i
-                p, rest = s * lanes + i, min(V, n_0 - j)
-                gather_block(X, j, n_0, work.rows, p, rest, A.array, a, lanes)
-        clear(A, s, up(n_0, V), up(n_0, ROW))
+                gather_block(X, j, n_0, rows, min(V, n_0 - j), A.array, a, lanes)
+        clear(A, s, up(n_0, V), up(n_0, ROW_UNIT))
 
 
 class Outputs(NamedTuple):
@@ -99,7 +108,7 @@ def forward(task, tile, noise, own):
             a = flat(A_l, s, n_l)
             activate(sigma, flat(Z, s, n_l), a, flat(Delta, s, n_l), lanes)
             drop_out(sigma, l, of_strip(noise, s, lanes), lanes_of(work.keys, s, lanes), a)
-            clear(A_l, s, n_l, up(n_l, ROW))
+            clear(A_l, s, n_l, up(n_l, ROW_UNIT))
 
 
 @kernel
@@ -204,11 +213,11 @@ def hidden_errors(task, noise, own):
 def strips_of(n, V, T):
     """(lanes of a strip, strips) for n samples and T threads.
 
-    Two vectors for speed; one where that leaves no thread idle, or no vector empty, and holds ROW
+    Two vectors for speed; one where that leaves no thread idle, or no vector empty, and holds ROW_UNIT
     samples, of which (4) takes so many at once.
     """
     vectors = (n + V - 1) // V
-    narrow = V >= ROW and (vectors < 2 * T or vectors == 3)
+    narrow = V >= ROW_UNIT and (vectors < 2 * T or vectors == 3)
     lanes = V if narrow else 2 * V
     return lanes, (n + lanes - 1) // lanes
 

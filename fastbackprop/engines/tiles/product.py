@@ -5,7 +5,7 @@
     sums_over_samples      G[r, c] = sum_i A[r, i] D[i, c], or added     (3)
     column_sums_C          g[c] = sum_i D[i, c], or added                (4), for C vectors c
 
-Every sum stays in the registers from its first term to its last. Rows come in multiples of ROW and
+Every sum stays in the registers from its first term to its last. Rows come in multiples of ROW_UNIT and
 vectors are whole: no loop has a remainder. What lies a known number of vectors apart (the rows of
 strips and panels) is addressed so: in the innermost loops nothing but the sums is left to compute.
 """
@@ -31,7 +31,7 @@ from fastbackprop.jit.tile import (
     zeros,
 )
 
-ROW = 4  # rows of every product come in fours
+ROW_UNIT = 4  # rows of every product come in fours
 UNROLL = 2  # outer products of one `outer_along`
 FAR = (1 << 20) // VECTOR_BYTES  # vectors that the second cache does not hold
 BLOCK = 128  # rows of a gradient that meet all columns before the next: their A stays in the cache
@@ -143,12 +143,12 @@ def _along(R, C):
 
 
 def _product(tile, far=None):
-    """The sums of all rows (a multiple of ROW) in the strips a thread owns.
+    """The sums of all rows (a multiple of ROW_UNIT) in the strips a thread owns.
 
     A group of rows of S meets all strips before the next: it is read from far away once.
     """
     tall_1, tall_2 = tile(TALL[0], 1), tile(TALL[1], 2)
-    short_1, short_2 = tile(ROW, 1), tile(ROW, 2)
+    short_1, short_2 = tile(ROW_UNIT, 1), tile(ROW_UNIT, 2)
     far_2 = far or tall_2
 
     @kernel
@@ -162,7 +162,7 @@ def _product(tile, far=None):
             while r < rows:
                 for s in range(own.first, own.last):
                     short_1(S, b, M, Z, depth, r, s)
-                r += ROW
+                r += ROW_UNIT
         else:
             is_far = depth * rows > FAR * vector_lanes(M.array)
             while r + TALL[1] <= rows:
@@ -175,7 +175,7 @@ def _product(tile, far=None):
             while r < rows:
                 for s in range(own.first, own.last):
                     short_2(S, b, M, Z, depth, r, s)
-                r += ROW
+                r += ROW_UNIT
 
     return product
 
@@ -213,8 +213,8 @@ def _over_strips(R, C, Q):
 
 
 def _rows_of_panel(R, C, Q):
-    """The same for rows first ... last (a multiple of ROW)."""
-    tall, short = _over_strips(R, C, Q), _over_strips(ROW, C, Q)
+    """The same for rows first ... last (a multiple of ROW_UNIT)."""
+    tall, short = _over_strips(R, C, Q), _over_strips(ROW_UNIT, C, Q)
 
     @kernel(linked=True)
     def rows(A, D, into, depth, first, last):
@@ -224,7 +224,7 @@ def _rows_of_panel(R, C, Q):
             r += R
         while r < last:
             short(A, D, into, depth, r)
-            r += ROW
+            r += ROW_UNIT
 
     return rows
 
@@ -258,9 +258,9 @@ def _column_sums(C):
 
     @kernel
     def sums(D, g, fresh, depth):
-        acc = zeros(D.array, ROW, C)
-        for i in range(0, depth, ROW):
-            acc = plus(load(D.array, D.offset + i * D.stride, D.stride, ROW, C), acc)
+        acc = zeros(D.array, ROW_UNIT, C)
+        for i in range(0, depth, ROW_UNIT):
+            acc = plus(load(D.array, D.offset + i * D.stride, D.stride, ROW_UNIT, C), acc)
         total = folded(acc)
         store(
             total if fresh else plus(load(g.array, g.offset, 0, 1, C), total), g.array, g.offset, 0

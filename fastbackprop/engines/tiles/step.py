@@ -11,7 +11,7 @@ from fastbackprop.engines.rules import (
     step_slice,
 )
 from fastbackprop.engines.tiles.equations import bias_gradient, weight_gradient
-from fastbackprop.engines.tiles.product import ROW, TALL, Into, Matrix, up
+from fastbackprop.engines.tiles.product import ROW_UNIT, TALL, Into, Matrix, up
 from fastbackprop.engines.tiles.sparse import errors_of_layer_1
 from fastbackprop.engines.tiles.task import PANEL, RowTile, neurons, panels, weights
 from fastbackprop.jit.call import call
@@ -32,7 +32,7 @@ def add_gradient(task, tile, noise, gradient, fresh, direct, own):
         A, G = neurons(model, work.a, l - 1, lanes), weights(model, gradient, l)
         Delta_rows = panels(model, work.delta_rows, l)
         n_in, n_l = model.layers[l - 1]["width"], model.layers[l]["width"]
-        first, last = share(up(n_in, ROW), ROW, team)
+        first, last = share(up(n_in, ROW_UNIT), ROW_UNIT, team)
         if l > 1 or not is_sparse(task.samples):
             weight_gradient(A, Delta_rows, Into(G, fresh, one), n, n_l, first, last)
         elif not direct:
@@ -61,7 +61,7 @@ def step_with_gradient(task, tile, noise, update, batch, direct, own):
         A, stride = neurons(model, work.a, l - 1, lanes), model.layers[l]["stride"]
         Delta_rows = panels(model, work.delta_rows, l)
         n_in, n_l = model.layers[l - 1]["width"], model.layers[l]["width"]
-        first, last = share(up(n_in, ROW), ROW, team)
+        first, last = share(up(n_in, ROW_UNIT), ROW_UNIT, team)
         height, some = max(PANEL // stride // TALL[0], 1) * TALL[0], work.panels[team.t]
         if l == 1 and is_sparse(task.samples):
             W, G = weights(model, theta, 1), weights(model, update.g, 1)
