@@ -15,7 +15,7 @@ import fastbackprop as fb
 
 pytestmark = pytest.mark.compiled
 
-# Narrower and wider than a vector, and just beside a multiple of it; samples around ROW_UNIT and ROWS.
+# Narrower and wider than a vector, and just beside a multiple of it; samples around ROWS and units.
 EDGES = sorted({v + n for v in (2, 4, 8, 16, 32, 48, 64) for n in (-1, 0, 1)} | {70})
 MANY = [127, 128, 129, 255, 257, 300]
 SAMPLES = [1, 2, 5, 16, 31, 127, 128, 129, 300]

@@ -213,8 +213,8 @@ def hidden_errors(task, noise, own):
 def strips_of(n, V, T):
     """(lanes of a strip, strips) for n samples and T threads.
 
-    Two vectors for speed; one where that leaves no thread idle, or no vector empty, and holds ROW_UNIT
-    samples, of which (4) takes so many at once.
+    Two vectors for speed. One if it keeps a thread busy or a vector full, and if it holds ROW_UNIT
+    samples, which (4) takes at once.
     """
     vectors = (n + V - 1) // V
     narrow = V >= ROW_UNIT and (vectors < 2 * T or vectors == 3)

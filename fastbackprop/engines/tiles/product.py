@@ -5,9 +5,9 @@
     sums_over_samples      G[r, c] = sum_i A[r, i] D[i, c], or added     (3)
     column_sums_C          g[c] = sum_i D[i, c], or added                (4), for C vectors c
 
-Every sum stays in the registers from its first term to its last. Rows come in multiples of ROW_UNIT and
-vectors are whole: no loop has a remainder. What lies a known number of vectors apart (the rows of
-strips and panels) is addressed so: in the innermost loops nothing but the sums is left to compute.
+Every sum stays in the registers from its first term to its last. Rows come in multiples of
+ROW_UNIT and vectors are whole: no loop has a remainder. Rows of strips and panels are a known
+number of vectors apart, so the innermost loops compute sums and no addresses.
 """
 
 from typing import NamedTuple
