@@ -132,7 +132,6 @@ def test_what_is_no_schedule_is_refused(schedule, error, message):
         lambda: fb.Plateau(0.1, patience=1.5),
         lambda: fb.OneCycle(0.1, 5, rise=1.0),
         lambda: fb.Cosine(-0.1, 5),
-        lambda: fb.Cosine(fb.Cosine(0.1, 5), 5),
         lambda: fb.Warmup(1, then=-0.1),
         lambda: fb.SGD(type("Own", (fb.Schedule,), {"learning_rate": -0.1})()),
     ],
@@ -140,6 +139,11 @@ def test_what_is_no_schedule_is_refused(schedule, error, message):
 def test_numbers_that_make_no_sense_are_refused(make):
     with pytest.raises(ValueError, match=r"must be a number .*; got"):
         make()
+
+
+def test_the_rate_of_a_schedule_is_a_number():
+    with pytest.raises(TypeError, match=r"learning_rate must be a number .*; got Cosine"):
+        fb.Cosine(fb.Cosine(0.1, 5), 5)
 
 
 def test_a_reset_optimizer_begins_its_schedule_anew():
