@@ -8,7 +8,6 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -177,7 +176,6 @@ def main(task: Mapping[str, Any]) -> None:
         "results": [result.to_dict() for result in everything],
     }
     atomic.write(task["json"], [json.dumps(report, indent=1).encode(), b"\n"])
-    Path(task["json"]).write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
