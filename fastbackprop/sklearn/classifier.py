@@ -38,6 +38,7 @@ class MLPClassifier(ClassifierMixin, MLP):
         Samples per step; "auto" is 200, None all.
     learning_rate : {"constant", "invscaling", "adaptive"}, Schedule or function of the step
         The names apply to `solver="sgd"` alone, as in scikit-learn; a schedule to every solver.
+        A schedule has its own rate, so `learning_rate_init` is not used then.
     learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, \
     momentum, nesterovs_momentum, validation_fraction, beta_1, beta_2, epsilon, \
     n_iter_no_change, max_fun
