@@ -121,9 +121,10 @@ class Trainer:
         log.info("epoch %d/%d: %s", epoch, self.plan.epochs, _Figures(logs))
         if self.callbacks.tell("on_epoch_end", network, epoch, dict(logs)):
             history.ended_by = "callback"
-        with deferred_interrupt():
-            for callback in self.callbacks.having("on_save"):
-                callback.on_save()
+        if savers := self.callbacks.having("on_save"):
+            with deferred_interrupt():
+                for callback in savers:
+                    callback.on_save()
 
     def _pause(self, interrupt: Pause) -> Pause:
         """For between two native calls: Ctrl-C, and callbacks, have their turn."""
