@@ -102,7 +102,7 @@ def _(activation: LayerNorm, dtype: np.dtype, columns: bool) -> tuple[Any, Any]:
 @functools.cache
 def _of_cost(cost: Cost, dtype: np.dtype) -> int:
     if isinstance(cost, CoupledCost):
-        loop = _cost_of_rows(_rows.second_row(cost))
+        loop = _second_of_rows(_rows.second_row(cost))
     else:
         assert cost.second is not None
         loop = _second_of_cost(with_p(cost.second, 3, dtype), cost.fused)
@@ -154,12 +154,12 @@ def _second(second: Callable) -> Any:
 @functools.cache
 def _second_of_rows(row: Any) -> Any:
     @kernel
-    def second_of_rows(z, a, u, Rz, Ra, Rdelta, p, lanes):
+    def second_of_rows(z, a, x, Rz, Ra, Rdelta, p, lanes):  # x is u, or y of a cost
         for i in range(lanes):
             row(
                 z[i::lanes],
                 a[i::lanes],
-                u[i::lanes],
+                x[i::lanes],
                 Rz[i::lanes],
                 Ra[i::lanes],
                 Rdelta[i::lanes],
@@ -178,21 +178,3 @@ def _second_of_cost(second: Callable, fused: bool) -> Any:
             Rdelta[j] = second(z[j], a[j], y[j], p) * along[j]
 
     return second_of_cost
-
-
-@functools.cache
-def _cost_of_rows(row: Any) -> Any:
-    @kernel
-    def cost_of_rows(z, a, y, Rz, Ra, Rdelta, p, lanes):
-        for i in range(lanes):
-            row(
-                z[i::lanes],
-                a[i::lanes],
-                y[i::lanes],
-                Rz[i::lanes],
-                Ra[i::lanes],
-                Rdelta[i::lanes],
-                p,
-            )
-
-    return cost_of_rows
