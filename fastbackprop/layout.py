@@ -7,7 +7,7 @@ this file and the engine see it.
 
 import functools
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,8 @@ class Layout:
         """The records of `layer_type`, (L+1,); layer 0 is the input and has no weights."""
         layers = np.zeros(len(self.sizes), layer_type(np.dtype(dtype)))
         layers["width"], layers["stride"] = self.sizes, self.strides
-        layers["start"] = np.roll(np.cumsum([0, *self.strides[1:]]), 1)
+        *starts, end = accumulate(self.strides[1:], initial=0)
+        layers["start"] = end, *starts
         layers["weight_start"][1:], layers["bias_start"][1:] = self.weight_start, self.bias_start
         return layers
 

@@ -52,7 +52,7 @@ class Stepper:
         self.schedule: Schedule | None = None
         self.changing = [array for array in (machine.theta, t, states, mean) if array.size]
         dtype = machine.dtype
-        self._theta, self._layers = machine.theta, machine.layout.layers(dtype)
+        self._theta = machine.theta
         self._t = t
         self._begin, self._end = 0, -1  # the steps that _rows is of
         self._rows = np.zeros((0, 1, N_COEFFICIENTS))
@@ -62,8 +62,11 @@ class Stepper:
         rule, function = settings.rule, settings.function
         by_hand = function is not None
         completes = settings.more != NOTHING or settings.averaging is not None or by_hand
-        cut = pieces(self._layers) if completes else NO_PIECES
-        scratch = max(len(cut), int(self._layers["stride"].sum())) if completes else 0
+        cut, scratch = NO_PIECES, 0
+        if completes:
+            self._layers = machine.layout.layers(dtype)
+            cut = pieces(self._layers)
+            scratch = max(len(cut), int(self._layers["stride"].sum()))
         engine = machine.engine
         self._update = Update(
             rule=engine.rule(rule.rule, 0 if by_hand else rule.n_states, dtype),

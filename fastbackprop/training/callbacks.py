@@ -95,6 +95,7 @@ class Callbacks:
         if callable(callbacks) or not isinstance(callbacks, Iterable):
             callbacks = [callbacks]
         self._objects: list[Any] = list(callbacks)
+        self._having: dict[str, list[Any]] = {}  # as asked for in every epoch
         for callback in self._objects:
             if not callable(callback) and not any(hasattr(callback, m) for m in self.METHODS):
                 raise TypeError(
@@ -105,6 +106,7 @@ class Callbacks:
     def add(self, callback: Any) -> None:
         """One more, after the others."""
         self._objects.append(callback)
+        self._having.clear()
 
     def for_training(self, training: Any) -> None:
         """Before anything is changed: callbacks that listen by another object make it."""
@@ -113,10 +115,15 @@ class Callbacks:
         ]
         for i in sorted(places, key=lambda i: getattr(self._objects[i], "starts_last", False)):
             self._objects[i] = self._objects[i].for_training(training)
+        self._having.clear()
 
     def having(self, method: str) -> list[Any]:
         """Those that have this method."""
-        return [c for c in self._objects if callable(getattr(c, method, None))]
+        found = self._having.get(method)
+        if found is None:
+            found = [c for c in self._objects if callable(getattr(c, method, None))]
+            self._having[method] = found
+        return found
 
     def stateful(self) -> list[Any]:
         """Those whose state a checkpoint keeps."""

@@ -39,7 +39,9 @@ def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
     stopping = settings["early_stopping"]
     if stopping is not None and stopping is not False:
         callbacks.add(_early_stopping(stopping))
-    callbacks.add(Progress(settings["progress"], plan.epochs))
+    progress = settings["progress"]
+    if progress is not None and progress is not False:
+        callbacks.add(Progress(progress, plan.epochs))
     trainer = trainer_class(network, plan, optimizer, callbacks)
     callbacks.for_training(trainer)
     trainer.stepper = optimizer.stepper(machine)  # the last that can refuse

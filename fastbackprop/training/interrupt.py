@@ -2,35 +2,59 @@
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from fastbackprop.machine import Pause
+from types import FrameType
+from typing import Any
 
 
-@contextmanager
-def deferred_interrupt() -> Iterator[Pause]:
-    """Ctrl-C waits for a call of what this yields, or for the end of the block.
+class Interrupts:
+    """Ctrl-C while the `with` block runs: it waits inside `with interrupts.deferred`.
 
-    So it cannot land inside a step. Outside the main thread, where Python raises no
-    KeyboardInterrupt, and where somebody else handles the signal, nothing is changed.
+    So it cannot land inside a step. Elsewhere in the block it is raised at once, as always. Outside
+    the main thread, where Python raises no KeyboardInterrupt, and where somebody else handles the
+    signal, nothing is changed.
     """
-    seen: list[int] = []
 
-    def interrupt() -> None:
-        if seen:
+    def __init__(self) -> None:
+        self.deferred = _Deferred(self)
+        self.waits = self.seen = False
+        self._before: Any = None
+
+    def __enter__(self) -> "Interrupts":
+        before: Any = signal.getsignal(signal.SIGINT)
+        ours = before is signal.default_int_handler or isinstance(before, Interrupts)
+        if ours and threading.current_thread() is threading.main_thread():
+            self._before = before
+            signal.signal(signal.SIGINT, self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        now: Any = signal.getsignal(signal.SIGINT)
+        if self._before is not None and now is self:
+            signal.signal(signal.SIGINT, self._before)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """The handler of the signal."""
+        if not self.waits:
+            raise KeyboardInterrupt
+        self.seen = True
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if one has waited."""
+        if self.seen:
+            self.seen = False
             raise KeyboardInterrupt
 
-    ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if not ours:
-        yield interrupt
-        return
-    signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
-    try:
-        yield interrupt
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    interrupt()
+
+class _Deferred:
+    """An interrupt waits for `check`, or for the end of the block."""
+
+    def __init__(self, interrupts: Interrupts) -> None:
+        self._interrupts = interrupts
+
+    def __enter__(self) -> None:
+        self._interrupts.seen, self._interrupts.waits = False, True
+
+    def __exit__(self, kind: type | None, *exception: object) -> None:
+        self._interrupts.waits = False
+        if kind is None:
+            self._interrupts.check()

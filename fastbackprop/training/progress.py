@@ -4,7 +4,7 @@ from typing import Any
 
 
 class Progress:
-    """A progress bar with a tick for each epoch: tqdm's, anything with its interface, or none."""
+    """A progress bar with a tick for each epoch: tqdm's, anything with its interface."""
 
     INTERFACE = ("update", "set_postfix", "close")
 
@@ -17,10 +17,8 @@ class Progress:
                     "progress=True needs tqdm: pip install 'fastbackprop[progress]'"
                 ) from None
             progress = tqdm
-        elif progress is False:
-            progress = None
         is_bar = all(callable(getattr(progress, name, None)) for name in self.INTERFACE)
-        if progress is not None and not is_bar and not callable(progress):
+        if not is_bar and not callable(progress):
             raise TypeError(
                 f"progress must be None, True, or like tqdm, with methods "
                 f"{', '.join(self.INTERFACE)}; got {progress!r}"
@@ -30,13 +28,11 @@ class Progress:
         self._bar: Any = None
 
     def on_train_begin(self, network: Any) -> None:
-        if self._make is not None:
-            self._bar = self._make(total=self._epochs, unit="epoch")
+        self._bar = self._make(total=self._epochs, unit="epoch")
 
     def on_epoch_end(self, network: Any, epoch: int, logs: dict[str, float]) -> None:
-        if self._bar is not None:
-            self._bar.set_postfix({name: x for name, x in logs.items() if name != "seconds"})
-            self._bar.update(1)
+        self._bar.set_postfix({name: x for name, x in logs.items() if name != "seconds"})
+        self._bar.update(1)
 
     def on_close(self) -> None:
         if self._bar is not None:

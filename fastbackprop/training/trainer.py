@@ -20,7 +20,7 @@ from fastbackprop.optimizers.steps import Stepper
 from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples, without_targets
 from fastbackprop.training.callbacks import Callbacks, TimeIsUp, warn
 from fastbackprop.training.history import History
-from fastbackprop.training.interrupt import deferred_interrupt
+from fastbackprop.training.interrupt import Interrupts
 from fastbackprop.training.plan import Plan
 
 log = logging.getLogger("fastbackprop")
@@ -86,8 +86,10 @@ class Trainer:
             self.callbacks.tell("on_train_begin", network)
             if self._goes_on():
                 self._compile()
-            while self._goes_on():
-                self._one_epoch(len(history) + 1)
+            with Interrupts() as interrupts:
+                pause = self._pause(interrupts)
+                while self._goes_on():
+                    self._one_epoch(len(history) + 1, interrupts, pause)
         except TimeIsUp:
             history.ended_by = "time_budget"
         except KeyboardInterrupt:
@@ -108,11 +110,11 @@ class Trainer:
             self.history.ended_by = self.callbacks.stop_reason() or "epochs"
         return self.history.ended_by == "epochs" and len(self.history) < self.plan.epochs
 
-    def _one_epoch(self, epoch: int) -> None:
+    def _one_epoch(self, epoch: int, interrupts: Interrupts, pause: Pause) -> None:
         network, history = self.network, self.history
         self.callbacks.tell("on_epoch_begin", network, epoch)
-        with deferred_interrupt() as interrupt:
-            logs = self._epoch(epoch, self._pause(interrupt))
+        with interrupts.deferred:
+            logs = self._epoch(epoch, pause)
             history.append(logs)
             if self.stepper.schedule is not None:
                 self.stepper.schedule.epoch_ended(logs.get("validation_cost", logs["cost"]))
@@ -122,13 +124,14 @@ class Trainer:
         if self.callbacks.tell("on_epoch_end", network, epoch, dict(logs)):
             history.ended_by = "callback"
         if savers := self.callbacks.having("on_save"):
-            with deferred_interrupt():
+            with interrupts.deferred:
                 for callback in savers:
                     callback.on_save()
 
-    def _pause(self, interrupt: Pause) -> Pause:
+    def _pause(self, interrupts: Interrupts) -> Pause:
         """For between two native calls: Ctrl-C, and callbacks, have their turn."""
-        turns = [interrupt, *(callback.on_pause for callback in self.callbacks.having("on_pause"))]
+        listeners = self.callbacks.having("on_pause")
+        turns = [interrupts.check, *(callback.on_pause for callback in listeners)]
 
         def pause() -> None:
             for turn in turns:
