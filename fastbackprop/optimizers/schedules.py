@@ -298,6 +298,8 @@ LearningRate = float | Schedule | Callable[[int], float]
 
 def as_schedule(value: Any, what: str = "learning_rate") -> Schedule | None:
     """A schedule from an object or a function of the step; None from a number. Raises TypeError."""
+    if type(value) is float:  # the usual kind, asked for in every call of `fit`
+        return None
     if isinstance(value, type):
         raise TypeError(f"{what} must be an object: pass {value.__name__}(...), not the class")
     if value is None or isinstance(value, Schedule) or is_number(value):

@@ -1,5 +1,6 @@
 """Stepper: an optimizer at work on a network, and the coefficients of its steps."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -159,23 +160,10 @@ class Stepper:
 
     def _compute(self, begin: int, end: int) -> None:
         rule, h, layer_rates, averaging, *_ = self.settings
-        dtype = self._c.dtype
-        t = np.arange(begin + 1, end + 1, dtype=np.float64)
-        columns = list(rule.coefficients(h, t, float(np.finfo(dtype).tiny)))
-        columns[0] = columns[0] * h[0]
-        changing = averaging is not None or any(np.ndim(column) for column in columns)
-        rows = np.zeros((len(t) if changing else 1, 1, N_COEFFICIENTS))
-        for i, column in enumerate(columns):
-            rows[:, 0, i] = column
-        if averaging is not None:
-            rows[:, 0, AVERAGING] = averaging.weights(t)
-        if layer_rates is not None:
-            rows = np.repeat(rows, len(layer_rates), axis=1)
-            rows[:, :, 0] *= layer_rates
-        self._rows = rows
-        with np.errstate(over="ignore"):  # training that diverges is seen by its cost
-            self._c = rows.astype(dtype)
-        self._begin, self._end = (begin, end) if changing else (0, np.iinfo(np.int64).max)
+        block = _first_block if begin == 0 and end == BLOCK else _block
+        self._rows, self._c = block(rule, h, layer_rates, averaging, begin, end, self._c.dtype)
+        constant = len(self._rows) == 1
+        self._begin, self._end = (0, np.iinfo(np.int64).max) if constant else (begin, end)
 
     def _finish(self, function: Callable[..., Any]) -> None:
         """Take the step that the engine left out: the user's function changes copies of vectors.
@@ -206,6 +194,39 @@ class Stepper:
             average_loop_free(
                 self._theta, self.mean, c[min(step - first, len(c) - 1), 0, AVERAGING]
             )
+
+
+def _block(
+    rule: Rule,
+    h: tuple[float, ...],
+    layer_rates: tuple[float, ...] | None,
+    averaging: Any,
+    begin: int,
+    end: int,
+    dtype: np.dtype,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The coefficients of steps begin + 1 ... end, float64 and in this dtype.
+
+    One row where they do not depend on the step.
+    """
+    t = np.arange(begin + 1, end + 1, dtype=np.float64)
+    columns = list(rule.coefficients(h, t, float(np.finfo(dtype).tiny)))
+    columns[0] = columns[0] * h[0]
+    changing = averaging is not None or any(np.ndim(column) for column in columns)
+    rows = np.zeros((len(t) if changing else 1, 1, N_COEFFICIENTS))
+    for i, column in enumerate(columns):
+        rows[:, 0, i] = column
+    if averaging is not None:
+        rows[:, 0, AVERAGING] = averaging.weights(t)
+    if layer_rates is not None:
+        rows = np.repeat(rows, len(layer_rates), axis=1)
+        rows[:, :, 0] *= layer_rates
+    with np.errstate(over="ignore"):  # training that diverges is seen by its cost
+        return rows, rows.astype(dtype)
+
+
+# Optimizers with the hyperparameters of an earlier one are common, and begin with the same block.
+_first_block = functools.lru_cache(maxsize=64)(_block)
 
 
 def _pairs(

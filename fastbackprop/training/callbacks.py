@@ -95,7 +95,7 @@ class Callbacks:
         if callable(callbacks) or not isinstance(callbacks, Iterable):
             callbacks = [callbacks]
         self._objects: list[Any] = list(callbacks)
-        self._having: dict[str, list[Any]] = {}  # as asked for in every epoch
+        self._having: dict[str, list[Any]] = {}  # answers to `having`
         for callback in self._objects:
             if not callable(callback) and not any(hasattr(callback, m) for m in self.METHODS):
                 raise TypeError(
@@ -142,8 +142,11 @@ class Callbacks:
 
     def stop_reason(self) -> str | None:
         """The first reason to end the training."""
-        reasons = (callback.stop_reason() for callback in self.having("stop_reason"))
-        return next((reason for reason in reasons if reason), None)
+        for callback in self.having("stop_reason"):
+            reason: str | None = callback.stop_reason()
+            if reason:
+                return reason
+        return None
 
 
 def warn(message: str) -> None:

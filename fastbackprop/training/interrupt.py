@@ -28,9 +28,10 @@ class Interrupts:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        now: Any = signal.getsignal(signal.SIGINT)
-        if self._before is not None and now is self:
-            signal.signal(signal.SIGINT, self._before)
+        if self._before is not None:
+            now: Any = signal.signal(signal.SIGINT, self._before)
+            if now is not self and now is not None:  # a callback's
+                signal.signal(signal.SIGINT, now)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """The handler of the signal."""
