@@ -26,12 +26,21 @@ from fastbackprop.inputs.arguments import (
 )
 from fastbackprop.inputs.arrays import numeric, parameters
 from fastbackprop.inputs.batches import Batches, are_batches, naming
-from fastbackprop.inputs.data import inputs_alone, is_sparse, matrix, refuse_sparse, samples, take
+from fastbackprop.inputs.data import (
+    inputs_alone,
+    is_sparse,
+    matrix,
+    refuse_sparse,
+    refuse_zero_weights,
+    samples,
+    take,
+)
 from fastbackprop.inputs.fit import (
     deviation,
     dropout_rates,
     refuse_for_batches,
     refuse_for_lbfgs,
+    row_numbers,
     split,
 )
 from fastbackprop.inputs.outputs import apart_from, check_apart, check_output, shares_memory
@@ -62,6 +71,8 @@ __all__ = [
     "refuse_for_batches",
     "refuse_for_lbfgs",
     "refuse_sparse",
+    "refuse_zero_weights",
+    "row_numbers",
     "samples",
     "seconds",
     "shares_memory",

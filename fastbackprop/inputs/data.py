@@ -139,11 +139,16 @@ def _weights(sample_weight: Any, n: int) -> np.ndarray:
 def take(samples: Samples, numbers: np.ndarray) -> Samples:
     """The samples of these numbers."""
     part = samples.subset(lambda field: _take(field, numbers))
-    if len(part.s) and part.s.sum() == 0:
+    refuse_zero_weights(part.s)
+    return part
+
+
+def refuse_zero_weights(s: np.ndarray) -> None:
+    """Raise ValueError if some samples are selected that all have the weight zero."""
+    if len(s) and s.sum() == 0:
         raise ValueError(
             "sample_weight is zero for every sample on one side of the validation split"
         )
-    return part
 
 
 def _take(field: Any, numbers: np.ndarray) -> Any:

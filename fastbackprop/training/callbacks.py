@@ -13,8 +13,12 @@ from fastbackprop import inputs
 PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 
 
-class TimeIsUp(Exception):
-    """The time budget is spent."""
+class EndOfTraining(Exception):
+    """The training ends now, between two steps; the reason is a word for `History.ended_by`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class TimeBudget:
@@ -54,7 +58,7 @@ class _Clock:
 
     def on_pause(self) -> None:
         if time.monotonic() > self._deadline:
-            raise TimeIsUp
+            raise EndOfTraining("time_budget")
 
     def stop_reason(self) -> str | None:
         return "time_budget" if time.monotonic() > self._deadline else None
