@@ -9,7 +9,8 @@ error says what was passed, what is expected and, where it is known, what to do.
     data.py          X, dense or sparse, and sample weights; targets.py has y
     on_disk.py       matrices whose rows stay in their file
     batches.py       iterables of batches
-    fit.py           dropout, noise, the validation split
+    fit.py           dropout, noise, the validation split, rows
+    many.py          one value for all networks, or one for each
     outputs.py       arrays of the caller to fill
 """
 
@@ -32,6 +33,7 @@ from fastbackprop.inputs.data import (
     matrix,
     refuse_sparse,
     refuse_zero_weights,
+    sample_weights,
     samples,
     take,
 )
@@ -73,6 +75,7 @@ __all__ = [
     "refuse_sparse",
     "refuse_zero_weights",
     "row_numbers",
+    "sample_weights",
     "samples",
     "seconds",
     "shares_memory",

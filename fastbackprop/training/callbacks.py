@@ -98,8 +98,8 @@ class Callbacks:
     def __init__(self, callbacks: Any) -> None:
         if callable(callbacks) or not isinstance(callbacks, Iterable):
             callbacks = [callbacks]
-        self._objects: list[Any] = list(callbacks)
-        for callback in self._objects:
+        self.objects: list[Any] = list(callbacks)
+        for callback in self.objects:
             if not callable(callback) and not any(hasattr(callback, m) for m in self.METHODS):
                 raise TypeError(
                     f"a callback must be a function (network, epoch, logs) or have a method out of "
@@ -108,19 +108,19 @@ class Callbacks:
 
     def add(self, callback: Any) -> None:
         """One more, after the others."""
-        self._objects.append(callback)
+        self.objects.append(callback)
 
     def for_training(self, training: Any) -> None:
         """Before anything is changed: callbacks that listen by another object make it."""
         places = [
-            i for i, c in enumerate(self._objects) if callable(getattr(c, "for_training", None))
+            i for i, c in enumerate(self.objects) if callable(getattr(c, "for_training", None))
         ]
-        for i in sorted(places, key=lambda i: getattr(self._objects[i], "starts_last", False)):
-            self._objects[i] = self._objects[i].for_training(training)
+        for i in sorted(places, key=lambda i: getattr(self.objects[i], "starts_last", False)):
+            self.objects[i] = self.objects[i].for_training(training)
 
     def having(self, method: str) -> list[Any]:
         """Those that have this method."""
-        return [c for c in self._objects if callable(getattr(c, method, None))]
+        return [c for c in self.objects if callable(getattr(c, method, None))]
 
     def stateful(self) -> list[Any]:
         """Those whose state a checkpoint keeps."""
@@ -129,7 +129,7 @@ class Callbacks:
     def tell(self, event: str, *arguments: Any) -> bool:
         """Call every callback that listens to the event; True if one of them returned true."""
         stop = False
-        for callback in self._objects:
+        for callback in self.objects:
             method: Callable[..., Any] | None = getattr(callback, event, None)
             if method is None and event == "on_epoch_end" and callable(callback):
                 method = callback

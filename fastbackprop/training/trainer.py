@@ -277,6 +277,10 @@ class Trainer:
                     break
         return offset + reached
 
+    def threads(self) -> int:
+        """How many threads a step is worth, or as many as `fit` was told."""
+        return 1 if self.plan.samples is None else self._threads(self.plan.samples)
+
     def _threads(self, samples: Samples) -> int:
         return self.plan.n_threads or self.machine.threads(
             samples, self._batch_size(len(samples.X))
