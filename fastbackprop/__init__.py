@@ -14,6 +14,7 @@ from fastbackprop.functions import (
     Quantile,
     Tweedie,
 )
+from fastbackprop.many import fit_many
 from fastbackprop.network import Gradient, Network, Trace
 from fastbackprop.optimizers import (
     EMA,
@@ -102,5 +103,6 @@ __all__ = [
     "Trace",
     "Tweedie",
     "Warmup",
+    "fit_many",
     "math",
 ]

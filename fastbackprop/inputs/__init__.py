@@ -9,7 +9,8 @@ error says what was passed, what is expected and, where it is known, what to do.
     data.py          X, dense or sparse, and sample weights; targets.py has y
     on_disk.py       matrices whose rows stay in their file
     batches.py       iterables of batches
-    fit.py           dropout, noise, the validation split
+    fit.py           dropout, noise, the validation split, rows
+    many.py          one value for all networks, or one for each
     outputs.py       arrays of the caller to fill
 """
 
@@ -26,12 +27,22 @@ from fastbackprop.inputs.arguments import (
 )
 from fastbackprop.inputs.arrays import numeric, parameters
 from fastbackprop.inputs.batches import Batches, are_batches, naming
-from fastbackprop.inputs.data import inputs_alone, is_sparse, matrix, refuse_sparse, samples, take
+from fastbackprop.inputs.data import (
+    inputs_alone,
+    is_sparse,
+    matrix,
+    refuse_sparse,
+    refuse_zero_weights,
+    sample_weights,
+    samples,
+    take,
+)
 from fastbackprop.inputs.fit import (
     deviation,
     dropout_rates,
     refuse_for_batches,
     refuse_for_lbfgs,
+    row_numbers,
     split,
 )
 from fastbackprop.inputs.outputs import apart_from, check_apart, check_output, shares_memory
@@ -62,6 +73,9 @@ __all__ = [
     "refuse_for_batches",
     "refuse_for_lbfgs",
     "refuse_sparse",
+    "refuse_zero_weights",
+    "row_numbers",
+    "sample_weights",
     "samples",
     "seconds",
     "shares_memory",

@@ -24,7 +24,7 @@ def samples(
     inputs = inputs_alone(X, n_in, n_out, dtype)
     n = len(inputs.X)
     Y, labels = targets(y, n, n_out, dtype, cost)
-    return inputs._replace(Y=Y, labels=labels, s=_weights(sample_weight, n))
+    return inputs._replace(Y=Y, labels=labels, s=sample_weights(sample_weight, n))
 
 
 def inputs_alone(X: Any, n_in: int, n_out: int, dtype: np.dtype) -> Samples:
@@ -118,7 +118,8 @@ def _columns(indices: np.ndarray, n_in: int) -> np.ndarray:
     return read_only(columns)
 
 
-def _weights(sample_weight: Any, n: int) -> np.ndarray:
+def sample_weights(sample_weight: Any, n: int) -> np.ndarray:
+    """Checked weights, (n,) float64; (0,) where there are none. Raises TypeError or ValueError."""
     if sample_weight is None:
         return NO_WEIGHTS
     s = numeric(sample_weight, np.dtype(np.float64), "sample_weight")
@@ -139,11 +140,16 @@ def _weights(sample_weight: Any, n: int) -> np.ndarray:
 def take(samples: Samples, numbers: np.ndarray) -> Samples:
     """The samples of these numbers."""
     part = samples.subset(lambda field: _take(field, numbers))
-    if len(part.s) and part.s.sum() == 0:
+    refuse_zero_weights(part.s)
+    return part
+
+
+def refuse_zero_weights(s: np.ndarray) -> None:
+    """Raise ValueError if some samples are selected that all have the weight zero."""
+    if len(s) and s.sum() == 0:
         raise ValueError(
             "sample_weight is zero for every sample on one side of the validation split"
         )
-    return part
 
 
 def _take(field: Any, numbers: np.ndarray) -> Any:

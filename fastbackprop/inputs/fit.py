@@ -52,6 +52,30 @@ def split(fraction: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
 
 
+def row_numbers(rows: Any, n: int, s: np.ndarray) -> np.ndarray:
+    """Numbers of rows of X, which has n, (n_rows,) int64; s are the sample weights of X.
+
+    Raises TypeError or ValueError.
+    """
+    given = np.asarray(rows)
+    if given.dtype == bool and given.shape == (n,):
+        given = np.flatnonzero(given)
+    if given.ndim != 1 or not (given.dtype.kind in "iu" or not given.size):
+        raise TypeError(
+            f"rows must be integers, (n_rows,), or {n} booleans; "
+            f"got shape {given.shape}, dtype {given.dtype}"
+        )
+    if not given.size:
+        raise ValueError("rows must hold the number of at least one row of X; it is empty")
+    if given.min() < 0 or given.max() >= n:
+        wrong = given[(given < 0) | (given >= n)][0]
+        raise ValueError(f"rows must lie in 0 ... {n - 1}, as X has {n} rows; got {wrong}")
+    numbers = given.astype(np.int64)
+    if len(s) and s[numbers].sum() == 0:
+        raise ValueError("sample_weight is zero for every one of the rows")
+    return numbers
+
+
 def refuse_for_batches(**arguments: Any) -> None:
     """Raise ValueError for an argument of `fit` that needs all samples before the first step."""
     for name, value in arguments.items():

@@ -13,8 +13,12 @@ from fastbackprop import inputs
 PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 
 
-class TimeIsUp(Exception):
-    """The time budget is spent."""
+class EndOfTraining(Exception):
+    """The training ends now, between two steps; the reason is a word for `History.ended_by`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class TimeBudget:
@@ -54,7 +58,7 @@ class _Clock:
 
     def on_pause(self) -> None:
         if time.monotonic() > self._deadline:
-            raise TimeIsUp
+            raise EndOfTraining("time_budget")
 
     def stop_reason(self) -> str | None:
         return "time_budget" if time.monotonic() > self._deadline else None
@@ -94,9 +98,9 @@ class Callbacks:
     def __init__(self, callbacks: Any) -> None:
         if callable(callbacks) or not isinstance(callbacks, Iterable):
             callbacks = [callbacks]
-        self._objects: list[Any] = list(callbacks)
+        self.objects: list[Any] = list(callbacks)
         self._having: dict[str, list[Any]] = {}  # answers to `having`
-        for callback in self._objects:
+        for callback in self.objects:
             if not callable(callback) and not any(hasattr(callback, m) for m in self.METHODS):
                 raise TypeError(
                     f"a callback must be a function (network, epoch, logs) or have a method out of "
@@ -105,23 +109,23 @@ class Callbacks:
 
     def add(self, callback: Any) -> None:
         """One more, after the others."""
-        self._objects.append(callback)
+        self.objects.append(callback)
         self._having.clear()
 
     def for_training(self, training: Any) -> None:
         """Before anything is changed: callbacks that listen by another object make it."""
         places = [
-            i for i, c in enumerate(self._objects) if callable(getattr(c, "for_training", None))
+            i for i, c in enumerate(self.objects) if callable(getattr(c, "for_training", None))
         ]
-        for i in sorted(places, key=lambda i: getattr(self._objects[i], "starts_last", False)):
-            self._objects[i] = self._objects[i].for_training(training)
+        for i in sorted(places, key=lambda i: getattr(self.objects[i], "starts_last", False)):
+            self.objects[i] = self.objects[i].for_training(training)
         self._having.clear()
 
     def having(self, method: str) -> list[Any]:
         """Those that have this method."""
         found = self._having.get(method)
         if found is None:
-            found = [c for c in self._objects if callable(getattr(c, method, None))]
+            found = [c for c in self.objects if callable(getattr(c, method, None))]
             self._having[method] = found
         return found
 
@@ -132,7 +136,7 @@ class Callbacks:
     def tell(self, event: str, *arguments: Any) -> bool:
         """Call every callback that listens to the event; True if one of them returned true."""
         stop = False
-        for callback in self._objects:
+        for callback in self.objects:
             method: Callable[..., Any] | None = getattr(callback, event, None)
             if method is None and event == "on_epoch_end" and callable(callback):
                 method = callback

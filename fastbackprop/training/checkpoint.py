@@ -67,7 +67,7 @@ class _Checkpointing:
         self.path, self.training, self._found = path, training, None
         plan, with_state = training.plan, training.callbacks.stateful()
         self.plan = saved.architecture(training.network) | {
-            "n_samples": len(plan.samples.X) if plan.samples else 0,
+            "n_samples": plan.n_samples,
             "n_validation": len(plan.validation.X) if plan.validation else 0,
             "batch_size": plan.batch_size,
             "shuffle": plan.shuffle,

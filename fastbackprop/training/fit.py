@@ -8,21 +8,24 @@ from fastbackprop.training.callbacks import Callbacks
 from fastbackprop.training.checkpoint import Checkpoint
 from fastbackprop.training.early_stopping import EarlyStopping
 from fastbackprop.training.lbfgs import LBFGSTrainer
-from fastbackprop.training.plan import make_plan
-from fastbackprop.training.progress import Progress
+from fastbackprop.training.plan import make_plan, samples_of
+from fastbackprop.training.progress import bars
 from fastbackprop.training.trainer import Trainer
 
 
 def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
     """A training with these settings, which `Network.fit` describes. No network is changed yet.
 
+    `many` also passes `rows`, numbers of the samples to train on, and a `samples_of` of its own.
     Raises TypeError, ValueError or OSError.
     """
     machine = network.machine
     settings["epochs"] = inputs.positive_integer(settings["epochs"], "epochs")
     optimizer = _optimizer(settings["optimizer"])
     optimizer.check_free_for(machine)
-    callbacks = Callbacks(settings["callbacks"])
+    callbacks = settings["callbacks"]
+    if not isinstance(callbacks, Callbacks):
+        callbacks = Callbacks(callbacks)
     trainer_class = LBFGSTrainer if isinstance(optimizer, LBFGS) else Trainer
     batches = inputs.are_batches(X, y)
     trainer_class.check(settings, batches)
@@ -32,16 +35,18 @@ def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
     plan = make_plan(
         machine,
         (X, y, settings["sample_weight"]),
-        settings["validation"],
         settings,
         trainer_class.auto_batch_size,
+        settings.get("samples_of", samples_of),
     )
+    if plan.rows is not None and plan.samples is not None and not trainer_class.takes_rows:
+        samples = inputs.take(plan.samples, plan.rows)
+        plan = plan._replace(samples=samples, parts=[samples], rows=None)
     stopping = settings["early_stopping"]
     if stopping is not None and stopping is not False:
         callbacks.add(_early_stopping(stopping))
-    progress = settings["progress"]
-    if progress is not None and progress is not False:
-        callbacks.add(Progress(progress, plan.epochs))
+    for bar in bars(settings["progress"], plan.epochs):
+        callbacks.add(bar)
     trainer = trainer_class(network, plan, optimizer, callbacks)
     callbacks.for_training(trainer)
     trainer.stepper = optimizer.stepper(machine)  # the last that can refuse

@@ -15,9 +15,10 @@ class History:
         Mean cost of the validation samples after the epoch; empty without validation.
     seconds : list of float
         Wall-clock seconds of the epoch, validation included, callbacks not.
-    ended_by : {"epochs", "callback", "early_stopping", "time_budget", "interrupt", "converged", \
-    "max_evaluations", "line_search"}
-        What ended the training; the last three are LBFGS's. After "time_budget" and "interrupt"
+    ended_by : {"epochs", "callback", "early_stopping", "time_budget", "interrupt", "divergence", \
+    "converged", "max_evaluations", "line_search"}
+        What ended the training; the last three are LBFGS's. `fit_many` says "divergence" where
+        `fit` raises DivergenceError. After "time_budget" and "interrupt"
         (Ctrl-C) the steps of the unfinished epoch are in the network, unless early stopping
         restored the best parameters.
     interrupted : bool

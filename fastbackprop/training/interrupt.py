@@ -40,9 +40,8 @@ class Interrupts:
         self.seen = True
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if one has waited."""
+        """Raise KeyboardInterrupt if one has waited since the last deferred block began."""
         if self.seen:
-            self.seen = False
             raise KeyboardInterrupt
 
 

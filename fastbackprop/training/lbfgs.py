@@ -13,7 +13,6 @@ from fastbackprop.machine import Pause
 from fastbackprop.optimizers import LBFGS
 from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples
 from fastbackprop.training.dropout import Dropout, as_dropout
-from fastbackprop.training.history import History
 from fastbackprop.training.trainer import Trainer
 
 NO_COST = 1e30  # in place of one that is not finite: the line search turns back
@@ -30,7 +29,9 @@ class LBFGSTrainer(Trainer):
     """
 
     auto_batch_size = None
+    takes_rows = False
     optimizer: LBFGS
+    _minimizer: "Minimizer | None" = None
     no_checkpoint = (
         "LBFGS has no checkpoint: SciPy keeps the memory of its iterations internally, so that a "
         "training cannot be resumed. Leave the Checkpoint out, save the network in a callback, and "
@@ -48,8 +49,8 @@ class LBFGSTrainer(Trainer):
             dropout=None if dropout == Dropout() else dropout,
         )
 
-    def run(self) -> History:
-        """As of `Trainer`; Ctrl-C and the time budget leave the last accepted point."""
+    def begin(self) -> None:
+        """Start SciPy. Ctrl-C and the time budget leave the last accepted point."""
         machine, layout = self.machine, self.machine.layout
         self._trial, self._gradient, penalized = (machine.vector() for _ in range(3))
         biases = layout.biases(penalized) if self.optimizer.penalize_biases else []
@@ -60,13 +61,18 @@ class LBFGSTrainer(Trainer):
         self._question: Any = None  # of SciPy, after an accepted point: it may also end there
         x = layout.flatten(machine.theta).astype(np.float64)
         self._minimizer = Minimizer(x, self.optimizer)
-        try:
-            return super().run()
-        finally:
+        super().begin()
+
+    def close(self) -> None:
+        """End SciPy's thread."""
+        super().close()
+        if self._minimizer is not None:
             self._minimizer.close()
 
-    def _epoch(self, epoch: int, pause: Pause) -> dict[str, float]:
-        logs = super()._epoch(epoch, pause)
+    def end_steps(self, began: float, pause: Pause) -> dict[str, float]:
+        """As of `Trainer`; SciPy may say that this epoch is the last."""
+        logs = super().end_steps(began, pause)
+        assert self._minimizer is not None
         if self._minimizer.ended:
             self.history.ended_by = ENDS[self._minimizer.status]
         return logs
@@ -74,21 +80,22 @@ class LBFGSTrainer(Trainer):
     def _part(self, samples: Samples, pause: Pause) -> bool:
         """One iteration; False where the cost is not finite before the first."""
         total = float(samples.s.sum()) if len(samples.s) else float(len(samples.X))
-        latest = np.inf
-        event, x = self._question or self._minimizer.go_on(None)
+        latest, minimizer = np.inf, self._minimizer
+        assert minimizer is not None
+        event, x = self._question or minimizer.go_on(None)
         while event == EVALUATE:
             latest, answer = self._evaluate(samples, total, x, pause)
             if self._cost is None:
                 self._cost = latest
                 if not np.isfinite(latest):
                     return False
-            event, x = self._minimizer.go_on(answer)
+            event, x = minimizer.go_on(answer)
         assert self._cost is not None
         self.sums[COST], self.sums[WEIGHT] = self._cost * total, total
         if event == ACCEPTED:
             self.machine.layout.unflatten(x, self.machine.theta)
             self.stepper.steps += 1
-            self._cost, self._question = latest, self._minimizer.go_on(None)
+            self._cost, self._question = latest, minimizer.go_on(None)
         return True
 
     def _evaluate(

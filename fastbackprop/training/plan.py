@@ -1,7 +1,9 @@
 """Plan: the arguments of `Network.fit`, checked. Nothing is changed while it is made."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from fastbackprop import inputs
 from fastbackprop.machine import Machine
@@ -16,6 +18,7 @@ class Plan(NamedTuple):
     epochs: int
     parts: Iterable[Samples]  # an epoch goes through all samples, or through batches as they come
     samples: Samples | None  # all of them, unless they come in batches
+    rows: np.ndarray | None  # the samples to train on, by number; None: all of them
     validation: Samples | None
     batch_size: int | None  # None takes each part as one minibatch
     shuffle: bool
@@ -24,6 +27,13 @@ class Plan(NamedTuple):
     metrics: Sequence[Metric]
     of_training: bool  # whether the metrics are computed for the training samples
     n_threads: int | None
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of an epoch; 0 where they come in batches."""
+        if self.rows is not None:
+            return len(self.rows)
+        return 0 if self.samples is None else len(self.samples.X)
 
     @property
     def is_random(self) -> bool:
@@ -46,17 +56,17 @@ class Plan(NamedTuple):
 def make_plan(
     machine: Machine,
     data: tuple[Any, Any, Any],
-    validation: Any,
     settings: dict[str, Any],
     auto_batch_size: int | None,
+    samples_of: Callable[..., Samples],
 ) -> Plan:
-    """The plan of a training on `data`, X, y and sample_weight. `settings` are arguments of `fit`.
+    """The plan of a training on `data`, X, y and sample_weight, which `samples_of` checks.
 
-    Raises TypeError or ValueError.
+    `settings` are arguments of `fit`, and perhaps `rows`. Raises TypeError or ValueError.
     """
     dropout = as_dropout(settings["dropout"])
     rates, noise = dropout.rates(len(machine.sizes) - 1), dropout.deviation()
-    metrics = settings["metrics"]
+    metrics, validation, rows = settings["metrics"], settings["validation"], settings.get("rows")
     if not isinstance(metrics, Metrics):
         metrics = Metrics(metrics)
 
@@ -82,14 +92,20 @@ def make_plan(
                 f"got {validation!r}"
             )
         parts = inputs.Batches(X, epochs, check)
-        held_out = _validation_samples(machine, validation)
+        held_out = _validation_samples(machine, validation, samples_of)
     else:
         samples = check(X, y, sample_weight)
+        if rows is not None:
+            rows = inputs.row_numbers(rows, len(samples.X), samples.s)
         if validation is None or isinstance(validation, tuple | list):
-            held_out = _validation_samples(machine, validation)
+            held_out = _validation_samples(machine, validation, samples_of)
         else:
-            train, rest = inputs.split(validation, len(samples.X))
-            samples, held_out = inputs.take(samples, train), inputs.take(samples, rest)
+            train, rest = inputs.split(validation, len(samples.X if rows is None else rows))
+            if rows is None:
+                samples, held_out = inputs.take(samples, train), inputs.take(samples, rest)
+            else:
+                held_out, rows = inputs.take(samples, rows[rest]), rows[train]
+                inputs.refuse_zero_weights(samples.s[rows] if len(samples.s) else samples.s)
         parts = [samples]
     looked_at = samples or held_out
     labels = looked_at is not None and len(looked_at.labels) > 0
@@ -97,6 +113,7 @@ def make_plan(
         epochs=epochs,
         parts=parts,
         samples=samples,
+        rows=rows,
         validation=held_out,
         batch_size=inputs.batch_size(settings["batch_size"], auto_batch_size if samples else None),
         shuffle=inputs.flag(settings["shuffle"], "shuffle"),
@@ -114,7 +131,9 @@ def samples_of(machine: Machine, X: Any, y: Any, sample_weight: Any = None) -> S
     return inputs.samples(X, y, sample_weight, n_in, n_out, machine.dtype, machine.cost)
 
 
-def _validation_samples(machine: Machine, validation: Any) -> Samples | None:
+def _validation_samples(
+    machine: Machine, validation: Any, samples_of: Callable[..., Samples]
+) -> Samples | None:
     if validation is None:
         return None
     if len(validation) not in (2, 3):

@@ -37,3 +37,8 @@ class Progress:
     def on_close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def bars(progress: Any, epochs: int) -> list[Progress]:
+    """The bar that the argument of `fit` asks for, or none. Raises TypeError or ImportError."""
+    return [] if progress is None or progress is False else [Progress(progress, epochs)]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbackprop import inputs
 from fastbackprop.engines.bound import Minibatches
 from fastbackprop.inputs.on_disk import minibatches_at_hand, rows_at_once
 from fastbackprop.layout import read_only
@@ -18,7 +19,7 @@ from fastbackprop.machine import Pause, slices
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.optimizers.steps import Stepper
 from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples, without_targets
-from fastbackprop.training.callbacks import Callbacks, TimeIsUp, warn
+from fastbackprop.training.callbacks import Callbacks, EndOfTraining, warn
 from fastbackprop.training.history import History
 from fastbackprop.training.interrupt import Interrupts
 from fastbackprop.training.plan import Plan
@@ -56,6 +57,7 @@ class Trainer:
     """
 
     auto_batch_size: int | None = 32  # of all samples
+    takes_rows = True  # whether a pass can be over some of the samples
     no_checkpoint: str | None = None  # why there can be none
     stepper: Stepper
 
@@ -75,86 +77,83 @@ class Trainer:
         self.sums = np.zeros(N_SUMS)
         self._kept: list[np.ndarray] = []  # everything that steps change, as it was before them
         self._seed = 0  # of this pass
+        self._interrupts = Interrupts()
 
     def run(self) -> History:
         """Train; stop early where something says so, on Ctrl-C, or with DivergenceError."""
-        network, history, epochs = self.network, self.history, self.plan.epochs
-        for callback in self.callbacks.having("on_resume"):
-            callback.on_resume()
-        log.info("training %r from epoch %d to %d", network, len(history) + 1, epochs)
+        history = self.history
         try:
-            self.callbacks.tell("on_train_begin", network)
-            if self._goes_on():
-                self._compile()
-            with Interrupts() as interrupts:
-                pause = self._pause(interrupts)
-                while self._goes_on():
-                    self._one_epoch(len(history) + 1, interrupts, pause)
-        except TimeIsUp:
-            history.ended_by = "time_budget"
+            self.begin()
+            with self._interrupts:
+                while self.goes_on():
+                    self.one_epoch()
+        except EndOfTraining as end:
+            history.ended_by = end.reason
         except KeyboardInterrupt:
             history.ended_by = "interrupt"
-            warn(f"training interrupted after {len(history)} of {epochs} epochs")
+            warn(f"training interrupted after {len(history)} of {self.plan.epochs} epochs")
         finally:
-            for callback in self.callbacks.having("on_close"):
-                callback.on_close()
-        for callback in self.callbacks.having("on_restore"):
-            callback.on_restore()
-        log.info("training ended by %s after %d epochs", history.ended_by, len(history))
-        self.callbacks.tell("on_train_end", network, history)
+            self.close()
+        self.finish()
         return history
 
-    def _goes_on(self) -> bool:
+    # `run` is these, in this order: `many` takes the epochs of several trainings in turns.
+
+    def begin(self) -> None:
+        """Before the first epoch."""
+        for callback in self.callbacks.having("on_resume"):
+            callback.on_resume()
+        log.info(
+            "training %r from epoch %d to %d",
+            self.network,
+            len(self.history) + 1,
+            self.plan.epochs,
+        )
+        self.callbacks.tell("on_train_begin", self.network)
+        if self.goes_on():
+            self._compile()
+
+    def goes_on(self) -> bool:
         """Whether there is another epoch. Callbacks are asked here, also after a checkpoint."""
         if self.history.ended_by == "epochs":
             self.history.ended_by = self.callbacks.stop_reason() or "epochs"
         return self.history.ended_by == "epochs" and len(self.history) < self.plan.epochs
 
-    def _one_epoch(self, epoch: int, interrupts: Interrupts, pause: Pause) -> None:
-        network, history = self.network, self.history
-        self.callbacks.tell("on_epoch_begin", network, epoch)
-        with interrupts.deferred:
-            logs = self._epoch(epoch, pause)
-            history.append(logs)
-            if self.stepper.schedule is not None:
-                self.stepper.schedule.epoch_ended(logs.get("validation_cost", logs["cost"]))
-            for callback in self.callbacks.having("on_epoch_finished"):
-                callback.on_epoch_finished(logs)
-        log.info("epoch %d/%d: %s", epoch, self.plan.epochs, _Figures(logs))
-        if self.callbacks.tell("on_epoch_end", network, epoch, dict(logs)):
-            history.ended_by = "callback"
-        if savers := self.callbacks.having("on_save"):
-            with interrupts.deferred:
-                for callback in savers:
-                    callback.on_save()
+    def one_epoch(self) -> None:
+        """The next epoch. Raises EndOfTraining, KeyboardInterrupt or DivergenceError."""
+        began = self.begin_epoch()
+        with self._interrupts.deferred:
+            pause = self.pause(self._interrupts.check)
+            self._passes(pause)
+            logs = self.end_steps(began, pause)
+        self.end_epoch(logs)
 
-    def _pause(self, interrupts: Interrupts) -> Pause:
-        """For between two native calls: Ctrl-C, and callbacks, have their turn."""
-        listeners = self.callbacks.having("on_pause")
-        turns = [interrupts.check, *(callback.on_pause for callback in listeners)]
+    def close(self) -> None:
+        """The training has ended, perhaps with an error."""
+        for callback in self.callbacks.having("on_close"):
+            callback.on_close()
 
-        def pause() -> None:
-            for turn in turns:
-                turn()
+    def finish(self) -> None:
+        """The training has ended without an error."""
+        history = self.history
+        for callback in self.callbacks.having("on_restore"):
+            callback.on_restore()
+        log.info("training ended by %s after %d epochs", history.ended_by, len(history))
+        self.callbacks.tell("on_train_end", self.network, history)
 
-        return pause
+    # `one_epoch` is these: `many` takes the steps of several networks together.
 
-    def _epoch(self, epoch: int, pause: Pause) -> dict[str, float]:
-        """One pass over all samples; returns the epoch's figures."""
-        began = time.perf_counter()
-        plan, stepper = self.plan, self.stepper
-        stepper.begin_epoch(0 if plan.samples is None else self._steps(plan.samples))
+    def begin_epoch(self) -> float:
+        """Before the steps of an epoch; returns the time."""
+        self.callbacks.tell("on_epoch_begin", self.network, len(self.history) + 1)
+        began, plan = time.perf_counter(), self.plan
+        self.stepper.begin_epoch(0 if plan.samples is None else self._steps(plan.samples))
         self.sums[:] = 0
-        for i, samples in enumerate(plan.parts):
-            if i:
-                pause()
-            if not self._part(samples, pause):
-                raise DivergenceError(
-                    f"training diverged in epoch {epoch}: the cost, or a weight, is not finite. "
-                    f"The network holds its last finite parameters. Try a smaller learning rate, "
-                    f"or scale the inputs and targets",
-                    self.history,
-                )
+        return began
+
+    def end_steps(self, began: float, pause: Pause) -> dict[str, float]:
+        """After the steps: the epoch's figures, in the history too."""
+        plan, stepper = self.plan, self.stepper
         logs = {"cost": float(self.sums[COST] / self.sums[WEIGHT])}
         if stepper.schedule is not None:
             logs["learning_rate"] = stepper.rate
@@ -165,16 +164,65 @@ class Trainer:
             cost, weight = self.machine.cost_sums(plan.validation, n_threads, pause)
             logs["validation_cost"] = cost / weight
             logs |= self._metrics(plan.validation, "validation_", pause)
-        return logs | {"seconds": time.perf_counter() - began}
+        logs["seconds"] = time.perf_counter() - began
+        self.history.append(logs)
+        if stepper.schedule is not None:
+            stepper.schedule.epoch_ended(logs.get("validation_cost", logs["cost"]))
+        for callback in self.callbacks.having("on_epoch_finished"):
+            callback.on_epoch_finished(logs)
+        return logs
+
+    def end_epoch(self, logs: dict[str, float]) -> None:
+        """Callbacks have their turn."""
+        network, epoch = self.network, len(self.history)
+        log.info("epoch %d/%d: %s", epoch, self.plan.epochs, _Figures(logs))
+        if self.callbacks.tell("on_epoch_end", network, epoch, dict(logs)):
+            self.history.ended_by = "callback"
+        if savers := self.callbacks.having("on_save"):
+            with self._interrupts.deferred:
+                for callback in savers:
+                    callback.on_save()
+
+    def pause(self, interrupt: Pause) -> Pause:
+        """For between two native calls: Ctrl-C, and callbacks, have their turn."""
+        turns = [interrupt, *(callback.on_pause for callback in self.callbacks.having("on_pause"))]
+
+        def pause() -> None:
+            for turn in turns:
+                turn()
+
+        return pause
+
+    def _passes(self, pause: Pause) -> None:
+        """One pass over all samples. Raises DivergenceError."""
+        for i, samples in enumerate(self.plan.parts):
+            if i:
+                pause()
+            if not self._part(samples, pause):
+                raise DivergenceError(
+                    f"training diverged in epoch {len(self.history) + 1}: the cost, or a weight, "
+                    f"is not finite. The network holds its last finite parameters. Try a smaller "
+                    f"learning rate, or scale the inputs and targets",
+                    self.history,
+                )
 
     def _part(self, samples: Samples, pause: Pause) -> bool:
         """One pass over these samples; False, and the last finite state, where that diverges."""
-        n, rng = len(samples.X), self.rng
-        order = rng.permutation(n) if rng is not None and self.plan.shuffle else np.arange(n)
+        return self.one_pass(samples, self.order(samples), pause)
+
+    def order(self, samples: Samples) -> np.ndarray:
+        """The order of the samples in the next pass."""
+        plan, rng = self.plan, self.rng
+        n = self._n(samples)
+        order = rng.permutation(n) if rng is not None and plan.shuffle else np.arange(n)
         if rng is not None and self.perturbed is not self.machine.model:
             self._seed = int(rng.integers(2**32))
+        return order if plan.rows is None else plan.rows[order]
+
+    def one_pass(self, samples: Samples, order: np.ndarray, pause: Pause) -> bool:
+        """`_part` in this order."""
         self._keep()
-        most, work = rows_at_once(samples), self.machine.theta.size
+        n, most, work = len(order), rows_at_once(samples), self.machine.theta.size
         for start, stop in slices(n, self._batch_size(n), self.tile, work, most):
             reached = self._train(samples, order, start, stop)
             if reached < stop or (stop == n and not self._finite()):
@@ -185,9 +233,13 @@ class Trainer:
                 pause()
         return True
 
+    def _n(self, samples: Samples) -> int:
+        """How many of the samples a pass is over."""
+        return len(samples.X) if self.plan.rows is None else len(self.plan.rows)
+
     def _steps(self, samples: Samples) -> int:
         """Steps of an epoch."""
-        n = len(samples.X)
+        n = self._n(samples)
         return -(-n // self._batch_size(n))
 
     def _batch_size(self, n: int) -> int:
@@ -216,7 +268,7 @@ class Trainer:
 
     def _train(self, samples: Samples, order: np.ndarray, start: int, stop: int) -> int:
         """The steps of these places of the order; returns how far they came."""
-        size, engine = self._batch_size(len(samples.X)), self.machine.engine
+        size, engine = self._batch_size(len(order)), self.machine.engine
         n_threads, sparse = self._threads(samples), samples.is_sparse
         block, order, start, stop, offset = minibatches_at_hand(samples, order, size, start, stop)
         minibatches, reached = Minibatches(block, order, size, self._seed), stop
@@ -226,6 +278,10 @@ class Trainer:
                 if reached < last:
                     break
         return offset + reached
+
+    def threads(self) -> int:
+        """How many threads a step is worth, or as many as `fit` was told."""
+        return 1 if self.plan.samples is None else self._threads(self.plan.samples)
 
     def _threads(self, samples: Samples) -> int:
         return self.plan.n_threads or self.machine.threads(
@@ -266,6 +322,8 @@ class Trainer:
     def _metrics(self, samples: Samples, prefix: str, pause: Pause) -> dict[str, float]:
         if not self.plan.metrics:
             return {}
+        if not prefix and self.plan.rows is not None:
+            samples = inputs.take(samples, self.plan.rows)
         n, n_out, dtype = len(samples.X), self.machine.sizes[-1], self.machine.dtype
         a = np.empty((n, n_out), dtype)
         self.machine.predict(samples, a, self._threads(samples), pause)

@@ -1,0 +1,344 @@
+"""fit_many against `Network.fit` of each network: the same bits."""
+
+import copy
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import fastbackprop as fb
+
+hypothesis = pytest.importorskip("hypothesis")
+st = hypothesis.strategies
+rng = np.random.default_rng(0)
+N = 37
+X = rng.normal(size=(N, 3))
+LABELS = rng.integers(0, 2, N)
+P = 1 / (1 + np.exp(X[:, 0] * X[:, 1] - X[:, 2]))
+Y = np.column_stack([P, 1 - P])
+WEIGHTS = rng.integers(0, 3, N) + 0.5
+
+OPTIMIZERS = [
+    lambda r: fb.SGD(r),
+    lambda r: fb.SGD(r, momentum=0.9, nesterov=True),
+    lambda r: fb.Adam(r),
+    lambda r: fb.AdamW(fb.Cosine(r, epochs=4), betas=(0.8, 0.99)),
+    lambda r: fb.RMSprop(r, l2=1e-2, clip_norm=1.0),
+    lambda r: fb.Lion(r, averaging=fb.EMA(0.9)),
+]
+
+
+def figures(history):
+    """Everything but the times, NaN as a word: it differs from itself."""
+    rows = [{name: x for name, x in row.items() if name != "seconds"} for row in history]
+    return [{name: x if x == x else "nan" for name, x in row.items()} for row in rows]
+
+
+def check_same(networks, references, histories, expected):
+    for network, reference, history, one in zip(
+        networks, references, histories, expected, strict=True
+    ):
+        np.testing.assert_array_equal(network.get_parameters(), reference.get_parameters())
+        assert figures(history) == figures(one)
+        assert history.ended_by == one.ended_by
+
+
+def each_alone(networks, X, y, each):
+    """What fit gives with these settings for each."""
+    histories = []
+    for network, one in zip(networks, each, strict=True):
+        rows = one.pop("rows", None)
+        rows = np.arange(len(X)) if rows is None else rows
+        weights = one.pop("sample_weight", None)
+        weights = None if weights is None else weights[rows]
+        try:
+            history = network.fit(X[rows], y[rows], sample_weight=weights, **one)
+        except fb.DivergenceError as error:
+            history = error.history
+            history.ended_by = "divergence"
+        histories.append(history)
+    return histories
+
+
+@st.composite
+def members(draw):
+    """A network, and the settings of its training."""
+    sizes = draw(st.sampled_from([[3, 2], [3, 4, 2], [3, 5, 3, 2]]))
+    pair = draw(st.sampled_from([("softmax", "cross_entropy"), ("identity", "squared_error")]))
+    network = fb.Network(
+        sizes,
+        hidden=draw(st.sampled_from(["relu", "tanh"])),
+        output=pair[0],
+        cost=pair[1],
+        dtype=draw(st.sampled_from(["float32", "float64"])),
+        engine=draw(st.sampled_from(["tiles", "tiles", "tiles", "loops", "numpy"])),
+        rng=draw(st.integers(0, 99)),
+    )
+    own = {
+        "epochs": draw(st.integers(1, 5)),
+        "batch_size": draw(st.sampled_from([None, 5, 16])),
+        "optimizer": draw(st.sampled_from(OPTIMIZERS))(draw(st.sampled_from([1e-3, 1e-2, 0.1]))),
+        "rows": draw(st.sampled_from([None, np.arange(20), np.arange(30) % 11, [5]])),
+        "sample_weight": draw(st.sampled_from([None, WEIGHTS])),
+        "early_stopping": draw(st.sampled_from([None, 1])),
+        "validation": draw(st.sampled_from([None, (X, Y)])),
+        "dropout": fb.Dropout(draw(st.sampled_from([0.0, 0.2])) if len(sizes) > 2 else 0.0),
+    }
+    return network, own
+
+
+@hypothesis.settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+@hypothesis.given(st.lists(members(), min_size=1, max_size=6), st.booleans(), st.integers(1, 3))
+def test_each_network_has_the_bits_of_its_own_fit(drawn, shuffle, n_threads):
+    networks, each = [network for network, _ in drawn], [one for _, one in drawn]
+    references = copy.deepcopy(networks)
+    alone = [copy.deepcopy(one) | {"shuffle": shuffle} for one in each]
+    columns = {name: [one[name] for one in each] for name in each[0]}
+    columns["optimizers"] = columns.pop("optimizer")
+    histories = fb.fit_many(networks, X, Y, **columns, shuffle=shuffle, n_threads=n_threads)
+    check_same(networks, references, histories, each_alone(references, X, Y, alone))
+    for network, reference in zip(networks, references, strict=True):
+        assert network.rng.bit_generator.state == reference.rng.bit_generator.state
+
+
+def some(n, sizes=(3, 4, 2), **options):
+    options = {"output": "softmax", "cost": "cross_entropy"} | options
+    return [fb.Network(sizes, rng=seed, **options) for seed in range(n)]
+
+
+def adams(n):
+    return [fb.Adam(10.0 ** -(1 + k % 3)) for k in range(n)]
+
+
+def test_state_is_carried_on_by_optimizers_and_generators():
+    networks, twice = some(3), some(3)
+    fb.fit_many(networks, X, LABELS, epochs=4, optimizers=adams(3))
+    for network, optimizer in zip(twice, adams(3), strict=True):
+        network.fit(X, LABELS, epochs=1, optimizer=optimizer)
+        fb.fit_many([network], X, LABELS, epochs=2, optimizers=[optimizer])
+        network.partial_fit(X, LABELS)
+    for network, other in zip(networks, twice, strict=True):
+        np.testing.assert_array_equal(network.get_parameters(), other.get_parameters())
+
+
+def test_own_data():
+    networks, references = some(2), some(2)
+    data = [(X[:20], LABELS[:20]), (X[20:], LABELS[20:])]
+    histories = fb.fit_many(networks, *map(list, zip(*data, strict=True)), epochs=2)
+    expected = [r.fit(*pair, epochs=2) for r, pair in zip(references, data, strict=True)]
+    check_same(networks, references, histories, expected)
+
+
+def test_lbfgs_custom_rules_metrics_and_fractions():
+    pytest.importorskip("scipy")
+
+    def double(theta, g, states, step, rate):
+        theta -= 2 * rate * g
+
+    def optimizers():
+        return [fb.LBFGS(), fb.Custom(double, learning_rate=0.1), "adam"]
+
+    networks, references = some(3), some(3)
+    options = {"epochs": 3, "metrics": fb.Metrics("accuracy", training=True), "validation": 0.25}
+    rows = [np.arange(30), np.arange(5, N), np.arange(0, N, 2)]
+    histories = fb.fit_many(networks, X, LABELS, optimizers=optimizers(), rows=rows, **options)
+    each = [options | {"rows": r, "optimizer": o} for r, o in zip(rows, optimizers(), strict=True)]
+    check_same(networks, references, histories, each_alone(references, X, LABELS, each))
+    assert all("accuracy" in history[-1] for history in histories)
+
+
+def test_rows_of_sparse_matrices_and_of_files(tmp_path):
+    sparse = pytest.importorskip("scipy.sparse")
+    np.save(tmp_path / "X.npy", X)
+    rows = [np.arange(0, N, 2), np.arange(9)]
+    for matrix in (sparse.csr_matrix(X), np.load(tmp_path / "X.npy", mmap_mode="r")):
+        networks, references = some(2), some(2)
+        histories = fb.fit_many(networks, matrix, LABELS, rows=rows, epochs=2, batch_size=4)
+        expected = [
+            reference.fit(matrix[r], LABELS[r], epochs=2, batch_size=4)
+            for reference, r in zip(references, rows, strict=True)
+        ]
+        check_same(networks, references, histories, expected)
+
+
+def test_divergence_of_one_leaves_the_others():
+    networks, references = some(3), some(3)
+    optimizers = [fb.SGD(0.1), fb.SGD(1e30), fb.SGD(0.1)]
+    with pytest.warns(RuntimeWarning, match=r"networks\[1\]"):
+        histories = fb.fit_many(networks, X, LABELS, epochs=5, optimizers=optimizers)
+    each = [{"epochs": 5, "optimizer": fb.SGD(r)} for r in (0.1, 1e30, 0.1)]
+    check_same(networks, references, histories, each_alone(references, X, LABELS, each))
+    assert [history.ended_by for history in histories] == ["epochs", "divergence", "epochs"]
+    assert np.isfinite(networks[1].get_parameters()).all()
+
+
+def test_callbacks_of_all_and_of_each():
+    told, of_second = [], []
+    networks = some(2)
+
+    def note(network, epoch, logs):
+        told.append((networks.index(network), epoch))
+
+    def end(network, epoch, logs):
+        of_second.append(network)
+        return True
+
+    fb.fit_many(networks, X, LABELS, epochs=2, callbacks=note, n_threads=2)
+    assert sorted(told) == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    histories = fb.fit_many(networks, X, LABELS, epochs=2, callbacks=[[], [end]])
+    assert [history.ended_by for history in histories] == ["epochs", "callback"]
+    assert of_second == [networks[1]]
+
+
+def test_callbacks_are_called_one_at_a_time():
+    inside, most = [], []
+
+    def slow(network, epoch, logs):
+        inside.append(network)
+        most.append(len(inside))
+        time.sleep(1e-3)
+        inside.pop()
+
+    fb.fit_many(some(6), X, LABELS, epochs=3, callbacks=slow, n_threads=3)
+    assert max(most) == 1
+
+
+def test_an_error_in_a_callback_ends_all_and_is_raised():
+    networks = some(4)
+
+    def fail(network, epoch, logs):
+        if network is networks[2] and epoch == 2:
+            raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        fb.fit_many(networks, X, LABELS, epochs=10**6, callbacks=fail, n_threads=2)
+    assert threading.active_count() < 10
+    fb.fit_many(networks, X, LABELS, epochs=1)  # nothing holds them
+
+
+def test_time_budget_is_of_the_whole_call():
+    began = time.monotonic()
+    histories = fb.fit_many(
+        some(8), X, LABELS, epochs=10**9, callbacks=fb.TimeBudget(0.2), n_threads=2
+    )
+    assert {history.ended_by for history in histories} == {"time_budget"}
+    assert min(map(len, histories)) > 0
+    assert time.monotonic() - began < 60  # 8 budgets one after the other are no less than 1.6
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_interrupt_ends_all_between_two_steps(n_threads):
+    networks, references = some(5), some(5)
+    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.warns(RuntimeWarning, match="interrupted"):
+            histories = fb.fit_many(networks, X, LABELS, epochs=10**9, n_threads=n_threads)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert {history.ended_by for history in histories} == {"interrupt"}
+    for network, reference, history in zip(networks, references, histories, strict=True):
+        expected = reference.fit(X, LABELS, epochs=len(history))
+        assert figures(history) == figures(expected)
+        np.testing.assert_array_equal(network.get_parameters(), reference.get_parameters())
+
+
+def test_checkpoints_are_resumed(tmp_path):
+    whole, halves = some(2), some(2)
+    paths = [tmp_path / "0", tmp_path / "1"]
+    of_each = [[fb.Checkpoint(path)] for path in paths]
+    expected = fb.fit_many(whole, X, LABELS, epochs=4)
+    fb.fit_many(halves, X, LABELS, epochs=2, callbacks=of_each)
+    again = some(2)
+    histories = fb.fit_many(again, X, LABELS, epochs=4, callbacks=of_each)
+    check_same(again, whole, histories, expected)
+
+
+def test_one_bar_for_all():
+    class Bar:
+        total, done, closed = None, 0, False
+
+        def update(self, n):
+            self.done += n
+
+        def set_postfix(self, figures):
+            assert "cost" in figures
+
+        def close(self):
+            self.closed = True
+
+    bar = Bar()
+    fb.fit_many(some(3), X, LABELS, epochs=[1, 2, 3], progress=bar)
+    assert bar.done == 6
+    assert bar.closed
+
+
+SHARED = fb.Adam()
+GENERATOR = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"networks": []}, ValueError, "at least one"),
+        ({"networks": 3}, TypeError, "must be a list of Networks"),
+        ({"networks": ["net"]}, TypeError, r"networks\[0\]"),
+        ({"networks": some(1) * 2}, ValueError, "same object"),
+        ({"optimizers": SHARED}, ValueError, "state of one network"),
+        ({"optimizers": [SHARED, SHARED]}, ValueError, "same object"),
+        ({"optimizers": ["adam"]}, ValueError, "each of the 2 networks; got 1"),
+        ({"optimizers": ["adam", "adams"]}, ValueError, r"networks\[1\]: unknown optimizer"),
+        ({"optimizers": 3}, TypeError, "one for each network"),
+        ({"rows": [[0, 1], [0, N]]}, ValueError, rf"networks\[1\]: rows .* got {N}"),
+        ({"rows": [[0, 1], [-1]]}, ValueError, r"networks\[1\]: rows"),
+        ({"rows": [[0, 1], []]}, ValueError, "at least one row"),
+        ({"rows": [[0, 1], [0.5]]}, TypeError, "rows must be integers"),
+        ({"rows": [[0, 1]]}, ValueError, "each of the 2 networks; got 1"),
+        ({"X": X[:, :2]}, ValueError, r"networks\[0\]: X must have shape \(n_samples, 3\)"),
+        ({"X": [X, X[:, :2]], "y": [LABELS] * 2}, ValueError, r"networks\[1\]: X must have"),
+        ({"X": [X, X]}, TypeError, "y must be a list"),
+        ({"X": [X] * 3, "y": [LABELS] * 3}, ValueError, "X must hold one for each"),
+        ({"y": None}, TypeError, "y must be targets"),
+        ({"sample_weight": [WEIGHTS]}, ValueError, "sample_weight must hold one for each"),
+        ({"sample_weight": np.ones((2, 3))}, ValueError, r"networks\[0\]: sample_weight"),
+        (
+            {"sample_weight": np.eye(N)[0], "rows": [[0, 1], [1, 2]]},
+            ValueError,
+            r"networks\[1\]: .*zero for every",
+        ),
+        ({"epochs": [1, 2, 3]}, ValueError, "epochs must hold one for each"),
+        ({"epochs": [1, 0]}, ValueError, "epochs"),
+        ({"validation": [(X, LABELS)]}, ValueError, "validation must hold one for each"),
+        ({"callbacks": fb.Checkpoint("one.safetensors")}, ValueError, "a path for each"),
+        (
+            {"networks": [fb.Network([3, 4, 2], rng=GENERATOR) for _ in range(2)], "y": Y},
+            ValueError,
+            "same object: the order in which they draw",
+        ),
+        ({"n_threads": 0}, ValueError, "n_threads"),
+        ({"progress": 3}, TypeError, "progress"),
+    ],
+)
+def test_bad_input_changes_nothing(arguments, error, words):
+    networks = arguments.get("networks", some(2))
+    copies = copy.deepcopy(networks)
+    arguments = {"networks": networks, "X": X, "y": LABELS, "epochs": 1} | arguments
+    with pytest.raises(error, match=words):
+        fb.fit_many(**arguments)
+    for network, before in zip(networks, copies, strict=True) if networks != 3 else ():
+        if not isinstance(network, str):
+            np.testing.assert_array_equal(network.get_parameters(), before.get_parameters())
+            state = network.rng.bit_generator.state
+            assert state == before.rng.bit_generator.state
+    if SHARED.steps:
+        pytest.fail("a step was taken")
