@@ -14,7 +14,7 @@ from fastbackprop.functions import (
     Quantile,
     Tweedie,
 )
-from fastbackprop.network import Gradient, Network, Trace
+from fastbackprop.network import Backward, Gradient, Network, Trace
 from fastbackprop.optimizers import (
     EMA,
     LBFGS,
@@ -51,6 +51,7 @@ from fastbackprop.training import (
     ErrorFlow,
     History,
     Metrics,
+    StepTrainer,
     TimeBudget,
 )
 from fastbackprop.version import __version__ as __version__
@@ -68,6 +69,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Backward",
     "Checkpoint",
     "Cosine",
     "Cost",
@@ -98,6 +100,7 @@ __all__ = [
     "Rprop",
     "Schedule",
     "Step",
+    "StepTrainer",
     "TimeBudget",
     "Trace",
     "Tweedie",

@@ -8,7 +8,7 @@ from fastbackprop.training.callbacks import Callbacks
 from fastbackprop.training.checkpoint import Checkpoint
 from fastbackprop.training.early_stopping import EarlyStopping
 from fastbackprop.training.lbfgs import LBFGSTrainer
-from fastbackprop.training.plan import make_plan
+from fastbackprop.training.plan import for_targets, make_plan
 from fastbackprop.training.progress import Progress
 from fastbackprop.training.trainer import Trainer
 
@@ -18,9 +18,9 @@ def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
 
     Raises TypeError, ValueError or OSError.
     """
-    machine = network.machine
+    machine = for_targets(network.machine, settings["missing_targets"])
     settings["epochs"] = inputs.positive_integer(settings["epochs"], "epochs")
-    optimizer = _optimizer(settings["optimizer"])
+    optimizer = as_optimizer(settings["optimizer"])
     optimizer.check_free_for(machine)
     callbacks = Callbacks(settings["callbacks"])
     trainer_class = LBFGSTrainer if isinstance(optimizer, LBFGS) else Trainer
@@ -46,7 +46,7 @@ def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
     return trainer
 
 
-def _optimizer(value: Any) -> Optimizer:
+def as_optimizer(value: Any) -> Optimizer:
     """From a name or an object."""
     if isinstance(value, Optimizer):
         return value

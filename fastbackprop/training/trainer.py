@@ -21,7 +21,7 @@ from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples, without_targets
 from fastbackprop.training.callbacks import Callbacks, TimeIsUp, warn
 from fastbackprop.training.history import History
 from fastbackprop.training.interrupt import deferred_interrupt
-from fastbackprop.training.plan import Plan
+from fastbackprop.training.plan import Plan, for_targets
 
 log = logging.getLogger("fastbackprop")
 
@@ -38,6 +38,15 @@ class DivergenceError(FloatingPointError):
 
     def __reduce__(self) -> tuple[type, tuple[str, History]]:
         return type(self), (str(self), self.history)
+
+
+def diverged(where: str, history: History) -> DivergenceError:
+    """The error of a training that diverged there."""
+    return DivergenceError(
+        f"training diverged in {where}: the cost, or a weight, is not finite. The network holds "
+        f"its last finite parameters. Try a smaller learning rate, or scale the inputs and targets",
+        history,
+    )
 
 
 _COMPILED: set[tuple[Any, ...]] = set()  # the kinds of training that have machine code
@@ -66,7 +75,8 @@ class Trainer:
     def __init__(
         self, network: Any, plan: Plan, optimizer: Optimizer, callbacks: Callbacks
     ) -> None:
-        self.network, self.machine, self.plan = network, network.machine, plan
+        self.network, self.plan = network, plan
+        self.machine = for_targets(network.machine, plan.missing_targets)
         self.optimizer, self.callbacks, self.history = optimizer, callbacks, History()
         self.rng = network.rng if plan.is_random else None
         engine, model = self.machine.engine, self.machine.model
@@ -146,12 +156,7 @@ class Trainer:
             if i:
                 pause()
             if not self._part(samples, pause):
-                raise DivergenceError(
-                    f"training diverged in epoch {epoch}: the cost, or a weight, is not finite. "
-                    f"The network holds its last finite parameters. Try a smaller learning rate, "
-                    f"or scale the inputs and targets",
-                    self.history,
-                )
+                raise diverged(f"epoch {epoch}", self.history)
         logs = {"cost": float(self.sums[COST] / self.sums[WEIGHT])}
         if stepper.schedule is not None:
             logs["learning_rate"] = stepper.rate
