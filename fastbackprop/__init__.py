@@ -15,7 +15,7 @@ from fastbackprop.functions import (
     Tweedie,
 )
 from fastbackprop.many import fit_many
-from fastbackprop.network import Gradient, Network, Trace
+from fastbackprop.network import Backward, Gradient, Network, Trace
 from fastbackprop.optimizers import (
     EMA,
     LBFGS,
@@ -52,6 +52,7 @@ from fastbackprop.training import (
     ErrorFlow,
     History,
     Metrics,
+    StepTrainer,
     TimeBudget,
 )
 from fastbackprop.version import __version__ as __version__
@@ -69,6 +70,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Backward",
     "Checkpoint",
     "Cosine",
     "Cost",
@@ -99,6 +101,7 @@ __all__ = [
     "Rprop",
     "Schedule",
     "Step",
+    "StepTrainer",
     "TimeBudget",
     "Trace",
     "Tweedie",

@@ -4,18 +4,22 @@ It holds the description of the network, its parameters in the engine's layout, 
 engine makes of it, and a pool of scratch memory. Arguments are checked before they get here.
 """
 
+import copy
 import functools
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from fastbackprop import engines
 from fastbackprop.engines.bound import Bound
+from fastbackprop.engines.update import Update
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
+from fastbackprop.inputs.few import FewSamples
 from fastbackprop.inputs.on_disk import at_hand, rows_at_once
 from fastbackprop.layout import Layout, aligned_zeros
 from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples
@@ -68,6 +72,30 @@ class _Loan:
         self._idle.append(self._bound.work)
 
 
+class _Taken:
+    """Memory of a call in the short way, about these samples, or None where it is not for them."""
+
+    __slots__ = ("_arrays", "_idle", "_machine", "_ready")
+
+    def __init__(self, machine: "Machine", X: Any, y: Any, sample_weight: Any) -> None:
+        self._machine, self._idle, self._ready = machine, machine._idle_ready, None
+        self._arrays = machine.few_samples(X, y, sample_weight)
+
+    def __enter__(self) -> np.ndarray | None:
+        if self._arrays is None:
+            return None
+        try:
+            self._ready = self._idle.pop()
+        except IndexError:
+            self._ready = self._machine.ready()
+        memory: np.ndarray = self._ready.memory
+        return memory if self._machine.engine.short.take(memory, *self._arrays) else None
+
+    def __exit__(self, *exception: object) -> None:
+        if self._ready is not None:
+            self._idle.append(self._ready)
+
+
 class Machine:
     """A network bound to its engine.
 
@@ -100,6 +128,12 @@ class Machine:
         # Scratch of earlier calls, by the module that made it, threads, and whether X is sparse.
         self._idle: dict[Any, list[Any]] = {}
         self._idle_rows: list[np.ndarray] = []
+        self._idle_ready: list[Any] = []  # of `few_cost` and its kin
+        self._others: dict[Cost, Machine] = {}
+        flat = Layout(sizes)
+        ends, shapes = (*flat.weight_start[1:], flat.length), pairwise(sizes)
+        self._parts = list(zip(flat.weight_start, flat.bias_start, ends, shapes, strict=True))
+        self.no_parameters, self.no_rows = np.empty(0, dtype), np.empty((0, sizes[0]), dtype)
         self._one_row, self._few = (1, sizes[0]), self.engine.few(sizes)
 
     @functools.cached_property
@@ -107,10 +141,34 @@ class Machine:
         """The network as its engine takes it: on first use, when functions may be compiled."""
         return self.engine.model(self.layout, self.sigma, self.cost, self.dtype)
 
+    @functools.cached_property
+    def few_samples(self) -> FewSamples:
+        """Tells samples for the engine's short ways from others."""
+        most = self._few if self.engine.short is not None else 0
+        return FewSamples(self.sizes[0], self.sizes[-1], self.dtype, self.cost, most)
+
+    def with_cost(self, cost: Cost) -> "Machine":
+        """The same network, parameters included, with another cost."""
+        try:
+            return self._others[cost]
+        except KeyError:
+            other = copy.copy(self)
+            for cached in ("model", "few_samples"):
+                other.__dict__.pop(cached, None)
+            other.cost, other._idle_ready, other._others = cost, [], {}
+            return self._others.setdefault(cost, other)
+
     @property
     def likeness(self) -> str:
         """Equal for two networks whose vectors have the same meaning."""
         return f"{self.sizes}, {self.dtype.char}, {self.engine_name}"
+
+    def parts(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Every W^l and every b^l of a vector without padding, (n_parameters,): views."""
+        return (
+            [flat[W:b].reshape(shape) for W, b, _, shape in self._parts],
+            [flat[b:end] for _, b, end, _ in self._parts],
+        )
 
     def vector(self) -> np.ndarray:
         """Zeros of the layout, for a gradient or parameters."""
@@ -210,6 +268,37 @@ class Machine:
             with self.bound() as bound:
                 done = self.engine.predict_rows(self.model.layers, theta, X, out, bound.work)
         return out if done else None
+
+    def ready(self, model: Any = None, update: Update | None = None) -> Any:
+        """All but the samples of calls in the short way, with an update also of steps."""
+        with self.bound(model=model) as bound:
+            work = self.engine.workspace(bound.model, self.dtype)
+        return self.engine.short.ready(bound._replace(work=work), self.cost, update)
+
+    def few_cost(self, X: Any, y: Any, sample_weight: Any) -> float | None:
+        """The mean cost of few samples that need no conversion, or None: see `predict_few`."""
+        with _Taken(self, X, y, sample_weight) as memory:
+            return None if memory is None else self.engine.short.cost_of_few(memory)
+
+    def few_gradient(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        total: float | None,
+        flat: np.ndarray,
+        below: np.ndarray,
+    ) -> float | None:
+        """The mean cost, and the gradient of sum_i s_i / total C_i: see `short.gradient_of_few`.
+
+        The total is that of the weights where it is None. None, and nothing done, as `few_cost`.
+        """
+        with _Taken(self, X, y, sample_weight) as memory:
+            if memory is None:
+                return None
+            if total is None:
+                total = float(len(X) if sample_weight is None else sample_weight.sum())
+            return self.engine.short.gradient_of_few(memory, total, flat, below)
 
     def cost_sums(
         self, samples: Samples, n_threads: int = 1, pause: Pause | None = None

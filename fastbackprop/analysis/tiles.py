@@ -18,12 +18,14 @@ from fastbackprop.engines.noise import SILENCE
 from fastbackprop.engines.tiles import task as _task
 from fastbackprop.engines.tiles.equations import bias_gradient, hidden_error, weight_gradient
 from fastbackprop.engines.tiles.layers import (
+    errors_below,
     factors,
     forward,
     forward_tile,
     output_errors,
     outputs,
     owned,
+    put,
     put_on_lanes,
 )
 from fastbackprop.engines.tiles.product import (
@@ -33,7 +35,6 @@ from fastbackprop.engines.tiles.product import (
     Matrix,
     Strips,
     product_across,
-    product_along,
     strip,
     up,
 )
@@ -46,7 +47,9 @@ from fastbackprop.engines.tiles.task import (
     flat,
     layer_of,
     neurons,
+    pad,
     panels,
+    row_of_parameters,
     scratch,
     weights,
 )
@@ -55,7 +58,7 @@ from fastbackprop.functions.costs import Cost
 from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.jit.reference import reference
 from fastbackprop.jit.team import ALONE
-from fastbackprop.jit.tile import transpose_block, vector_lanes
+from fastbackprop.jit.tile import vector_lanes
 from fastbackprop.layout import aligned_zeros
 from fastbackprop.samples import without_targets
 
@@ -87,34 +90,10 @@ def curvature(sigma: Sequence[Activation], cost: Cost, dtype: np.dtype) -> Curva
 
 
 @kernel
-def put(M, width, out, place, stride, n, own):
-    """Out[place + i stride + k], k < width, for n samples i: from strips to rows."""
-    V = vector_lanes(M.array)
-    for s in range(own.first, own.last):
-        for i in range(0, M.lanes, V):
-            first = s * M.lanes + i
-            for k in range(0, width, V):
-                source, target = strip(M, s) + k * M.lanes + i, place + first * stride + k
-                if first + V <= n and k + V <= width:
-                    transpose_block(M.array, source, M.lanes, out, target, stride)
-                else:
-                    for r in range(min(V, n - first)):
-                        for c in range(min(V, width - k)):
-                            out[target + r * stride + c] = M.array[source + c * M.lanes + r]
-
-
-@kernel
 def add(x, y):
     """X += y."""
     for i in range(x.shape[0]):
         x[i] += y[i]
-
-
-@inlined
-def errors_below(W, Delta, U, n_l, n, work, own):
-    """The sum of (2): u_j = sum_k delta_k w_jk; n_l and n are the neurons of Delta and of U."""
-    none = Matrix(work.zeros, 0, 0)
-    product_along(W, none, Delta, U, up(n_l, UNROLL), up(n, ROW_UNIT), own)
 
 
 @inlined
@@ -298,28 +277,6 @@ def add_products(model, n, gauss_newton, product, fresh, work, own):
             weight_gradient(RA, Delta_rows, Into(G, False, one), n, n_l, 0, up(n_in, ROW_UNIT))
         start = model.layers[l]["bias_start"]
         bias_gradient(RDelta_rows, n, product[start : start + G.stride], fresh)
-
-
-@inlined
-def row_of_parameters(model, vector, l, j):
-    """Row j of W^l, or b^l behind the last, without padding: a view, (n_l,)."""
-    layer = model.layers[l]
-    is_bias = j == model.layers[l - 1]["width"]
-    start = layer["bias_start"] if is_bias else layer["weight_start"] + j * layer["stride"]
-    return vector[start : start + layer["width"]]
-
-
-@kernel
-def pad(model, flat, vector):
-    """A vector as kernels have it, from one without padding."""
-    place = 0
-    for l in range(1, model.layers.shape[0]):
-        for j in range(model.layers[l - 1]["width"] + 1):
-            row = row_of_parameters(model, vector, l, j)
-            source = flat[place : place + row.shape[0]]
-            for k in range(row.shape[0]):
-                row[k] = source[k]
-            place += row.shape[0]
 
 
 @kernel

@@ -35,12 +35,15 @@ multiples of `row_tile(model)`, which keeps every sum in one order.
                                     and noise of bound.model; returns `stop`, or, where a
                                     minibatch's cost is not finite, the place where that minibatch
                                     starts, before its step
+    take_step(bound, update)        the step with the gradient in update.g, in one thread
     trace(model, theta, samples, total, gradient)
                                     as gradient_sums for all samples; returns the sums and lists
                                     z (L), a (L + 1), delta (L) of arrays (n_samples, n_l)
     activations(model, theta, X)    list a (L + 1)
-    few(sizes)                      largest batch for the short way of `predict`, which checks its
-                                    rows itself; 0 for an engine that has none
+    few(sizes)                      largest batch for the short ways, which check their samples
+                                    themselves; 0 for an engine that has none
+    short                           a module with the short ways of costs, gradients and steps, as
+                                    `tiles.short`, or None
     predict_row(layers, theta, X, out, neurons)
                                     the short way for a single row: False, and nothing done, where
                                     it is not finite; neurons (3, largest stride) is scratch

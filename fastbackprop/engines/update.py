@@ -49,6 +49,13 @@ class Update(NamedTuple):
     pieces: np.ndarray  # all of the vector, (n, 4), or (0, 4) without a completion
 
 
+def no_update(length: int, dtype: np.dtype) -> Update:
+    """For calls that take no step and need a gradient."""
+    g, states, mean = np.zeros(length, dtype), np.zeros((0, length), dtype), np.zeros(0, dtype)
+    c, t, more = np.zeros((1, 1, N_COEFFICIENTS), dtype), np.zeros(1, np.int64), np.array(NOTHING)
+    return Update(0, False, 0, 0, c, t, states, mean, g, more, np.zeros((0, 4), np.int64))
+
+
 def ranges(layers: np.ndarray) -> Iterator[tuple[int, int, int, bool]]:
     """Where each W^l and b^l is: start, stop, l, and whether it is W."""
     for l, layer in enumerate(layers[1:], 1):

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastbackprop.functions.layer_norms import LayerNorm, of_arrays
 from fastbackprop.functions.own import compiled, is_ours, takes_p
-from fastbackprop.jit.words import formula
+from fastbackprop.jit.words import formula, scalar, where
 
 
 def with_p(function: Callable[..., Any], n: int, dtype: np.dtype) -> Callable[..., Any]:
@@ -41,6 +41,16 @@ def and_p(function: Callable[..., Any], n: int) -> Callable[..., Any]:
     return formula((of_one, of_two, of_three, of_four, of_five)[n - 1])
 
 
+@functools.cache
+def of_known(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A formula of (z, a, y, p) that is zero where y is NaN: there is no target."""
+
+    def of_three(z, a, y, p):
+        return where(y == y, function(z, a, y, p), scalar(a)(0))
+
+    return formula(of_three)
+
+
 def on_arrays(function: Any, dtype: Any) -> Any:
     """The activation or cost with functions of whole arrays, their parameters put in.
 
@@ -53,6 +63,8 @@ def on_arrays(function: Any, dtype: Any) -> Any:
 
     def bound(formula: Callable[..., Any], n: int) -> Callable[..., Any]:
         function_of_p = and_p(formula, n) if function.coupled else with_p(formula, n, dtype)
+        if getattr(function, "missing", False):
+            function_of_p = of_known(function_of_p)
 
         def of_arrays(*arrays):
             return function_of_p(*arrays, p)

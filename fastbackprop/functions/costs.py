@@ -9,7 +9,7 @@ A new cost is one block of `distances`, `likelihoods` or `cross_entropies`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -48,6 +48,8 @@ class Cost(Named):
     outputs_per_target : int
         The outputs are so many groups, each with one output for every target; y, (n_samples,
         n_targets), is there once for each group when a formula sees it.
+    missing : bool
+        Whether y may hold NaN, where there is no term; `with_missing_targets` sets it.
     """
 
     FORMULAS: ClassVar[dict[str, int]] = {"terms": 3, "gradient": 3, "second": 3}
@@ -61,6 +63,7 @@ class Cost(Named):
     p: tuple[float, ...] = ()
     second: Callable[..., Any] | None = None
     outputs_per_target: int = 1
+    missing: bool = field(default=False, kw_only=True, repr=False)
 
     def __new__(cls, *arguments: Any, **options: Any) -> Any:
         return super().__new__(CoupledCost if cls is Cost and options.get("rows") else cls)
@@ -78,6 +81,16 @@ class Cost(Named):
     @property
     def has_second(self) -> bool:
         return self.second is not None
+
+    @property
+    def with_missing_targets(self) -> "Cost":
+        """The same cost without the terms of targets that are NaN. Raises ValueError."""
+        if self.coupled or self.outputs_per_target > 1:
+            raise ValueError(
+                f"missing_targets=True needs a cost that is a sum with one term for each output; "
+                f"a term of {str(self)!r} depends on several outputs"
+            )
+        return replace(self, missing=True)
 
     def n_targets(self, n_out: int) -> int:
         """The number of columns of y for so many outputs. Raises ValueError."""

@@ -9,6 +9,7 @@ error says what was passed, what is expected and, where it is known, what to do.
     data.py          X, dense or sparse, and sample weights; targets.py has y
     on_disk.py       matrices whose rows stay in their file
     batches.py       iterables of batches
+    few.py           few samples, for calls that take no time
     fit.py           dropout, noise, the validation split, rows
     many.py          one value for all networks, or one for each
     outputs.py       arrays of the caller to fill
@@ -37,6 +38,7 @@ from fastbackprop.inputs.data import (
     samples,
     take,
 )
+from fastbackprop.inputs.few import FewSamples
 from fastbackprop.inputs.fit import (
     deviation,
     dropout_rates,
@@ -45,11 +47,19 @@ from fastbackprop.inputs.fit import (
     row_numbers,
     split,
 )
-from fastbackprop.inputs.outputs import apart_from, check_apart, check_output, shares_memory
+from fastbackprop.inputs.outputs import (
+    apart_from,
+    check_apart,
+    check_output,
+    outputs,
+    shares_memory,
+)
+from fastbackprop.inputs.targets import output_gradient
 from fastbackprop.numbers import flag
 
 __all__ = [
     "Batches",
+    "FewSamples",
     "apart_from",
     "are_batches",
     "batch_size",
@@ -68,6 +78,8 @@ __all__ = [
     "matrix",
     "naming",
     "numeric",
+    "output_gradient",
+    "outputs",
     "parameters",
     "positive_integer",
     "refuse_for_batches",

@@ -13,18 +13,23 @@ REAL = "fiub"  # kinds of dtype that hold real numbers
 
 
 def numeric(
-    values: Any, dtype: np.dtype, what: str, numbers: Sequence[int] | np.ndarray | None = None
+    values: Any,
+    dtype: np.dtype,
+    what: str,
+    numbers: Sequence[int] | np.ndarray | None = None,
+    missing: bool = False,
 ) -> np.ndarray:
     """A C-contiguous, finite, read-only array of this dtype; a view if nothing has to change.
 
-    If `values` are some rows of a larger array, `numbers` are their row numbers, for messages.
+    If `values` are some rows of a larger array, `numbers` are their row numbers, for messages. With
+    `missing` it may hold NaN.
     """
     array = as_array(values, what)
     if array.dtype.kind not in REAL:
         raise TypeError(f"{what} must hold real numbers; got dtype {array.dtype}")
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(array, dtype).reshape(array.shape)
-    wrong = first_non_finite(converted, array)
+    wrong = first_non_finite(converted, array, missing)
     if wrong is not None:
         place = np.unravel_index(wrong, array.shape)
         if numbers is not None:
@@ -106,13 +111,16 @@ def _from_frame(frame: Any, what: str) -> np.ndarray:
     return np.column_stack(arrays) if arrays else np.empty(frame.shape)
 
 
-def first_non_finite(converted: np.ndarray, original: np.ndarray) -> int | None:
-    """The index, in the flattened array, of the first value that is not finite."""
+def first_non_finite(
+    converted: np.ndarray, original: np.ndarray, missing: bool = False
+) -> int | None:
+    """The index, in the flattened array, of the first value that is not finite, nor `missing`."""
     if original.dtype.kind != "f":
         return None
     flat = converted.reshape(-1)
     for start in range(0, flat.size, CHUNK):
-        finite = np.isfinite(flat[start : start + CHUNK])
+        some = flat[start : start + CHUNK]
+        finite = ~np.isinf(some) if missing else np.isfinite(some)
         if not finite.all():
             return start + int(np.argmin(finite))
     return None

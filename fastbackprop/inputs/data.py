@@ -24,7 +24,10 @@ def samples(
     inputs = inputs_alone(X, n_in, n_out, dtype)
     n = len(inputs.X)
     Y, labels = targets(y, n, n_out, dtype, cost)
-    return inputs._replace(Y=Y, labels=labels, s=sample_weights(sample_weight, n))
+    s = sample_weights(sample_weight, n)
+    if cost.missing:
+        s = _of_known(Y, s)
+    return inputs._replace(Y=Y, labels=labels, s=s)
 
 
 def inputs_alone(X: Any, n_in: int, n_out: int, dtype: np.dtype) -> Samples:
@@ -135,6 +138,19 @@ def sample_weights(sample_weight: Any, n: int) -> np.ndarray:
             f"proportions of the weights count: scale them"
         )
     return s
+
+
+def _of_known(Y: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """The weights, with zeros for samples of which no target is known."""
+    known = ~np.isnan(Y).all(axis=1)
+    if known.all():
+        return s
+    if not known.any():
+        raise ValueError("y holds no targets: all of its values are NaN")
+    s = np.where(known, s if len(s) else 1.0, 0.0)
+    if not s.any():
+        raise ValueError("sample_weight is zero for every sample with a target that is known")
+    return read_only(s)
 
 
 def take(samples: Samples, numbers: np.ndarray) -> Samples:

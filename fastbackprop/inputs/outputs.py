@@ -1,5 +1,6 @@
 """`out=`: arrays of the caller to fill."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,24 @@ from fastbackprop.numbers import shown
 from fastbackprop.samples import Samples
 
 
-def check_output(out: Any, shape: tuple[int, int], dtype: np.dtype) -> None:
+def outputs(out: Any, shapes: Sequence[tuple[int, ...]], dtype: np.dtype) -> list[np.ndarray]:
+    """Arrays of these shapes: those that were passed, and new ones in the place of None."""
+    if not isinstance(out, tuple | list) or len(out) != len(shapes):
+        raise TypeError(f"out must be {len(shapes)} arrays, each may be None; got {shown(out)}")
+    for array, shape in zip(out, shapes, strict=True):
+        if array is not None:
+            check_output(array, shape, dtype)
+    given = [array for array in out if array is not None]
+    for i, array in enumerate(given):
+        if any(np.may_share_memory(array, other) for other in given[:i]):
+            raise ValueError("the arrays of out must not share memory with each other")
+    return [
+        np.empty(shape, dtype) if array is None else np.asarray(array)
+        for array, shape in zip(out, shapes, strict=True)
+    ]
+
+
+def check_output(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Refuse an array to fill that is not of this shape and dtype, C-contiguous and writable."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a NumPy array; got {shown(out)}")

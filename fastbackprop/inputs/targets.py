@@ -22,6 +22,8 @@ Numbers = Sequence[int] | np.ndarray | None  # of rows, as `numeric` takes them
 def targets(y: Any, n: int, n_out: int, dtype: np.dtype, cost: Cost) -> tuple[Any, np.ndarray]:
     """Y (n, n_out), in memory or `OnDisk`, and no labels; or labels (n,) and an empty Y."""
     n_targets = cost.n_targets(n_out)
+    if cost.missing and stays_on_disk(y):
+        raise TypeError("with missing_targets=True y must be in memory: pass np.array(y)")
     if stays_on_disk(y) and tuple(y.shape) == (n, n_targets):
         numeric(y[:0], dtype, "y")
         return OnDisk(y, "y", partial(_values, dtype=dtype, cost=cost), n_out), NO_LABELS
@@ -42,6 +44,19 @@ def targets(y: Any, n: int, n_out: int, dtype: np.dtype, cost: Cost) -> tuple[An
     return _values(y if is_frame(y) else array, None, dtype, cost), NO_LABELS
 
 
+def output_gradient(values: Any, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """dC/da^L of each sample, (n, n_L)."""
+    G = numeric(values, dtype, "output_gradient")
+    if G.shape == shape[:1] and shape[1] == 1:
+        G = read_only(G.reshape(shape))
+    if G.shape != shape:
+        raise ValueError(
+            f"output_gradient must have the shape of the outputs, (n_samples, n_L) = {shape}; "
+            f"got {G.shape}"
+        )
+    return G
+
+
 def _labels(array: np.ndarray, n: int, n_out: int) -> np.ndarray:
     """A copy: kernels use labels as indices, and others may write into the array passed."""
     if array.dtype.kind not in "iub":
@@ -60,9 +75,10 @@ def _labels(array: np.ndarray, n: int, n_out: int) -> np.ndarray:
 
 def _values(y: Any, numbers: Numbers, dtype: np.dtype, cost: Cost) -> np.ndarray:
     """Y (n, n_L); a cost with several outputs per target has as many copies of each target."""
-    Y = numeric(y, dtype, "y", numbers)
-    if len(Y):
-        _REFUSALS[cost.targets](Y, cost, numbers)
+    Y = numeric(y, dtype, "y", numbers, cost.missing)
+    known = Y[~np.isnan(Y)] if cost.missing else Y
+    if len(known):
+        _REFUSALS[cost.targets](known, cost, numbers)
     groups = cost.outputs_per_target
     return Y if groups == 1 else read_only(np.tile(Y, (1, groups)))
 

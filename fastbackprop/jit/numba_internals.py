@@ -360,6 +360,12 @@ def array_data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
     return _make_array(array_type)(context, builder, array).data
 
 
+def array_bytes(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+    """The bytes of a contiguous array."""
+    fields = _make_array(array_type)(context, builder, array)
+    return builder.mul(fields.nitems, fields.itemsize)
+
+
 def array_at(
     context: Any, builder: Any, array_type: Any, pointer: Any, length: Any, itemsize: Any
 ) -> Any:

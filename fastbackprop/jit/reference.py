@@ -3,15 +3,17 @@
 Numba passes a tuple of arrays as some hundred numbers, one argument each, at every call.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
 from llvmlite import ir
 from numba import types
 from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
+from numba.np.numpy_support import as_dtype
 
 from fastbackprop.jit.kernels import in_python
-from fastbackprop.jit.numba_internals import AttributeTemplate, cgutils
+from fastbackprop.jit.numba_internals import AttributeTemplate, array_bytes, array_data, cgutils
 
 
 class ReferenceType(types.Type):
@@ -93,3 +95,58 @@ def reference(typing_context, value):
 def reference_type(value: Any) -> ReferenceType:
     """The type of a reference to a tuple of this kind."""
     return ReferenceType(numba.typeof(value))
+
+
+# --- tuples that outlive the call that made them --------------------------------------------------
+# Numba takes some microseconds to read a tuple of arrays from Python, and next to nothing for one
+# array. So a tuple that many calls share is stored in an array once. The array's dtype tells which
+# tuple it is, and Python has to keep the arrays of the tuple alive.
+
+
+@intrinsic
+def stored(typing_context, memory, value):
+    """Store a named tuple in an array, unless it is too short; the bytes needed."""
+
+    def generate(context, builder, signature, args):
+        data = context.data_model_manager[value].as_data(builder, args[1])
+        size = ir.Constant(ir.IntType(64), context.get_abi_sizeof(data.type))
+        space = array_bytes(context, builder, memory, args[0])
+        with builder.if_then(builder.icmp_signed(">=", space, size)):
+            start = array_data(context, builder, memory, args[0])
+            _store(builder, data, builder.bitcast(start, data.type.as_pointer()))
+        return size
+
+    return types.int64(memory, value), generate
+
+
+def reference_in(type_of: Callable[[Any], ReferenceType]) -> Any:
+    """An intrinsic, array -> a reference to the tuple in it; `type_of` its dtype is the type."""
+
+    @intrinsic
+    def reference_in_array(typing_context, memory):
+        type_ = type_of(as_dtype(memory.dtype))
+
+        def generate(context, builder, signature, args):
+            data = array_data(context, builder, memory, args[0])
+            return builder.bitcast(data, context.get_value_type(type_))
+
+        return type_(memory), generate
+
+    return reference_in_array
+
+
+def setter(field: str) -> Any:
+    """An intrinsic, (reference, value): the field of this name becomes the value."""
+
+    @intrinsic
+    def set_field(typing_context, reference, value):
+        place = reference.place(field)
+
+        def generate(context, builder, signature, args):
+            data = context.data_model_manager[value].as_data(builder, args[1])
+            _store(builder, data, cgutils.gep_inbounds(builder, args[0], 0, place))
+            return context.get_dummy_value()
+
+        return types.void(reference, value), generate
+
+    return set_field

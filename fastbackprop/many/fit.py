@@ -12,7 +12,7 @@ from fastbackprop.samples import Samples
 from fastbackprop.training import Checkpoint, Dropout, EarlyStopping, History, Metrics, TimeBudget
 from fastbackprop.training.callbacks import Callbacks, warn
 from fastbackprop.training.fit import prepare
-from fastbackprop.training.interrupt import Interrupts
+from fastbackprop.training.interrupt import deferred_interrupt
 from fastbackprop.training.plan import samples_of
 from fastbackprop.training.progress import bars
 from fastbackprop.training.trainer import Trainer
@@ -140,8 +140,7 @@ def fit_many(
             trainings.append(prepare(network, **own))
     _check_generators(trainings)
     try:
-        with Interrupts() as interrupts, interrupts.deferred:
-            stop.interrupt = interrupts.check
+        with deferred_interrupt() as stop.interrupt:
             for bar in shown:
                 bar.on_train_begin(None)
             for training in trainings:

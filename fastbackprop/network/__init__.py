@@ -1,6 +1,6 @@
 """Network, and what its methods return."""
 
 from fastbackprop.network.network import Network
-from fastbackprop.network.results import Gradient, Trace
+from fastbackprop.network.results import Backward, Gradient, Trace
 
-__all__ = ["Gradient", "Network", "Trace"]
+__all__ = ["Backward", "Gradient", "Network", "Trace"]

@@ -12,18 +12,20 @@ from fastbackprop import engines, inputs
 from fastbackprop.formats import saved
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
+from fastbackprop.functions.distances import GIVEN
 from fastbackprop.functions.initializers import INITIALIZERS
 from fastbackprop.inputs import architecture
 from fastbackprop.layout import Views
 from fastbackprop.machine import Machine
 from fastbackprop.network.analysis import Analysis
+from fastbackprop.network.backward import backward as _backward
 from fastbackprop.network.conversion import Conversion
-from fastbackprop.network.results import Gradient, Trace
+from fastbackprop.network.results import Backward, Gradient, Trace
 from fastbackprop.network.samples import all_at_hand, dense_samples, total_weight
 from fastbackprop.network.training import Training
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.samples import COST, WEIGHT
-from fastbackprop.training.plan import samples_of
+from fastbackprop.training.plan import for_targets, samples_of
 
 
 class Network(Training, Analysis, Conversion):
@@ -245,7 +247,9 @@ class Network(Training, Analysis, Conversion):
         a: list[np.ndarray] = machine.engine.activations(machine.model, machine.theta, X[:])
         return a
 
-    def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def evaluate(
+        self, X: Any, y: Any, sample_weight: Any = None, *, missing_targets: bool = False
+    ) -> float:
         """Mean cost, sum_i s_i C_i / sum_i s_i.
 
         Parameters
@@ -258,22 +262,64 @@ class Network(Training, Analysis, Conversion):
             are targets.
         sample_weight : array_like, (n_samples,), optional
             Weights s_i >= 0, not all zero; one each where they are left out.
+        missing_targets : bool
+            Whether y may hold NaN: such an output has no term in its sample's cost. The mean is
+            over samples, as always, however many of their targets are known; samples of which none
+            is known are left out. For costs that have one term for each output.
 
         Raises
         ------
         ValueError, TypeError
             For wrong shapes or dtypes, values that are not finite, labels out of range.
         """
-        samples = samples_of(self.machine, X, y, sample_weight)
-        cost, weight = self.machine.cost_sums(samples)
+        machine = for_targets(self.machine, missing_targets)
+        few = machine.few_cost(X, y, sample_weight)
+        if few is not None:
+            return few
+        cost, weight = machine.cost_sums(samples_of(machine, X, y, sample_weight))
         return cost / weight
 
-    def gradient(self, X: Any, y: Any, sample_weight: Any = None) -> Gradient:
+    def gradient(
+        self, X: Any, y: Any, sample_weight: Any = None, *, missing_targets: bool = False
+    ) -> Gradient:
         """Gradient of the mean cost; arguments and errors as for `evaluate`."""
-        samples = samples_of(self.machine, X, y, sample_weight)
-        cost, weight, vector = self.machine.gradient_sums(samples, total_weight(samples))
-        layout = self.machine.layout
-        return Gradient(cost / weight, list(layout.weights(vector)), list(layout.biases(vector)))
+        machine = for_targets(self.machine, missing_targets)
+        flat = np.empty(machine.layout.n_parameters, machine.dtype)
+        mean = machine.few_gradient(X, y, sample_weight, None, flat, machine.no_rows)
+        if mean is None:
+            samples = samples_of(machine, X, y, sample_weight)
+            cost, weight, vector = machine.gradient_sums(samples, total_weight(samples))
+            mean, flat = cost / weight, machine.layout.flatten(vector)
+        return Gradient(mean, *machine.parts(flat))
+
+    def backward(self, X: Any, output_gradient: Any, out: Any = (None, None)) -> Backward:
+        """Backpropagate dC/da^L of a cost of your own: equations (2) to (4) from a given error.
+
+        With it any cost can be trained that you can differentiate by the outputs, also one across
+        samples, and networks that feed each other: the input gradient of one is the output gradient
+        of the other. `trainer.apply` takes a step with the parameter gradient.
+
+        Parameters
+        ----------
+        X : array_like, (n_samples, n_0)
+        output_gradient : array_like, (n_samples, n_L)
+            dC/da^L of each sample; where n_L is 1 also (n_samples,). Of a mean, with its 1 / n.
+        out : pair of ndarray or None, optional
+            (n_parameters,) and (n_samples, n_0) to fill and return; of the network's dtype,
+            C-contiguous.
+
+        Returns
+        -------
+        Backward
+            parameter_gradient, (n_parameters,), summed over the samples; input_gradient,
+            (n_samples, n_0).
+
+        Raises
+        ------
+        ValueError, TypeError
+            For wrong shapes or dtypes, or values that are not finite; `out` is untouched then.
+        """
+        return _backward(self.machine.with_cost(GIVEN), X, output_gradient, out)
 
     def gradient_sums(
         self, X: Any, y: Any, sample_weight: Any = None

@@ -13,6 +13,17 @@ class Gradient(NamedTuple):
     biases: list[np.ndarray]
 
 
+class Backward(NamedTuple):
+    """Of a cost whose gradient by the outputs was given: the gradients by parameters and inputs.
+
+    parameter_gradient is (n_parameters,), in the order of `get_parameters`, summed over the
+    samples; input_gradient is dC/da^0, (n_samples, n_0).
+    """
+
+    parameter_gradient: np.ndarray
+    input_gradient: np.ndarray
+
+
 class Trace(NamedTuple):
     """Every quantity of the derivation for a batch; C is its (weighted) mean cost.
 

@@ -1,11 +1,18 @@
 """Training: the methods of `Network` that change its parameters by gradient steps."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from fastbackprop.machine import Machine
 from fastbackprop.optimizers import Optimizer
-from fastbackprop.training import Dropout, EarlyStopping, History, Metrics
+from fastbackprop.training import Dropout, EarlyStopping, History, Metrics, StepTrainer
+from fastbackprop.training.dropout import as_dropout
 from fastbackprop.training.fit import prepare
+from fastbackprop.training.short_steps import ShortSteps
+from fastbackprop.training.trainer import diverged
 
 Function = Callable[..., Any]
 
@@ -13,7 +20,16 @@ Function = Callable[..., Any]
 class Training:
     """What `Network` inherits."""
 
+    machine: Machine
+    rng: np.random.Generator
     _optimizer: Optimizer | None
+    _n_fits = 0  # at work
+    _short: tuple[Any, ShortSteps] | None = None  # of `partial_fit`, by its dropout
+
+    @property
+    def is_training(self) -> bool:
+        """Whether `fit` is at work; callbacks may ask."""
+        return self._n_fits > 0
 
     def fit(
         self,
@@ -37,6 +53,7 @@ class Training:
         | None = None,
         progress: Any = None,
         n_threads: int | None = None,
+        missing_targets: bool = False,
     ) -> History:
         """Minimise the mean cost, from the current parameters on.
 
@@ -86,6 +103,8 @@ class Training:
             each epoch for the validation samples, as "validation_<name>". The training samples get
             "<name>" without validation, or with `Metrics(..., training=True)`. Only "accuracy" and
             "r2" use sample weights.
+        missing_targets : bool
+            Whether y, also that of the validation samples, may hold NaN; see `evaluate`.
 
         Returns
         -------
@@ -117,9 +136,44 @@ class Training:
             metrics=metrics,
             progress=progress,
             n_threads=n_threads,
+            missing_targets=missing_targets,
         )
         self._optimizer = training.optimizer
-        return training.run()
+        self._n_fits += 1
+        try:
+            return training.run()
+        finally:
+            self._n_fits -= 1
+
+    def trainer(
+        self,
+        optimizer: str | Optimizer = "adam",
+        *,
+        dropout: float | Sequence[float] | Dropout = 0.0,
+        n_threads: int | None = None,
+        missing_targets: bool = False,
+    ) -> StepTrainer:
+        """A trainer that takes steps when you ask for them: a loop of your own.
+
+        `trainer.step(X, y)` is one step of `fit` on one minibatch, some microseconds from Python.
+        `trainer.apply(gradient)` is a step with any gradient, such as one of `backward`. Arguments
+        and errors as for `fit`; LBFGS takes no single steps.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastbackprop as fb
+        >>> net = fb.Network([2, 8, 1], hidden="tanh", rng=0)
+        >>> trainer, rng = net.trainer(fb.Adam(1e-2)), np.random.default_rng(0)
+        >>> for _ in range(2000):
+        ...     X = rng.uniform(-1, 1, (32, 2)).astype(np.float32)
+        ...     cost = trainer.step(X, X[:, 0] * X[:, 1])
+        >>> cost < 1e-3
+        True
+        """
+        trainer = StepTrainer(self, optimizer, dropout, n_threads, missing_targets)
+        self._optimizer = trainer.optimizer
+        return trainer
 
     def partial_fit(
         self,
@@ -143,6 +197,13 @@ class Training:
             optimizer = current or "adam"
         elif current is not None and optimizer == current.name:
             optimizer = current
+        if optimizer is current is not None and n_threads in (None, 1):
+            began = time.perf_counter()
+            logs = self._one_step(X, y, sample_weight, batch_size, dropout, shuffle)
+            if logs is not None:
+                history = History()
+                history.append(logs | {"seconds": time.perf_counter() - began})
+                return history
         return self.fit(
             X,
             y,
@@ -154,3 +215,37 @@ class Training:
             dropout=dropout,
             n_threads=n_threads,
         )
+
+    def _one_step(
+        self, X: Any, y: Any, sample_weight: Any, batch_size: Any, dropout: Any, shuffle: Any
+    ) -> dict[str, float] | None:
+        """An epoch of one step with the optimizer in use, if the short way is for it."""
+        assert self._optimizer is not None
+        n = len(X) if type(X) is np.ndarray and X.ndim else 0
+        one = batch_size is None or (type(batch_size) is int and n <= batch_size)
+        if not n or not one or type(shuffle) is not bool:
+            return None
+        self._optimizer.check_free_for(self.machine)
+        stepper = self._optimizer.stepper(self.machine)
+        kept = self._short
+        if kept is None or kept[1].stepper is not stepper or not _same(kept[0], dropout):
+            if not ShortSteps.are_possible(self.machine, stepper, None):
+                return None
+            noise = as_dropout(dropout)
+            rates, deviation = noise.rates(len(self.machine.sizes) - 1), noise.deviation()
+            model = self.machine.engine.perturbed(self.machine.model, rates, deviation)
+            kept = self._short = dropout, ShortSteps(self.machine, model, stepper, self.rng)
+        cost = kept[1].step(X, y, sample_weight, shuffle)
+        if cost is None:
+            return None
+        if cost == np.inf:
+            raise diverged("epoch 1", History())
+        return {"cost": cost} | (
+            {} if stepper.schedule is None else {"learning_rate": stepper.rate}
+        )
+
+
+def _same(dropout: Any, other: Any) -> bool:
+    """Whether two rates are the same number; of other kinds whether they are one frozen object."""
+    numbers = type(dropout) is type(other) is float and dropout == other
+    return numbers or (dropout is other and isinstance(dropout, Dropout))

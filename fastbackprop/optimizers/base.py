@@ -119,11 +119,15 @@ class Optimizer:
     def check_free_for(self, machine: Any) -> None:
         """Raise ValueError if the state belongs to another network."""
         fits = self._states is None or self._made_for == machine.likeness
-        if not fits or (self._owner is not None and self._owner() is not machine):
+        if not fits or (self._owner is not None and self._owner() is not machine.theta):
             raise ValueError(
                 f"this {type(self).__name__} holds the state of another network: "
                 f"pass each network its own optimizer, or call reset() first"
             )
+
+    def is_at_work(self, stepper: Stepper) -> bool:
+        """Whether this stepper has the state and hyperparameters that the optimizer took last."""
+        return self._stepper is stepper
 
     def stepper(self, machine: Any) -> Stepper:
         """The optimizer at work on this network, with its hyperparameters as they are now.
@@ -167,7 +171,7 @@ class Optimizer:
         if self._mean is not before:
             self._stepper = None
         self._layout = layout
-        self._owner, self._made_for = weakref.ref(machine), machine.likeness
+        self._owner, self._made_for = weakref.ref(machine.theta), machine.likeness
 
     def _settings(self) -> tuple[Rule, tuple[float, ...]]:
         """The rule and its hyperparameters, checked. Raises ValueError."""

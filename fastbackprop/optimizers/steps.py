@@ -124,17 +124,17 @@ class Stepper:
         its turn when the caller comes back for the next.
         """
         if self.settings.function is None:
-            yield start, stop, self._next(-(-stop // size) - start // size)
+            yield start, stop, self.next(-(-stop // size) - start // size)
             return
         while start < stop:
             end, before = min((start // size + 1) * size, stop), self.steps
-            yield start, end, self._next(1)
+            yield start, end, self.next(1)
             if self.steps > before:
                 self._finish(self.settings.function)
             start = end
 
-    def _next(self, n: int) -> Update:
-        """For a call of at most n steps."""
+    def next(self, n: int) -> Update:
+        """The arguments of a call of at most n steps."""
         first, c = self._coefficients(self.steps, n)
         if c is not self._update.c or first != self._update.first:
             self._update = self._update._replace(first=first, c=c)

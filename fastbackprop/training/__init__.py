@@ -7,6 +7,7 @@ from fastbackprop.training.early_stopping import EarlyStopping
 from fastbackprop.training.error_flow import ErrorFlow
 from fastbackprop.training.history import History
 from fastbackprop.training.metrics import Metrics
+from fastbackprop.training.step_trainer import StepTrainer
 from fastbackprop.training.trainer import DivergenceError
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "ErrorFlow",
     "History",
     "Metrics",
+    "StepTrainer",
     "TimeBudget",
 ]

@@ -65,16 +65,7 @@ class _Checkpointing:
 
     def __init__(self, path: Path, training: Any) -> None:
         self.path, self.training, self._found = path, training, None
-        plan, with_state = training.plan, training.callbacks.stateful()
-        self.plan = saved.architecture(training.network) | {
-            "n_samples": plan.n_samples,
-            "n_validation": len(plan.validation.X) if plan.validation else 0,
-            "batch_size": plan.batch_size,
-            "shuffle": plan.shuffle,
-            "dropout": [*plan.rates, plan.noise],
-            "optimizer": saved.describe(training.optimizer),
-            "callbacks": [saved.describe(getattr(c, "rule", c)) for c in with_state],
-        }
+        self.plan = _description(training)
         if os.path.lexists(path):
             self._found = _Found(path)
             self._found.check_plan(self.plan)
@@ -103,27 +94,56 @@ class _Checkpointing:
             warn(f"no checkpoint of epoch {epoch} in {str(self.path)!r}: {error}")
 
     def _write(self) -> None:
-        training, stepper = self.training, self.training.stepper
-        flatten = training.machine.layout.flatten
-        tensors = {f"{STATES}{i}": flatten(state) for i, state in enumerate(stepper.states)}
-        if stepper.mean.size:
-            tensors[MEAN] = flatten(stepper.mean)
-        entry: dict[str, Any] = {
-            PLAN: self.plan,
-            "steps": stepper.steps,
-            "history": list(training.history),
-            "ended_by": training.history.ended_by,
-        }
-        if training.rng is not None:
-            entry["generator"] = _plain(training.rng.bit_generator.state)
-        if stepper.schedule is not None:
-            entry["schedule"] = stepper.schedule.get_state()
-        entry["callbacks"] = []
-        for i, callback in enumerate(training.callbacks.stateful()):
-            state, arrays = _parts(callback)
-            entry["callbacks"].append(state)
-            tensors |= {f"{CALLBACKS}{i}.{name}": array for name, array in arrays.items()}
-        saved.write(self.path, training.network, entry, tensors)
+        _write(self.path, self.training, self.plan)
+
+
+def save(path: Path, training: Any) -> None:
+    """Write the state of a training, in one piece or not at all. Raises OSError."""
+    _write(path, training, _description(training))
+
+
+def restore(path: Path, training: Any) -> None:
+    """Put a training where it was saved. Raises ValueError, and changes nothing, for another."""
+    found = _Found(path)
+    found.check_plan(_description(training))
+    found.restore(training)
+
+
+def _description(training: Any) -> dict[str, Any]:
+    """All that has to be the same for a training to go on."""
+    plan, with_state = training.plan, training.callbacks.stateful()
+    return saved.architecture(training.network) | {
+        "n_samples": plan.n_samples,
+        "n_validation": len(plan.validation.X) if plan.validation else 0,
+        "batch_size": plan.batch_size,
+        "shuffle": plan.shuffle,
+        "dropout": [*plan.rates, plan.noise],
+        "optimizer": saved.describe(training.optimizer),
+        "callbacks": [saved.describe(getattr(c, "rule", c)) for c in with_state],
+    }
+
+
+def _write(path: Path, training: Any, description: dict[str, Any]) -> None:
+    stepper, flatten = training.stepper, training.machine.layout.flatten
+    tensors = {f"{STATES}{i}": flatten(state) for i, state in enumerate(stepper.states)}
+    if stepper.mean.size:
+        tensors[MEAN] = flatten(stepper.mean)
+    entry: dict[str, Any] = {
+        PLAN: description,
+        "steps": stepper.steps,
+        "history": list(training.history),
+        "ended_by": training.history.ended_by,
+    }
+    if training.rng is not None:
+        entry["generator"] = _plain(training.rng.bit_generator.state)
+    if stepper.schedule is not None:
+        entry["schedule"] = stepper.schedule.get_state()
+    entry["callbacks"] = []
+    for i, callback in enumerate(training.callbacks.stateful()):
+        state, arrays = _parts(callback)
+        entry["callbacks"].append(state)
+        tensors |= {f"{CALLBACKS}{i}.{name}": array for name, array in arrays.items()}
+    saved.write(path, training.network, entry, tensors)
 
 
 class _Found(saved.Saved):

@@ -8,7 +8,7 @@ from fastbackprop.training.callbacks import Callbacks
 from fastbackprop.training.checkpoint import Checkpoint
 from fastbackprop.training.early_stopping import EarlyStopping
 from fastbackprop.training.lbfgs import LBFGSTrainer
-from fastbackprop.training.plan import make_plan, samples_of
+from fastbackprop.training.plan import for_targets, make_plan, samples_of
 from fastbackprop.training.progress import bars
 from fastbackprop.training.trainer import Trainer
 
@@ -19,9 +19,9 @@ def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
     `many` also passes `rows`, numbers of the samples to train on, and a `samples_of` of its own.
     Raises TypeError, ValueError or OSError.
     """
-    machine = network.machine
+    machine = for_targets(network.machine, settings["missing_targets"])
     settings["epochs"] = inputs.positive_integer(settings["epochs"], "epochs")
-    optimizer = _optimizer(settings["optimizer"])
+    optimizer = as_optimizer(settings["optimizer"])
     optimizer.check_free_for(machine)
     callbacks = settings["callbacks"]
     if not isinstance(callbacks, Callbacks):
@@ -53,7 +53,7 @@ def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
     return trainer
 
 
-def _optimizer(value: Any) -> Optimizer:
+def as_optimizer(value: Any) -> Optimizer:
     """From a name or an object."""
     if isinstance(value, Optimizer):
         return value

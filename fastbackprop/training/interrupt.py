@@ -2,6 +2,8 @@
 
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -58,3 +60,10 @@ class _Deferred:
         self._interrupts.waits = False
         if kind is None:
             self._interrupts.check()
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[Callable[[], None]]:
+    """Ctrl-C waits for the end of the block, or for a call of what this yields."""
+    with Interrupts() as interrupts, interrupts.deferred:
+        yield interrupts.check

@@ -27,6 +27,7 @@ class Plan(NamedTuple):
     metrics: Sequence[Metric]
     of_training: bool  # whether the metrics are computed for the training samples
     n_threads: int | None
+    missing_targets: bool = False
 
     @property
     def n_samples(self) -> int:
@@ -122,7 +123,18 @@ def make_plan(
         metrics=as_metrics(metrics.metrics, labels, machine.cost),
         of_training=samples is not None and (metrics.training or held_out is None),
         n_threads=inputs.thread_count(settings["n_threads"]),
+        missing_targets=machine.cost.missing,
     )
+
+
+def for_targets(machine: Machine, missing: Any) -> Machine:
+    """The network, or, where targets may be missing, the same with a cost that leaves them out.
+
+    Raises TypeError, or ValueError for a cost that cannot.
+    """
+    if not inputs.flag(missing, "missing_targets"):
+        return machine
+    return machine.with_cost(machine.cost.with_missing_targets)
 
 
 def samples_of(machine: Machine, X: Any, y: Any, sample_weight: Any = None) -> Samples:

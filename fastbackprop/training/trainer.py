@@ -22,7 +22,7 @@ from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples, without_targets
 from fastbackprop.training.callbacks import Callbacks, EndOfTraining, warn
 from fastbackprop.training.history import History
 from fastbackprop.training.interrupt import Interrupts
-from fastbackprop.training.plan import Plan
+from fastbackprop.training.plan import Plan, for_targets
 
 log = logging.getLogger("fastbackprop")
 
@@ -39,6 +39,15 @@ class DivergenceError(FloatingPointError):
 
     def __reduce__(self) -> tuple[type, tuple[str, History]]:
         return type(self), (str(self), self.history)
+
+
+def diverged(where: str, history: History) -> DivergenceError:
+    """The error of a training that diverged there."""
+    return DivergenceError(
+        f"training diverged in {where}: the cost, or a weight, is not finite. The network holds "
+        f"its last finite parameters. Try a smaller learning rate, or scale the inputs and targets",
+        history,
+    )
 
 
 _COMPILED: set[tuple[Any, ...]] = set()  # the kinds of training that have machine code
@@ -68,7 +77,8 @@ class Trainer:
     def __init__(
         self, network: Any, plan: Plan, optimizer: Optimizer, callbacks: Callbacks
     ) -> None:
-        self.network, self.machine, self.plan = network, network.machine, plan
+        self.network, self.plan = network, plan
+        self.machine = for_targets(network.machine, plan.missing_targets)
         self.optimizer, self.callbacks, self.history = optimizer, callbacks, History()
         self.rng = network.rng if plan.is_random else None
         engine, model = self.machine.engine, self.machine.model
@@ -199,12 +209,7 @@ class Trainer:
             if i:
                 pause()
             if not self._part(samples, pause):
-                raise DivergenceError(
-                    f"training diverged in epoch {len(self.history) + 1}: the cost, or a weight, "
-                    f"is not finite. The network holds its last finite parameters. Try a smaller "
-                    f"learning rate, or scale the inputs and targets",
-                    self.history,
-                )
+                raise diverged(f"epoch {len(self.history) + 1}", self.history)
 
     def _part(self, samples: Samples, pause: Pause) -> bool:
         """One pass over these samples; False, and the last finite state, where that diverges."""

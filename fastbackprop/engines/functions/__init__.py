@@ -25,7 +25,7 @@ from fastbackprop.engines.functions import columns as _columns
 from fastbackprop.engines.functions import layer_norm as _layer_norm
 from fastbackprop.engines.functions import rows as _rows
 from fastbackprop.functions.activations import Activation, Coupled
-from fastbackprop.functions.arrays import with_p
+from fastbackprop.functions.arrays import of_known, with_p
 from fastbackprop.functions.costs import Cost, CoupledCost
 from fastbackprop.functions.curves import near_sine, near_sine_derivative, sine, sine_derivative
 from fastbackprop.functions.layer_norms import LayerNorm
@@ -99,8 +99,9 @@ def _(function: Activation, dtype: np.dtype, columns: bool) -> Sequence[Any]:
 
 @kernels.register
 def _(function: Cost, dtype: np.dtype, columns: bool) -> Sequence[Any]:
-    value = _loop(function.terms, 3, _value_of_columns if columns else _value, dtype)
-    return value, _loop(function.gradient, 3, _gradient, dtype)
+    formulas = [with_p(formula, 3, dtype) for formula in (function.terms, function.gradient)]
+    value, gradient = map(of_known, formulas) if function.missing else formulas
+    return (_value_of_columns if columns else _value)(value), _gradient(gradient)
 
 
 @kernels.register

@@ -17,6 +17,7 @@ from fastbackprop.engines.dropout import perturbed_for_kernels
 from fastbackprop.engines.functions import Model
 from fastbackprop.engines.rules import compiled_rule, update_type
 from fastbackprop.engines.tiles import calls, predictions
+from fastbackprop.engines.tiles import short as short
 from fastbackprop.engines.tiles.layers import strips_of
 from fastbackprop.engines.tiles.product import ROW_UNIT
 from fastbackprop.engines.tiles.sparse import of_sparse
@@ -134,6 +135,13 @@ def train(bound, minibatches, update, sums, start, stop):
     """Minibatch steps over order[start:stop]; a minibatch may be spread over several calls."""
     arguments = (bound, minibatches, update, sums, start, stop)
     return team.run(calls.train, bound.work.n_threads, *arguments)
+
+
+def take_step(bound, update):
+    """The step with the gradient in update.g."""
+    dtype, n_out = bound.theta.dtype, bound.model.layers["width"][-1]
+    nothing = without_targets(read_only(np.zeros((0, 0), dtype)), n_out, dtype)
+    calls.take_step(bound, nothing, update)
 
 
 def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> list[np.ndarray]:

@@ -17,6 +17,7 @@ from fastbackprop.engines.tiles.product import (
     Owned,
     Strips,
     panel,
+    product_along,
     strip,
     up,
 )
@@ -207,6 +208,40 @@ def hidden_errors(task, noise, own):
                     of_rows, keys = of_strip(noise, s, lanes), lanes_of(work.keys, s, lanes)
                     drop_out(sigma, l - 1, of_rows, keys, flat(A, s, n))
                     drop_out(sigma, l - 1, of_rows, keys, flat(Delta_l, s, n))
+
+
+@kernel
+def put(M, width, out, place, stride, n, own):
+    """Out[place + i stride + k], k < width, for n samples i: from strips to rows."""
+    V = vector_lanes(M.array)
+    for s in range(own.first, own.last):
+        for i in range(0, M.lanes, V):
+            first = s * M.lanes + i
+            for k in range(0, width, V):
+                source, target = strip(M, s) + k * M.lanes + i, place + first * stride + k
+                if first + V <= n and k + V <= width:
+                    transpose_block(M.array, source, M.lanes, out, target, stride)
+                else:
+                    for r in range(min(V, n - first)):
+                        for c in range(min(V, width - k)):
+                            out[target + r * stride + c] = M.array[source + c * M.lanes + r]
+
+
+@inlined
+def errors_below(W, Delta, U, n_l, n, work, own):
+    """The sum of (2): u_j = sum_k delta_k w_jk; n_l and n are the neurons of Delta and of U."""
+    none = Matrix(work.zeros, 0, 0)
+    product_along(W, none, Delta, U, up(n_l, UNROLL), up(n, ROW_UNIT), own)
+
+
+@kernel
+def input_errors(task, tile, below, own):
+    """Row tile.start + i of below becomes dC/da^0 of sample i: (2) once more, without sigma'."""
+    model, work = task.model, task.work
+    n_1, n_0 = model.layers[1]["width"], model.layers[0]["width"]
+    Delta, U = neurons(model, work.delta, 1, own.lanes), neurons(model, work.delta, 0, own.lanes)
+    errors_below(weights(model, task.theta, 1), Delta, U, n_1, n_0, work, own)
+    put(U, n_0, below.reshape(below.size), tile.start * n_0, n_0, tile.n, own)
 
 
 @inlined

@@ -122,6 +122,41 @@ def biases(model, vector, l):
 
 
 @inlined
+def row_of_parameters(model, vector, l, j):
+    """Row j of W^l, or b^l behind the last, without padding: a view, (n_l,)."""
+    layer = model.layers[l]
+    is_bias = j == model.layers[l - 1]["width"]
+    start = layer["bias_start"] if is_bias else layer["weight_start"] + j * layer["stride"]
+    return vector[start : start + layer["width"]]
+
+
+@kernel
+def pad(model, flat, vector):
+    """A vector as kernels have it, from one without padding."""
+    place = 0
+    for l in range(1, model.layers.shape[0]):
+        for j in range(model.layers[l - 1]["width"] + 1):
+            row = row_of_parameters(model, vector, l, j)
+            source = flat[place : place + row.shape[0]]
+            for k in range(row.shape[0]):
+                row[k] = source[k]
+            place += row.shape[0]
+
+
+@kernel
+def without_padding(model, vector, flat):
+    """The inverse of `pad`."""
+    place = 0
+    for l in range(1, model.layers.shape[0]):
+        for j in range(model.layers[l - 1]["width"] + 1):
+            row = row_of_parameters(model, vector, l, j)
+            target = flat[place : place + row.shape[0]]
+            for k in range(row.shape[0]):
+                target[k] = row[k]
+            place += row.shape[0]
+
+
+@inlined
 def flat(M, s, rows):
     """The first rows of strip s, all lanes: a view."""
     return view(M.array, strip(M, s), rows * M.lanes)

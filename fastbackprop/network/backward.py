@@ -1,0 +1,37 @@
+"""From a given gradient by the outputs to the gradients by parameters and inputs."""
+
+from typing import Any
+
+import numpy as np
+
+from fastbackprop import inputs
+from fastbackprop.analysis import quantities
+from fastbackprop.machine import Machine
+from fastbackprop.network.results import Backward
+from fastbackprop.samples import without_targets
+
+
+def backward(machine: Machine, X: Any, output_gradient: Any, out: Any) -> Backward:
+    """See `Network.backward`; the machine has the cost `GIVEN`."""
+    n = len(X) if type(X) is np.ndarray and X.ndim else 0
+    if type(out) is tuple and out == (None, None):
+        flat, below = (np.empty(shape, machine.dtype) for shape in _shapes(machine, n))
+        if n and machine.few_gradient(X, output_gradient, None, 1.0, flat, below) is not None:
+            return Backward(flat, below)
+    inputs.refuse_sparse(X, "dC/da^0 is to be dense")
+    X = inputs.matrix(X, machine.sizes[0], machine.dtype)
+    shape = len(X), machine.sizes[-1]
+    G = inputs.output_gradient(output_gradient, shape, machine.dtype)
+    flat, below = inputs.outputs(out, _shapes(machine, len(X)), machine.dtype)
+    for array in (flat, below):
+        others = {"X": X, "output_gradient": G, "the parameters": machine.theta}
+        inputs.check_apart(array, **others)
+    if machine.few_gradient(X, G, None, 1.0, flat, below) is None:
+        samples = without_targets(X, shape[1], machine.dtype)._replace(Y=G)
+        flat[:] = machine.layout.flatten(machine.gradient_sums(samples, 1.0)[2])
+        below[:] = quantities.input_gradient(machine, samples)
+    return Backward(flat, below)
+
+
+def _shapes(machine: Machine, n: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return (machine.layout.n_parameters,), (n, machine.sizes[0])
