@@ -12,6 +12,7 @@ from fastbackprop.functions import (
     LayerNorm,
     LeakyReLU,
     Quantile,
+    SmallOutput,
     Tweedie,
 )
 from fastbackprop.network import Gradient, Network, Trace
@@ -97,6 +98,7 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "Schedule",
+    "SmallOutput",
     "Step",
     "TimeBudget",
     "Trace",

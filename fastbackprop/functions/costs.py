@@ -15,13 +15,13 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from fastbackprop.functions.activations import Activation
-from fastbackprop.functions.named import Named
+from fastbackprop.functions.named import CALLS, Named
 from fastbackprop.numbers import number
 
 TARGETS = ("real", "unit", "distribution", "sign", "non-negative", "positive")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cost(Named):
     """A cost, alone or with the output activation it belongs to.
 
@@ -50,6 +50,7 @@ class Cost(Named):
         n_targets), is there once for each group when a formula sees it.
     """
 
+    KIND: ClassVar[str] = "Cost"
     FORMULAS: ClassVar[dict[str, int]] = {"terms": 3, "gradient": 3, "second": 3}
 
     name: str
@@ -75,6 +76,10 @@ class Cost(Named):
         known = COSTS.get(self.name, ())
         return next((cost for cost in known if cost.output == self.output), None)
 
+    def _place(self) -> str:
+        place = [cost.output for cost in COSTS[self.name]].index(self.output)
+        return f"COSTS[{self.name!r}][{place}]"
+
     @property
     def has_second(self) -> bool:
         return self.second is not None
@@ -97,7 +102,7 @@ class Cost(Named):
         return self.second(Z, A, Y) * V
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CoupledCost(Cost):
     """A cost where a term depends on all outputs of a sample, or terms are not one per output.
 
@@ -141,11 +146,12 @@ def register(*arguments: Any, kind: type[Cost] = Cost, **options: Any) -> None:
     COSTS[cost.name] = (*COSTS.get(cost.name, ()), cost)
 
 
-def parametric(name: str) -> Callable[[Constructor], Constructor]:
-    """Mark the constructor of a registered cost with other parameters."""
+def parametric(name: str, several: bool = False) -> Callable[[Constructor], Constructor]:
+    """Mark the constructor of a registered cost with other parameters; `several` in one list."""
 
     def add(constructor: Constructor) -> Constructor:
-        PARAMETRIC[name] = constructor
+        PARAMETRIC[name] = (lambda *p: constructor(p)) if several else constructor
+        CALLS[name] = constructor.__name__, several
         return constructor
 
     return add

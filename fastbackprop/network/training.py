@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from fastbackprop.names import names_keywords
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.training import Dropout, EarlyStopping, History, Metrics
 from fastbackprop.training.fit import prepare
@@ -15,6 +16,7 @@ class Training:
 
     _optimizer: Optimizer | None
 
+    @names_keywords("fit")
     def fit(
         self,
         X: Any,
@@ -121,6 +123,7 @@ class Training:
         self._optimizer = training.optimizer
         return training.run()
 
+    @names_keywords("fit")
     def partial_fit(
         self,
         X: Any,
