@@ -12,6 +12,7 @@ from fastbackprop.functions import (
     LayerNorm,
     LeakyReLU,
     Quantile,
+    SmallOutput,
     Tweedie,
 )
 from fastbackprop.many import fit_many
@@ -100,6 +101,7 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "Schedule",
+    "SmallOutput",
     "Step",
     "StepTrainer",
     "TimeBudget",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbackprop.names import missing
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -24,7 +26,7 @@ def _new_axes() -> Axes:
     try:
         from matplotlib import pyplot
     except ModuleNotFoundError as error:
-        raise ImportError('plotting needs matplotlib: pip install "fastbackprop[plot]"') from error
+        raise missing("plotting needs matplotlib", "plot") from error
     return pyplot.subplots(layout="constrained")[1]
 
 

@@ -1,5 +1,6 @@
 """What the documents say is there: their code runs, the functions they name and link exist."""
 
+import html
 import importlib
 import inspect
 import json
@@ -133,6 +134,47 @@ def test_tables_have_every_name(name):
     assert {re.findall(r"`(\w+)`", row[0])[0] for row in entries} == set(REGISTRIES[name])
     assert all(len(row) == len(header) and all(row) for row in entries)
     assert f"<!-- table: {name} -->" in (ROOT / "docs" / "functions.md").read_text("utf-8")
+    on_site = rows(from_sources.table(name, from_sources.OnSite))
+    assert [len(row) for row in on_site] == [len(row) for row in rows(text)]
+
+
+@documents
+def test_tables_are_current(document):
+    """`python docs/from_sources.py` has nothing to change."""
+    text = document.read_text("utf-8")
+    assert from_sources.with_tables(text) == text
+
+
+def test_formulas_are_typeset():
+    """On the page of the derivation all are, and no code is taken for one."""
+    page = from_sources.on_page_markdown(DERIVATION.read_text("utf-8"))
+    outside = re.sub(
+        r"```.*?```|<(div|span) class=.tex.>.*?</\1>|``.*?``", "", page, flags=re.DOTALL
+    )
+    assert not re.search(r"`[^`\n]*\^[^`\n]*`|^    \S", outside, re.MULTILINE)
+    formulas = re.findall(r"<(?:div|span) class=.tex.>(.*?)<", page)
+    texts = [html.unescape(formula) for formula in formulas]
+    assert any(r"\delta_{j}^{l}" in text and r"\sum_{k}" in text for text in texts)
+    assert not [text for text in texts if re.search(r"net\.|trace|\(\.\)", text)]
+
+
+def test_the_site_loads_nothing_from_elsewhere():
+    """KaTeX, its fonts and the pictures are files of the site."""
+    config = (ROOT / "mkdocs.yml").read_text("utf-8")
+    added = re.findall(r"[\w/.]+\.(?:css|js)\b", config)
+    assert "katex/katex.min.js" in added
+    for path in added:
+        text = (ROOT / "docs" / path).read_text("utf-8")
+        assert not re.search(r"(?:url\(|@import|src=)['\"]?https?:", text)
+        for font in re.findall(r"url\((fonts/[^)]+)\)", text):
+            assert (ROOT / "docs" / path).with_name("fonts").joinpath(Path(font).name).is_file()
+
+
+def test_the_start_page_begins_with_the_plot():
+    text = (ROOT / "docs" / "index.md").read_text("utf-8")
+    plot = text.index("(compare.png)")
+    assert not re.search(r"^#{2,}|```|equation|derivation", text[:plot], re.MULTILINE)
+    assert text.index("Lower is", plot) < text.index("##", plot)
 
 
 @documents

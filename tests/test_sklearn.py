@@ -21,8 +21,8 @@ from sklearn import config_context  # noqa: E402
 from sklearn.base import clone  # noqa: E402
 from sklearn.calibration import CalibratedClassifierCV  # noqa: E402
 from sklearn.exceptions import ConvergenceWarning  # noqa: E402
-from sklearn.metrics import accuracy_score  # noqa: E402
-from sklearn.model_selection import GridSearchCV, cross_validate  # noqa: E402
+from sklearn.metrics import accuracy_score, r2_score  # noqa: E402
+from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate  # noqa: E402
 from sklearn.pipeline import Pipeline, make_pipeline  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 from sklearn.utils.estimator_checks import estimator_checks_generator  # noqa: E402
@@ -343,16 +343,46 @@ def test_any_activation_optimizer_schedule_cost():
 
 
 def test_quantiles():
-    """A column each; the score is minus the cost."""
+    """A column each; `predict` is the median; early stopping goes by minus the cost."""
     levels = (0.1, 0.5, 0.9)
     train, held_out = slice(0, 80), slice(80, 120)
     estimator = regressor(cost=fb.Quantile(levels), max_iter=300, learning_rate_init=0.01)
     estimator.fit(X[train], NUMBERS[train], X_val=X[held_out], y_val=NUMBERS[held_out])
-    below = estimator.predict(X[train]) > NUMBERS[train][:, None]
+    quantiles = estimator.predict_quantiles(X[train])
+    below = quantiles > NUMBERS[train][:, None]
     assert below.shape == (80, 3)
     assert below.mean(axis=0) == pytest.approx(levels, abs=0.1)
-    score = estimator.score(X[held_out], NUMBERS[held_out])
-    assert estimator.validation_scores_[-1] == score < 0
+    np.testing.assert_array_equal(estimator.predict(X[train]), quantiles[:, 1])
+    cost = estimator.network_.evaluate(X[held_out], NUMBERS[held_out])
+    assert estimator.validation_scores_[-1] == -cost
+    expected = r2_score(NUMBERS[held_out], estimator.predict(X[held_out]))
+    assert estimator.score(X[held_out], NUMBERS[held_out]) == expected
+    assert not hasattr(regressor(), "predict_quantiles")
+
+
+def test_quantiles_of_several_targets():
+    Y = np.column_stack([NUMBERS, -NUMBERS])
+    estimator = regressor(cost=fb.Quantile([0.2, 0.8]), max_iter=3).fit(X, Y)
+    all_outputs, quantiles = estimator.predict(X), estimator.predict_quantiles(X)
+    assert all_outputs.shape == (120, 4) and quantiles.shape == (120, 2, 2)
+    np.testing.assert_array_equal(quantiles[:, :, 1], all_outputs[:, 2:])
+    assert estimator.score(X, Y) == -estimator.network_.evaluate(X, Y)
+
+
+@pytest.mark.parametrize("n_targets", [1, 2])
+def test_gaussian_distributions(n_targets):
+    y = NUMBERS if n_targets == 1 else np.column_stack([NUMBERS, 2 * NUMBERS])
+    estimator = regressor(cost="gaussian_nll", max_iter=200, learning_rate_init=0.01).fit(X, y)
+    mean, deviation = estimator.predict(X, return_std=True)
+    assert mean.shape == deviation.shape == y.shape
+    np.testing.assert_array_equal(estimator.predict(X), mean)
+    nll = (np.log(deviation) + ((mean - y) / deviation) ** 2 / 2).reshape(len(y), -1).sum(axis=1)
+    assert nll.mean() == pytest.approx(estimator.network_.evaluate(X, y), rel=1e-6)
+    assert estimator.score(X, y) == r2_score(y, mean)
+    scores = cross_val_score(estimator, X, y, cv=2, scoring="neg_mean_absolute_error")
+    assert scores.shape == (2,) and np.isfinite(scores).all()
+    with pytest.raises(ValueError, match="return_std=True needs cost='gaussian_nll'"):
+        regressor(max_iter=1).fit(X, y).predict(X, return_std=True)
 
 
 @beside_theirs

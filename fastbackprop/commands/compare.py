@@ -21,6 +21,7 @@ import numba
 
 from fastbackprop.commands import UsageError, new_figure, progress
 from fastbackprop.commands.work import ACTIVATIONS, ANALYSES, OPTIMIZERS
+from fastbackprop.names import missing
 
 LADDER = (
     "4-16-3:16",
@@ -52,7 +53,7 @@ QUICK_OTHERS = (("64-64-10:32", "gelu", "adam"),)
 PREDICTIONS = ("64-64-10:1", "64-64-10:32", "64-64-10:10000")
 ANALYSED = ("64-64-10:32", "64-64-10:256", "16-64-64-4:32", "784-128-10:32", "784-128-10:256")
 
-MISSING = UsageError('--plot needs matplotlib: pip install "fastbackprop[plot]"')
+MISSING = UsageError(str(missing("--plot needs matplotlib", "plot")))
 
 # Libraries read them once, when they are loaded: hence a separate process. NPROC is XLA's.
 THREAD_VARIABLES = (

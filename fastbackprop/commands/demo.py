@@ -11,13 +11,14 @@ import numpy as np
 import fastbackprop as fb
 from fastbackprop.commands import UsageError, finished, new_figure, progress, require
 from fastbackprop.engines import ENGINES
+from fastbackprop.names import missing
 
 SIZES = [64, 256, 256, 10]
 EPOCHS = 20
 BATCH_SIZE = 32
 REPETITIONS = 5
 OUTPUT = Path("fastbackprop-demo.png")
-MISSING = UsageError('demo needs scikit-learn and matplotlib: pip install "fastbackprop[demo]"')
+MISSING = UsageError(str(missing("demo needs scikit-learn and matplotlib", "demo")))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.formats.dense import Dense, Writable, dense, entry
+from fastbackprop.names import missing
 
 HIDDEN = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
 OUTPUT = {"identity": "identity", "sigmoid": "logistic", "softmax": "softmax", "exp": "exp"}
@@ -46,7 +47,7 @@ def to_sklearn(network: Writable, classes: Any) -> Any:
     try:
         from sklearn.neural_network import MLPClassifier, MLPRegressor
     except ModuleNotFoundError as error:
-        raise ImportError('this needs scikit-learn: pip install "fastbackprop[sklearn]"') from error
+        raise missing("this needs scikit-learn", "sklearn") from error
     options: dict[str, Any] = {
         "hidden_layer_sizes": sizes[1:-1],
         "activation": hidden.pop() if hidden else "relu",

@@ -15,7 +15,7 @@ from fastbackprop.functions.layer_norms import LayerNorm
 from fastbackprop.functions.distances import Huber, Quantile
 from fastbackprop.functions.likelihoods import Tweedie
 from fastbackprop.functions.cross_entropies import CrossEntropy, Focal
-from fastbackprop.functions.initializers import INITIALIZERS
+from fastbackprop.functions.initializers import INITIALIZERS, SmallOutput
 # isort: on
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Quantile",
+    "SmallOutput",
     "Tweedie",
     "curves",
     "gated",

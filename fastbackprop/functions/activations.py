@@ -15,12 +15,12 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from fastbackprop.functions.named import Named
+from fastbackprop.functions.named import CALLS, Named
 
 GLOROT = "glorot_uniform"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Activation(Named):
     """An activation of each neuron by itself: a_k = sigma(z_k).
 
@@ -42,6 +42,7 @@ class Activation(Named):
         (z, a) -> sigma''(z), as `derivative`; 0 where sigma is a straight line, and at its kinks.
     """
 
+    KIND: ClassVar[str] = "Activation"
     FORMULAS: ClassVar[dict[str, int]] = {"sigma": 1, "derivative": 2, "second": 2}
     normalised: ClassVar[bool] = False  # whether the layer is normalised first
 
@@ -60,6 +61,9 @@ class Activation(Named):
     @property
     def usual(self) -> "Activation | None":
         return ACTIVATIONS.get(self.name)
+
+    def _place(self) -> str:
+        return f"ACTIVATIONS[{self.name!r}]"
 
     @property
     def inner(self) -> "Activation":
@@ -86,7 +90,7 @@ class Activation(Named):
         return U * self.second(Z, A) * RZ
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Coupled(Activation):
     """An activation of an output layer where a_j depends on all neurons of a sample.
 
@@ -154,6 +158,7 @@ def parametric(name: str) -> Callable[[Constructor], Constructor]:
 
     def add(constructor: Constructor) -> Constructor:
         PARAMETRIC[name] = constructor
+        CALLS[name] = constructor.__name__, False
         return constructor
 
     return add

@@ -15,13 +15,13 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from fastbackprop.functions.activations import Activation
-from fastbackprop.functions.named import Named
+from fastbackprop.functions.named import CALLS, Named
 from fastbackprop.numbers import number
 
 TARGETS = ("real", "unit", "distribution", "sign", "non-negative", "positive")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cost(Named):
     """A cost, alone or with the output activation it belongs to.
 
@@ -52,6 +52,7 @@ class Cost(Named):
         Whether y may hold NaN, where there is no term; `with_missing_targets` sets it.
     """
 
+    KIND: ClassVar[str] = "Cost"
     FORMULAS: ClassVar[dict[str, int]] = {"terms": 3, "gradient": 3, "second": 3}
 
     name: str
@@ -77,6 +78,10 @@ class Cost(Named):
     def usual(self) -> "Cost | None":
         known = COSTS.get(self.name, ())
         return next((cost for cost in known if cost.output == self.output), None)
+
+    def _place(self) -> str:
+        place = [cost.output for cost in COSTS[self.name]].index(self.output)
+        return f"COSTS[{self.name!r}][{place}]"
 
     @property
     def has_second(self) -> bool:
@@ -110,7 +115,7 @@ class Cost(Named):
         return self.second(Z, A, Y) * V
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CoupledCost(Cost):
     """A cost where a term depends on all outputs of a sample, or terms are not one per output.
 
@@ -154,11 +159,12 @@ def register(*arguments: Any, kind: type[Cost] = Cost, **options: Any) -> None:
     COSTS[cost.name] = (*COSTS.get(cost.name, ()), cost)
 
 
-def parametric(name: str) -> Callable[[Constructor], Constructor]:
-    """Mark the constructor of a registered cost with other parameters."""
+def parametric(name: str, several: bool = False) -> Callable[[Constructor], Constructor]:
+    """Mark the constructor of a registered cost with other parameters; `several` in one list."""
 
     def add(constructor: Constructor) -> Constructor:
-        PARAMETRIC[name] = constructor
+        PARAMETRIC[name] = (lambda *p: constructor(p)) if several else constructor
+        CALLS[name] = constructor.__name__, several
         return constructor
 
     return add

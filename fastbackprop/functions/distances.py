@@ -185,6 +185,7 @@ register(
 )
 
 
+@parametric("quantile", several=True)
 def Quantile(levels: float | Iterable[float] = 0.5) -> Cost:
     """The cost quantile: outputs become these quantiles of y, given x.
 
@@ -196,9 +197,6 @@ def Quantile(levels: float | Iterable[float] = 0.5) -> Cost:
     if not checked or sorted(set(checked)) != checked:
         raise ValueError(f"levels of Quantile must ascend from one to the next; got {levels!r}")
     return replace(COSTS["quantile"][0], p=tuple(checked), outputs_per_target=len(checked))
-
-
-parametric("quantile")(lambda *levels: Quantile(levels))
 
 
 # --- of margins: y is -1 or 1 --------------------------------------------------------------------

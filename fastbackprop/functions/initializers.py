@@ -5,8 +5,11 @@ rounded. Biases start at zero.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+
+from fastbackprop.numbers import number
 
 Initializer = Callable[[np.random.Generator, int, int], np.ndarray]
 
@@ -62,3 +65,26 @@ INITIALIZERS: dict[str, Initializer] = {
         zeros,
     )
 }
+
+
+@dataclass(frozen=True)
+class SmallOutput:
+    """An `init` of `Network` with small weights of the last layer: those of `init` times `scale`.
+
+    The first outputs are close to the biases, zero, whatever the input: usual for the policy and
+    the value of a reinforcement learner. Andrychowicz et al. (2021), "What matters in on-policy
+    reinforcement learning?".
+
+    Parameters
+    ----------
+    init : str
+        "auto" or the name of an initializer, for all layers.
+    scale : float
+        Above 0.
+    """
+
+    init: str = "auto"
+    scale: float = 0.01
+
+    def __post_init__(self) -> None:
+        number(self.scale, "scale of SmallOutput", 0, ends="()")

@@ -70,7 +70,7 @@ def of_arrays(of: Activation, epsilon: Any, name: str) -> Coupled:
 # --- the activation ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class LayerNorm(Activation):
     """Layer normalisation, and an activation after it: for any layer of two or more neurons.
 
@@ -131,6 +131,11 @@ class LayerNorm(Activation):
     def is_registered(self) -> bool:
         """Whether the activation in it is registered."""
         return self.of.is_registered
+
+    def __repr__(self) -> str:
+        simple = self.of.is_registered and str(self.of) == self.of.name
+        epsilon = "" if self.epsilon == EPSILON else f", epsilon={self.epsilon!r}"
+        return f"LayerNorm({(self.of.name if simple else self.of)!r}{epsilon})"
 
     def __str__(self) -> str:
         epsilon = "" if self.epsilon == EPSILON else f", {self.epsilon!r}"

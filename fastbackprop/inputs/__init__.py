@@ -34,9 +34,9 @@ from fastbackprop.inputs.data import (
     matrix,
     refuse_sparse,
     refuse_zero_weights,
-    sample_weights,
     samples,
     take,
+    weighted,
 )
 from fastbackprop.inputs.few import FewSamples
 from fastbackprop.inputs.fit import (
@@ -87,11 +87,11 @@ __all__ = [
     "refuse_sparse",
     "refuse_zero_weights",
     "row_numbers",
-    "sample_weights",
     "samples",
     "seconds",
     "shares_memory",
     "split",
     "take",
     "thread_count",
+    "weighted",
 ]

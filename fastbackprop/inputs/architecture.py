@@ -14,7 +14,7 @@ import numpy as np
 from fastbackprop.functions import own as own_functions
 from fastbackprop.functions.activations import ACTIVATIONS, Activation
 from fastbackprop.functions.costs import COSTS, TARGETS, Cost, pair
-from fastbackprop.functions.initializers import INITIALIZERS
+from fastbackprop.functions.initializers import INITIALIZERS, SmallOutput
 from fastbackprop.functions.layer_norms import LayerNorm
 from fastbackprop.inputs.arguments import choice, positive_integer
 from fastbackprop.layout import N_P
@@ -113,6 +113,12 @@ def cost(value: Any, output: Activation, dtype: np.dtype) -> Cost:
             f"cost={name!r} goes with output={value.output!r}; got output={output.name!r}"
         )
     return replace(value, p=p)
+
+
+def initializer(value: Any) -> tuple[str, float]:
+    """The name of an initializer, or "auto", and a factor of the weights of the last layer."""
+    name, scale = (value.init, value.scale) if isinstance(value, SmallOutput) else (value, 1.0)
+    return choice(name, ["auto", *INITIALIZERS], "init"), scale
 
 
 def _own_name(function: Activation | Cost, known: Mapping[str, Any], what: str) -> str:

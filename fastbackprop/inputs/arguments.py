@@ -1,6 +1,5 @@
 """Single arguments: names, counts, seconds, dtypes, generators and paths."""
 
-import difflib
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbackprop.names import closest
 from fastbackprop.numbers import is_number, number, shown, text, whole
 
 
@@ -18,7 +18,7 @@ def choice(name: Any, known: Mapping[str, Any] | Iterable[str], what: str) -> st
     if not isinstance(name, str):
         raise TypeError(f"{what} must be one of {_listed(names)}; got {shown(name)}")
     if name not in names:
-        close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+        close = closest(name, names)
         hint = f": did you mean {_listed(close)}?" if close else "."
         raise ValueError(f"unknown {what} {name!r}{hint} Known are {_listed(names)}")
     return name

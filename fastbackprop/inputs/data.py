@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbackprop.inputs.arguments import choice
 from fastbackprop.inputs.arrays import column_names, first_non_finite, numeric, refuse_value
 from fastbackprop.inputs.on_disk import OnDisk, stays_on_disk
 from fastbackprop.inputs.targets import targets
 from fastbackprop.layout import read_only
+from fastbackprop.numbers import as_float
 from fastbackprop.samples import NO_WEIGHTS, Samples, without_targets
 
 if TYPE_CHECKING:
@@ -24,37 +27,39 @@ def samples(
     inputs = inputs_alone(X, n_in, n_out, dtype)
     n = len(inputs.X)
     Y, labels = targets(y, n, n_out, dtype, cost)
-    s = sample_weights(sample_weight, n)
-    if cost.missing:
-        s = _of_known(Y, s)
-    return inputs._replace(Y=Y, labels=labels, s=s)
+    checked = weighted(inputs._replace(Y=Y, labels=labels), sample_weight)
+    return checked._replace(s=_of_known(Y, checked.s)) if cost.missing else checked
 
 
-def inputs_alone(X: Any, n_in: int, n_out: int, dtype: np.dtype) -> Samples:
-    """Checked inputs, sparse or not, without targets."""
+def inputs_alone(X: Any, n_in: int, n_out: int, dtype: np.dtype, least: int = 1) -> Samples:
+    """Checked inputs, sparse or not, of at least so many rows, without targets."""
     if not is_sparse(X):
-        return without_targets(matrix(X, n_in, dtype), n_out, dtype)
-    _check_shape(tuple(X.shape), n_in, "X")
+        return without_targets(matrix(X, n_in, dtype, least=least), n_out, dtype)
+    _check_shape(tuple(X.shape), n_in, "X", least=least)
     n = X.shape[0]
     spans, columns, values = _sparse_rows(X.tocsr(), n_in, dtype)
     empty = without_targets(read_only(np.zeros((n, 0), dtype)), n_out, dtype)
     return empty._replace(spans=spans, columns=columns, values=values)
 
 
-def matrix(X: Any, n_columns: int, dtype: np.dtype, what: str = "X") -> Any:
-    """X, (n_samples, n_columns), with at least one row; `OnDisk` where it stays in its file."""
+def matrix(X: Any, n_columns: int, dtype: np.dtype, what: str = "X", least: int = 1) -> Any:
+    """X, (n_samples, n_columns), n_samples >= `least`; `OnDisk` where it stays in its file."""
     array: np.ndarray | OnDisk
     if stays_on_disk(X):
         array = OnDisk(X, what, partial(numeric, dtype=dtype, what=what), X.shape[1])
         numeric(X[:0], dtype, what)
     else:
         array = numeric(X, dtype, what)
-    _check_shape(array.shape, n_columns, what, column_names(X))
+    _check_shape(array.shape, n_columns, what, column_names(X), least)
     return array
 
 
 def _check_shape(
-    shape: tuple[int, ...], n_columns: int, what: str, names: list[str] | None = None
+    shape: tuple[int, ...],
+    n_columns: int,
+    what: str,
+    names: list[str] | None = None,
+    least: int = 1,
 ) -> None:
     if len(shape) != 2 or shape[1] != n_columns:
         hint = ""
@@ -65,7 +70,7 @@ def _check_shape(
         elif names:
             hint = f", columns {', '.join(names[:20])}{', ...' * (len(names) > 20)}"
         raise ValueError(f"{what} must have shape (n_samples, {n_columns}); got {shape}{hint}")
-    if not shape[0]:
+    if shape[0] < least:
         raise ValueError(f"{what} must have at least one row; got shape {shape}")
 
 
@@ -121,8 +126,41 @@ def _columns(indices: np.ndarray, n_in: int) -> np.ndarray:
     return read_only(columns)
 
 
-def sample_weights(sample_weight: Any, n: int) -> np.ndarray:
-    """Checked weights, (n,) float64; (0,) where there are none. Raises TypeError or ValueError."""
+def weighted(samples: Samples, sample_weight: Any) -> Samples:
+    """The samples with these weights, or with those of their classes.
+
+    Raises TypeError or ValueError.
+    """
+    if isinstance(sample_weight, str | Mapping):
+        targets = samples.labels if len(samples.labels) else samples.Y
+        sample_weight = _class_weights(sample_weight, targets)
+    return samples._replace(s=_weights(sample_weight, len(samples.X)))
+
+
+def _class_weights(weights: Any, targets: Any) -> np.ndarray:
+    """A weight for each sample from those of the classes, (n,).
+
+    "balanced" is n / (number of classes * samples of the class). `targets` are labels, or one
+    column of 0 and 1. Raises TypeError or ValueError.
+    """
+    y = np.asarray(targets[:])
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    classes, place, counts = np.unique(y, return_inverse=True, return_counts=True)
+    if y.ndim != 1 or (classes % 1 != 0).any():
+        raise ValueError(
+            "sample_weight by class needs integer labels, or one column of 0 and 1, as y; pass a "
+            "weight for each sample"
+        )
+    if isinstance(weights, str):
+        choice(weights, ["balanced"], "sample_weight")
+        return (len(y) / (len(classes) * counts))[place]
+    lacking = [int(label) for label in classes if label not in weights]
+    if lacking:
+        raise ValueError(f"sample_weight has no weight for the labels {lacking[:10]} of y")
+    return np.array([as_float(weights[c], f"sample_weight[{c:g}]") for c in classes])[place]
+
+
+def _weights(sample_weight: Any, n: int) -> np.ndarray:
     if sample_weight is None:
         return NO_WEIGHTS
     s = numeric(sample_weight, np.dtype(np.float64), "sample_weight")

@@ -251,6 +251,5 @@ class _Data:
             return samples
         weighted = (*key, id(sample_weight))
         if weighted not in self._samples:
-            s = inputs.sample_weights(sample_weight, len(samples.X))
-            self._samples[weighted] = samples._replace(s=s)
+            self._samples[weighted] = inputs.weighted(samples, sample_weight)
         return self._samples[weighted]

@@ -13,10 +13,11 @@ from fastbackprop.formats import saved
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
 from fastbackprop.functions.distances import GIVEN
-from fastbackprop.functions.initializers import INITIALIZERS
+from fastbackprop.functions.initializers import INITIALIZERS, SmallOutput
 from fastbackprop.inputs import architecture
 from fastbackprop.layout import Views
 from fastbackprop.machine import Machine
+from fastbackprop.names import names_keywords
 from fastbackprop.network.analysis import Analysis
 from fastbackprop.network.backward import backward as _backward
 from fastbackprop.network.conversion import Conversion
@@ -48,10 +49,10 @@ class Network(Training, Analysis, Conversion):
         - y_k)^2; "cross_entropy" with softmax -sum_k y_k log a_k, with sigmoid -sum_k [y_k log a_k
         + (1 - y_k) log(1 - a_k)]. A batch's cost is the mean over its samples, weighted where there
         are weights.
-    init : str
+    init : str or SmallOutput
         Name of an initializer, see `fastbackprop.functions.initializers.INITIALIZERS`. "auto" is
         He's normal before relu and its kin, Glorot's uniform before the others. Biases start at
-        zero.
+        zero. `SmallOutput()` has small weights in the last layer.
     dtype : {"float32", "float64"}
         Of parameters and of all arithmetic.
     rng : None, int or numpy.random.Generator
@@ -88,6 +89,7 @@ class Network(Training, Analysis, Conversion):
     array([0, 1, 1, 0])
     """
 
+    @names_keywords("Network")
     def __init__(
         self,
         sizes: Sequence[int],
@@ -95,7 +97,7 @@ class Network(Training, Analysis, Conversion):
         hidden: str | Activation | Sequence[str | Activation] = "relu",
         output: str | Activation = "identity",
         cost: str | Cost = "squared_error",
-        init: str = "auto",
+        init: str | SmallOutput = "auto",
         dtype: DTypeLike = "float32",
         rng: int | np.random.Generator | None = None,
         engine: str = engines.ENGINES[0],
@@ -106,13 +108,15 @@ class Network(Training, Analysis, Conversion):
         checked_cost = architecture.cost(cost, sigma[-1], dtype)
         checked_cost.n_targets(sizes[-1])  # that there is such a number
         engine = inputs.choice(engine, engines.ENGINES, "engine")
-        init = inputs.choice(init, ["auto", *INITIALIZERS], "init")
+        init, scale = architecture.initializer(init)
         self._rng = inputs.generator(rng)
         self._optimizer: Optimizer | None = None
         self.machine = Machine(sizes, sigma, checked_cost, dtype, engine)
         for W, activation in zip(self.machine.weights, sigma, strict=True):
             name = activation.initializer if init == "auto" else init
             W[...] = INITIALIZERS[name](self._rng, *W.shape)
+        if scale != 1:
+            self.machine.weights[-1][...] *= scale
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -205,6 +209,7 @@ class Network(Training, Analysis, Conversion):
         Parameters
         ----------
         X : array_like or sparse matrix of SciPy, (n_samples, n_0)
+            No rows give no rows.
         out : ndarray, (n_samples, n_L), optional
             Filled and returned; of the network's dtype, C-contiguous.
         n_threads : int or None
@@ -224,7 +229,7 @@ class Network(Training, Analysis, Conversion):
         if few is not None:
             return few
         n_in, n_out, dtype = self.sizes[0], self.sizes[-1], self.dtype
-        samples = inputs.inputs_alone(X, n_in, n_out, dtype)
+        samples = inputs.inputs_alone(X, n_in, n_out, dtype, least=0)
         shape = (len(samples.X), n_out)
         if out is None:
             out = np.empty(shape, dtype)
@@ -260,8 +265,10 @@ class Network(Training, Analysis, Conversion):
             For softmax with cross_entropy also integer labels, (n_samples,); where n_L is 1 also
             (n_samples,). For a cost with several outputs for each target, as many columns as there
             are targets.
-        sample_weight : array_like, (n_samples,), optional
-            Weights s_i >= 0, not all zero; one each where they are left out.
+        sample_weight : array_like, (n_samples,), dict or "balanced", optional
+            Weights s_i >= 0, not all zero; one each where they are left out. Of classes, where y
+            is labels or one column of 0 and 1: a dict of weights by label, or "balanced", n /
+            (number of classes * samples of the class).
         missing_targets : bool
             Whether y may hold NaN: such an output has no term in its sample's cost. The mean is
             over samples, as always, however many of their targets are known; samples of which none

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.machine import Machine
+from fastbackprop.names import names_keywords
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.training import Dropout, EarlyStopping, History, Metrics, StepTrainer
 from fastbackprop.training.dropout import as_dropout
@@ -31,6 +32,7 @@ class Training:
         """Whether `fit` is at work; callbacks may ask."""
         return self._n_fits > 0
 
+    @names_keywords("fit")
     def fit(
         self,
         X: Any,
@@ -175,6 +177,7 @@ class Training:
         self._optimizer = trainer.optimizer
         return trainer
 
+    @names_keywords("fit")
     def partial_fit(
         self,
         X: Any,

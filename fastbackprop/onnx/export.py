@@ -15,6 +15,7 @@ from fastbackprop.formats import atomic, saved
 from fastbackprop.formats.dense import Writable
 from fastbackprop.formats.expressions import graph as formula
 from fastbackprop.functions import LayerNorm
+from fastbackprop.names import missing
 from fastbackprop.onnx import operators
 from fastbackprop.version import __version__
 
@@ -27,9 +28,7 @@ def the_package() -> Any:
     try:
         import onnx
     except ModuleNotFoundError as error:
-        raise ImportError(
-            'ONNX needs the onnx package: pip install "fastbackprop[onnx]"'
-        ) from error
+        raise missing("ONNX needs the onnx package", "onnx") from error
     return onnx
 
 

@@ -5,12 +5,14 @@ import dataclasses
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from fastbackprop.engines.update import NOTHING
+from fastbackprop.functions.named import called
 from fastbackprop.layout import Layout
+from fastbackprop.names import refuse_unknown
 from fastbackprop.numbers import number
 from fastbackprop.optimizers.averaging import EMA, SWA
 from fastbackprop.optimizers.rules import Rule
@@ -61,6 +63,10 @@ class Optimizer:
     _owner: Callable[[], Any] | None = field(init=False, repr=False, compare=False)
     _stepper: Stepper | None = field(init=False, repr=False, compare=False)
 
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        refuse_unknown(options, cls.__dataclass_fields__, cls.__name__, "optimizer")
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         if isinstance(self.layer_rates, np.ndarray):
             self.layer_rates = self.layer_rates.tolist()
@@ -73,7 +79,7 @@ class Optimizer:
         defaults = {f.name: f.default for f in dataclasses.fields(Optimizer) if f.init}
         names = [f.name for f in dataclasses.fields(self) if f.init and f.name not in defaults]
         names += [name for name in defaults if getattr(self, name) != defaults[name]]
-        shown = [f"{name}={getattr(self, name)!r}" for name in names]
+        shown = [f"{name}={called(getattr(self, name))}" for name in names]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     @property

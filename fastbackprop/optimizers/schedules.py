@@ -46,12 +46,15 @@ class Schedule:
             raise ValueError(f"{type(self).__name__} has no state; got {state!r}")
 
 
-@dataclass
+@dataclass(repr=False)
 class Function(Schedule):
     """Any function of the step, an int, that returns the learning rate."""
 
     function: Callable[[int], float]
     learning_rate: float = field(default=1.0, init=False, repr=False)
+
+    def __repr__(self) -> str:
+        return getattr(self.function, "__name__", None) or repr(self.function)
 
     def factors(self, step: np.ndarray, steps_per_epoch: int) -> np.ndarray:
         try:

@@ -13,13 +13,13 @@ docs/scikit-learn.md has the differences and the additions.
     order.py                     scikit-learn's order of the samples
 """
 
+from fastbackprop.names import missing
+
 try:
     import sklearn.base  # noqa: F401
     from sklearn.utils.validation import validate_data as _since_1_6  # noqa: F401
 except ImportError as error:
-    raise ImportError(
-        'this needs scikit-learn 1.6 or later: pip install "fastbackprop[sklearn]"'
-    ) from error
+    raise missing("this needs scikit-learn 1.6 or later", "sklearn") from error
 
 from fastbackprop.sklearn.classifier import MLPClassifier
 from fastbackprop.sklearn.regressor import MLPRegressor

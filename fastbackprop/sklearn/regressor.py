@@ -15,6 +15,14 @@ from fastbackprop.sklearn.base import MLP
 from fastbackprop.sklearn.parameters import takes_minibatches
 
 
+def _has_quantiles(estimator: Any) -> bool:
+    """True, or AttributeError: for `available_if`."""
+    cost = estimator.cost
+    if getattr(cost, "name", cost) != "quantile":
+        raise AttributeError(f"predict_quantiles needs cost=Quantile(levels); got cost={cost!r}")
+    return True
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class MLPRegressor(RegressorMixin, MLP):
     """scikit-learn's MLPRegressor, trained by fastbackprop.
@@ -71,9 +79,57 @@ class MLPRegressor(RegressorMixin, MLP):
             cost = COSTS[cost][0]
         return n_targets * getattr(cost, "outputs_per_target", 1)
 
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """The targets; of a cost of distributions, their means or medians.
+
+        With `cost="gaussian_nll"` that is the mean, with `cost=Quantile([..., 0.5, ...])` the
+        median. With quantiles of other levels, or several outputs for each target of a cost of your
+        own, it is all outputs.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix of SciPy, (n_samples, n_features)
+        return_std : bool
+            With `cost="gaussian_nll"`: return the standard deviations too.
+
+        Returns
+        -------
+        ndarray, (n_samples,) or (n_samples, n_targets), or a pair of them
+        """
+        a = self._outputs(X)
+        mean = self._predictions(a)
+        if not return_std:
+            return mean
+        cost = self.network_.cost
+        if cost != "gaussian_nll":
+            raise ValueError(f"return_std=True needs cost='gaussian_nll'; got cost={cost!r}")
+        return mean, np.exp(a[:, a.shape[1] // 2 :] / 2).reshape(mean.shape)
+
+    @available_if(_has_quantiles)
+    def predict_quantiles(self, X: Any) -> np.ndarray:
+        """All quantiles of `cost=Quantile(levels)`.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix of SciPy, (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, (n_samples, n_levels) or (n_samples, n_targets, n_levels)
+        """
+        a = self._outputs(X)
+        levels = np.moveaxis(a.reshape(len(a), len(self.network_.machine.cost.p), -1), 1, 2)
+        return levels[:, 0] if levels.shape[1] == 1 else levels
+
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """R2; minus the cost if there are several outputs per target, as for quantiles."""
-        return self._score(X, y, self._outputs(X), sample_weight)
+        """R2 of `predict`; minus the cost where that has several outputs for each target.
+
+        Early stopping goes by minus the cost wherever there are several outputs for each target.
+        """
+        a = self._outputs(X)
+        if self._predictions(a).size > np.size(y):
+            return self._score(X, y, a, sample_weight)
+        return super()._score(X, y, a, sample_weight)
 
     def _score(self, X: Any, y: Any, a: np.ndarray, s: Any) -> float:
         if a.size > np.size(y):
@@ -81,6 +137,12 @@ class MLPRegressor(RegressorMixin, MLP):
         return super()._score(X, y, a, s)
 
     def _predictions(self, a: np.ndarray) -> np.ndarray:
+        cost = self.network_.machine.cost
+        groups = a.reshape(len(a), cost.outputs_per_target, -1)
+        if cost.name == "gaussian_nll":
+            a = groups[:, 0]
+        elif cost.name == "quantile" and 0.5 in cost.p:
+            a = groups[:, cost.p.index(0.5)]
         return a if a.shape[1] > 1 else a.ravel()
 
     def __sklearn_tags__(self) -> Any:

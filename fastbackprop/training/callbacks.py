@@ -9,6 +9,7 @@ from sys import _getframe
 from typing import Any
 
 from fastbackprop import inputs
+from fastbackprop.names import closest
 
 PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 
@@ -93,6 +94,9 @@ class Callbacks:
     """
 
     EVENTS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
+    OF_THE_PACKAGE = (
+        *("on_pause", "on_resume", "on_epoch_finished", "on_save", "on_close", "on_restore"),
+    )
     METHODS = (*EVENTS, "for_training", "on_pause", "stop_reason")
 
     def __init__(self, callbacks: Any) -> None:
@@ -106,6 +110,7 @@ class Callbacks:
                     f"a callback must be a function (network, epoch, logs) or have a method out of "
                     f"{', '.join(self.EVENTS)}; got {callback!r}"
                 )
+            _refuse_unknown_events(callback)
 
     def add(self, callback: Any) -> None:
         """One more, after the others."""
@@ -151,6 +156,19 @@ class Callbacks:
             if reason:
                 return reason
         return None
+
+
+def _refuse_unknown_events(callback: Any) -> None:
+    """Raise TypeError for a method `on_...` that nothing would call."""
+    known = {*Callbacks.EVENTS, *Callbacks.OF_THE_PACKAGE}
+    for name in dir(type(callback)):
+        if name.startswith("on_") and name not in known and callable(getattr(callback, name)):
+            close = closest(name, Callbacks.EVENTS, n=1)
+            raise TypeError(
+                f"{type(callback).__name__} has the method {name}, which no training calls"
+                + f": did you mean {close[0]}?" * bool(close)
+                + f" Known are {', '.join(Callbacks.EVENTS)}"
+            )
 
 
 def warn(message: str) -> None:

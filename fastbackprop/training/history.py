@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from fastbackprop.names import missing
+
 
 class History:
     """What `fit` returns: a row for each finished epoch.
@@ -64,9 +66,7 @@ class History:
         try:
             import pandas
         except ImportError:
-            raise ImportError(
-                "to_pandas() needs pandas: pip install 'fastbackprop[pandas]'"
-            ) from None
+            raise missing("to_pandas() needs pandas", "pandas") from None
         index = pandas.RangeIndex(1, len(self) + 1, name="epoch")
         return pandas.DataFrame(self._epochs, index)
 

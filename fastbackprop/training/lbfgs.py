@@ -10,6 +10,7 @@ import numpy as np
 
 from fastbackprop import inputs
 from fastbackprop.machine import Pause
+from fastbackprop.names import missing
 from fastbackprop.optimizers import LBFGS
 from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples
 from fastbackprop.training.dropout import Dropout, as_dropout
@@ -133,7 +134,7 @@ def scipy_minimize() -> Any:
     try:
         from scipy.optimize import minimize
     except ImportError:
-        raise ImportError("LBFGS needs SciPy: pip install 'fastbackprop[scipy]'") from None
+        raise missing("LBFGS needs SciPy", "scipy") from None
     return minimize
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from fastbackprop.names import missing
+
 
 class Progress:
     """A progress bar with a tick for each epoch: tqdm's, anything with its interface."""
@@ -13,9 +15,7 @@ class Progress:
             try:
                 from tqdm.auto import tqdm
             except ImportError:
-                raise ImportError(
-                    "progress=True needs tqdm: pip install 'fastbackprop[progress]'"
-                ) from None
+                raise missing("progress=True needs tqdm", "progress") from None
             progress = tqdm
         is_bar = all(callable(getattr(progress, name, None)) for name in self.INTERFACE)
         if not is_bar and not callable(progress):
