@@ -43,6 +43,7 @@ def fit_many(
     | None = None,
     progress: Any = None,
     n_threads: int | None = None,
+    missing_targets: bool = False,
 ) -> list[History]:
     """Train many networks, in place, each as its own `fit` would train it.
 
@@ -73,7 +74,7 @@ def fit_many(
     sample_weight : array_like, optional
         (n_samples,) for all, or a vector for each network: (n_networks, n_samples), or a list. They
         are weights of all rows of X, also with `rows`.
-    shuffle, metrics
+    shuffle, metrics, missing_targets
         As for `fit`.
     dropout
         As for `fit`; or a list with a `Dropout` for each network.
@@ -124,7 +125,13 @@ def fit_many(
         "early_stopping": early_stopping,
     }
     n_threads = inputs.thread_count(n_threads)
-    common = {"shuffle": shuffle, "metrics": metrics, "progress": None, "n_threads": n_threads}
+    common = {
+        "shuffle": shuffle,
+        "metrics": metrics,
+        "progress": None,
+        "n_threads": n_threads,
+        "missing_targets": missing_targets,
+    }
     chosen = many.distinct(networks, Network, "networks")
     each = _each(len(chosen), X, y, settings)
     stop, data = Stop(), _Data()
