@@ -53,6 +53,7 @@ from fastbackprop.training import (
     Metrics,
     StepTrainer,
     TimeBudget,
+    minimize,
 )
 from fastbackprop.version import __version__ as __version__
 
@@ -106,4 +107,5 @@ __all__ = [
     "Tweedie",
     "Warmup",
     "math",
+    "minimize",
 ]

@@ -78,7 +78,8 @@ class _Taken:
     __slots__ = ("_arrays", "_idle", "_machine", "_ready")
 
     def __init__(self, machine: "Machine", X: Any, y: Any, sample_weight: Any) -> None:
-        self._machine, self._idle, self._ready = machine, machine._idle_ready, None
+        self._machine, self._idle = machine, machine._idle_ready
+        self._ready: Any = None
         self._arrays = machine.few_samples(X, y, sample_weight)
 
     def __enter__(self) -> np.ndarray | None:
@@ -298,7 +299,8 @@ class Machine:
                 return None
             if total is None:
                 total = float(len(X) if sample_weight is None else sample_weight.sum())
-            return self.engine.short.gradient_of_few(memory, total, flat, below)
+            mean: float = self.engine.short.gradient_of_few(memory, total, flat, below)
+            return mean
 
     def cost_sums(
         self, samples: Samples, n_threads: int = 1, pause: Pause | None = None

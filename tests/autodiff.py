@@ -305,3 +305,17 @@ def jax_analysis(weights, biases, hidden, output, cost, X, Y, s, v):
         flat, unflatten = flatten_util.ravel_pytree(list(zip(*parameters, strict=True)))
         results = jax.jit(analyse)(flat, *data, v)
         return {name: np.asarray(result) for name, result in results.items()}
+
+
+def jax_backward(weights, biases, hidden, output, X, G):
+    """Gradients by W^1, b^1, W^2, ..., flat, and by X, of the sum of G * a^L: JAX's vjp."""
+    jax = pytest.importorskip("jax")
+    outputs, _ = jax_functions(hidden, output, "squared_error")
+    with jax.enable_x64(True):
+        parameters, (X, G, _) = jax_data(jax, weights, biases, X, G, None)
+        _, vjp = jax.vjp(lambda parameters, X: outputs(parameters, X)[1], parameters, X)
+        (dW, db), below = vjp(G)
+        flat = np.concatenate(
+            [np.ravel(part) for pair in zip(dW, db, strict=True) for part in pair]
+        )
+        return flat, np.asarray(below)

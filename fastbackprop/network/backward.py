@@ -14,7 +14,7 @@ from fastbackprop.samples import without_targets
 def backward(machine: Machine, X: Any, output_gradient: Any, out: Any) -> Backward:
     """See `Network.backward`; the machine has the cost `GIVEN`."""
     n = len(X) if type(X) is np.ndarray and X.ndim else 0
-    if type(out) is tuple and out == (None, None):
+    if out is None:
         flat, below = (np.empty(shape, machine.dtype) for shape in _shapes(machine, n))
         if n and machine.few_gradient(X, output_gradient, None, 1.0, flat, below) is not None:
             return Backward(flat, below)
@@ -22,7 +22,9 @@ def backward(machine: Machine, X: Any, output_gradient: Any, out: Any) -> Backwa
     X = inputs.matrix(X, machine.sizes[0], machine.dtype)
     shape = len(X), machine.sizes[-1]
     G = inputs.output_gradient(output_gradient, shape, machine.dtype)
-    flat, below = inputs.outputs(out, _shapes(machine, len(X)), machine.dtype)
+    flat, below = inputs.outputs(
+        (None, None) if out is None else out, _shapes(machine, len(X)), machine.dtype
+    )
     for array in (flat, below):
         others = {"X": X, "output_gradient": G, "the parameters": machine.theta}
         inputs.check_apart(array, **others)

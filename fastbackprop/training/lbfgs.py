@@ -1,10 +1,10 @@
-"""SciPy's L-BFGS-B as the epochs of a training: an iteration each."""
+"""SciPy's minimisers as the epochs of a training, an iteration each; LBFGS is one of them."""
 
 import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,20 +22,87 @@ EVALUATE, ACCEPTED, ENDED = "evaluate", "accepted", "ended"
 ENDS = ("converged", "max_evaluations", "line_search")  # of a training, by SciPy's status
 
 
-class LBFGSTrainer(Trainer):
-    """One call of `fit` with LBFGS.
+class Minimization(Trainer):
+    """A training by one of SciPy's minimisers.
 
-    The network's parameters change where SciPy accepts a point, and nowhere else: the costs and
-    gradients that it asks for on the way are those of a vector beside.
+    The network's parameters change where SciPy accepts a point, and nowhere else: costs and
+    gradients on the way are those of a trial point.
     """
 
     auto_batch_size = None
+    name: ClassVar[str]
+
+    @property
+    def no_checkpoint(self) -> str:
+        return (
+            f"{self.name} has no checkpoint: SciPy keeps the memory of its iterations internally, "
+            f"so that a training cannot be resumed. Leave the Checkpoint out, save the network in "
+            f"a callback, and begin again from there"
+        )
+
+    def minimizer(self, x: np.ndarray) -> "Minimizer":
+        """SciPy's, from this point on."""
+        raise NotImplementedError
+
+    def evaluate(self, samples: Samples | None, x: np.ndarray, pause: Pause) -> "Evaluation":
+        """The cost at a trial point; and SciPy's function and its gradient there."""
+        raise NotImplementedError
+
+    def run(self) -> History:
+        """As of `Trainer`; Ctrl-C and the time budget leave the last accepted point."""
+        self._cost: float | None = None  # at the accepted point
+        self._question: Any = None  # of SciPy, after an accepted point: it may also end there
+        x = self.machine.layout.flatten(self.machine.theta).astype(np.float64)
+        self._minimizer = self.minimizer(x)
+        try:
+            return super().run()
+        finally:
+            self._minimizer.close()
+
+    def _epoch(self, epoch: int, pause: Pause) -> dict[str, float]:
+        logs = super()._epoch(epoch, pause)
+        if self._minimizer.ended:
+            self.history.ended_by = ENDS[min(self._minimizer.status, len(ENDS) - 1)]
+        return logs
+
+    def _part(self, samples: Samples | None, pause: Pause) -> bool:
+        """One iteration; False where the cost is not finite before the first."""
+        total = _total(samples)
+        costs, latest = {}, np.inf
+        event, x = self._question or self._minimizer.go_on(None)
+        while event == EVALUATE:
+            latest, answer = self.evaluate(samples, x, pause)
+            costs[x.tobytes()] = latest
+            if self._cost is None:
+                self._cost = latest
+                if not np.isfinite(latest):
+                    return False
+            event, x = self._minimizer.go_on(answer)
+        assert self._cost is not None
+        self.sums[COST], self.sums[WEIGHT] = self._cost * total, total
+        if event == ACCEPTED:
+            self.machine.layout.unflatten(x, self.machine.theta)
+            self.stepper.steps += 1
+            self._cost = costs.get(x.tobytes(), latest)
+            self._question = self._minimizer.go_on(None)
+        return True
+
+
+def _total(samples: Samples | None) -> float:
+    """The sum of weights; 1 where there are no samples."""
+    if samples is None:
+        return 1.0
+    return float(samples.s.sum()) if len(samples.s) else float(len(samples.X))
+
+
+Evaluation = tuple[float, tuple[float, np.ndarray]]
+
+
+class LBFGSTrainer(Minimization):
+    """One call of `fit` with LBFGS."""
+
+    name = "LBFGS"
     optimizer: LBFGS
-    no_checkpoint = (
-        "LBFGS has no checkpoint: SciPy keeps the memory of its iterations internally, so that a "
-        "training cannot be resumed. Leave the Checkpoint out, save the network in a callback, and "
-        "call fit again"
-    )
 
     @staticmethod
     def check(settings: dict[str, Any], batches: bool) -> None:
@@ -48,54 +115,29 @@ class LBFGSTrainer(Trainer):
             dropout=None if dropout == Dropout() else dropout,
         )
 
-    def run(self) -> History:
-        """As of `Trainer`; Ctrl-C and the time budget leave the last accepted point."""
-        machine, layout = self.machine, self.machine.layout
+    def minimizer(self, x: np.ndarray) -> "Minimizer":
+        """Also makes the memory that each evaluation uses."""
+        machine, layout, rule = self.machine, self.machine.layout, self.optimizer
         self._trial, self._gradient, penalized = (machine.vector() for _ in range(3))
-        biases = layout.biases(penalized) if self.optimizer.penalize_biases else []
+        biases = layout.biases(penalized) if rule.penalize_biases else []
         for view in [*layout.weights(penalized), *biases]:
             view[...] = 1
-        self._penalized = float(self.optimizer.l2) * layout.flatten(penalized)
-        self._cost: float | None = None  # at the accepted point
-        self._question: Any = None  # of SciPy, after an accepted point: it may also end there
-        x = layout.flatten(machine.theta).astype(np.float64)
-        self._minimizer = Minimizer(x, self.optimizer)
-        try:
-            return super().run()
-        finally:
-            self._minimizer.close()
+        self._penalized = float(rule.l2) * layout.flatten(penalized)
+        options: dict[str, Any] = {
+            "maxcor": int(rule.history),
+            "gtol": float(rule.tolerance),
+            "ftol": float(rule.cost_tolerance),
+            "maxls": int(rule.max_line_search),
+        }
+        if rule.max_evaluations is not None:
+            options["maxfun"] = int(rule.max_evaluations)
+        return Minimizer(x, "L-BFGS-B", options)
 
-    def _epoch(self, epoch: int, pause: Pause) -> dict[str, float]:
-        logs = super()._epoch(epoch, pause)
-        if self._minimizer.ended:
-            self.history.ended_by = ENDS[self._minimizer.status]
-        return logs
-
-    def _part(self, samples: Samples, pause: Pause) -> bool:
-        """One iteration; False where the cost is not finite before the first."""
-        total = float(samples.s.sum()) if len(samples.s) else float(len(samples.X))
-        latest = np.inf
-        event, x = self._question or self._minimizer.go_on(None)
-        while event == EVALUATE:
-            latest, answer = self._evaluate(samples, total, x, pause)
-            if self._cost is None:
-                self._cost = latest
-                if not np.isfinite(latest):
-                    return False
-            event, x = self._minimizer.go_on(answer)
-        assert self._cost is not None
-        self.sums[COST], self.sums[WEIGHT] = self._cost * total, total
-        if event == ACCEPTED:
-            self.machine.layout.unflatten(x, self.machine.theta)
-            self.stepper.steps += 1
-            self._cost, self._question = latest, self._minimizer.go_on(None)
-        return True
-
-    def _evaluate(
-        self, samples: Samples, total: float, x: np.ndarray, pause: Pause
-    ) -> tuple[float, tuple[float, np.ndarray]]:
-        """The mean cost at x; and what is minimised, with the penalty, and its gradient."""
+    def evaluate(self, samples: Samples | None, x: np.ndarray, pause: Pause) -> Evaluation:
+        """The mean cost; and what is minimised, with the penalty."""
+        assert samples is not None
         machine, layout, sums = self.machine, self.machine.layout, np.zeros(N_SUMS)
+        total = _total(samples)
         layout.unflatten(x, self._trial)
         self._gradient[:] = 0
         with self._bound(samples) as bound:
@@ -126,7 +168,9 @@ def scipy_minimize() -> Any:
     try:
         from scipy.optimize import minimize
     except ImportError:
-        raise ImportError("LBFGS needs SciPy: pip install 'fastbackprop[scipy]'") from None
+        raise ImportError(
+            "LBFGS and minimize need SciPy: pip install 'fastbackprop[scipy]'"
+        ) from None
     return minimize
 
 
@@ -137,11 +181,12 @@ class Minimizer:
     does nothing but wait while the training is at work.
     """
 
-    def __init__(self, x: np.ndarray, rule: LBFGS) -> None:
+    def __init__(self, x: np.ndarray, method: str, options: dict[str, Any]) -> None:
         self.ended, self.status = False, 0
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._minimize, args=(scipy_minimize(), x, rule))
+        arguments = scipy_minimize(), x, method, options
+        self._thread = threading.Thread(target=self._minimize, args=arguments)
         self._thread.daemon = True
 
     def go_on(self, answer: Any) -> tuple[str, Any]:
@@ -174,16 +219,11 @@ class Minimizer:
             raise answer
         return answer
 
-    def _minimize(self, minimize: Callable[..., Any], x: np.ndarray, rule: LBFGS) -> None:
+    def _minimize(
+        self, minimize: Callable[..., Any], x: np.ndarray, method: str, options: dict[str, Any]
+    ) -> None:
         unlimited = np.iinfo(np.int32).max
-        options = {
-            "maxcor": int(rule.history),
-            "gtol": float(rule.tolerance),
-            "ftol": float(rule.cost_tolerance),
-            "maxls": int(rule.max_line_search),
-            "maxiter": unlimited,
-            "maxfun": unlimited if rule.max_evaluations is None else int(rule.max_evaluations),
-        }
+        limits = {"maxiter": unlimited} | ({"maxfun": unlimited} if method == "L-BFGS-B" else {})
         error = None
         with contextlib.suppress(_Closed):
             try:
@@ -191,9 +231,9 @@ class Minimizer:
                     lambda x: self._ask(EVALUATE, x),
                     x,
                     jac=True,
-                    method="L-BFGS-B",
+                    method=method,
                     callback=lambda x: self._ask(ACCEPTED, x),
-                    options=options,
+                    options=limits | options,
                 )
                 self.status = int(result.status)
             except Exception as caught:
