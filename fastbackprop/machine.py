@@ -92,6 +92,12 @@ class _Taken:
         memory: np.ndarray = self._ready.memory
         return memory if self._machine.engine.short.take(memory, *self._arrays) else None
 
+    def weight(self) -> float:
+        """sum_i s_i of the samples."""
+        assert self._arrays is not None
+        X, _, _, s = self._arrays
+        return float(s.sum()) if len(s) else float(len(X))
+
     def __exit__(self, *exception: object) -> None:
         if self._ready is not None:
             self._idle.append(self._ready)
@@ -294,11 +300,12 @@ class Machine:
 
         The total is that of the weights where it is None. None, and nothing done, as `few_cost`.
         """
-        with _Taken(self, X, y, sample_weight) as memory:
+        taken = _Taken(self, X, y, sample_weight)
+        with taken as memory:
             if memory is None:
                 return None
             if total is None:
-                total = float(len(X) if sample_weight is None else sample_weight.sum())
+                total = taken.weight()
             mean: float = self.engine.short.gradient_of_few(memory, total, flat, below)
             return mean
 

@@ -22,8 +22,10 @@ def mean_square(net):
     return np.mean(error**2), net.backward(x, 2 * error / len(x)).parameter_gradient
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("method", ["L-BFGS-B", "BFGS", "CG"])
+@pytest.mark.parametrize(
+    ("method", "engine"),
+    [*(("L-BFGS-B", name) for name in ENGINES), ("BFGS", ENGINES[0]), ("CG", ENGINES[0])],
+)
 def test_it_ends_where_scipy_does(method, engine):
     own, other = network(engine), network(engine)
 

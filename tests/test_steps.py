@@ -204,8 +204,9 @@ EDGES = [0.0, 1.0, -1.0, 0.5, 1.5, -0.5, 2.0, np.nan, np.inf, -np.inf, -0.0, 1e3
 @pytest.mark.parametrize("cost", [cost for costs in COSTS.values() for cost in costs], ids=str)
 def test_the_short_way_refuses_no_less_than_the_long_one(cost, missing):
     """Targets that it takes are none that `evaluate` refuses, and good ones it does take."""
-    if cost.outputs_per_target > 1 or (missing and cost.coupled):
-        return
+    compiled = "squared_error", "gamma", "hinge"  # with missing targets each is compiled anew
+    if cost.outputs_per_target > 1 or (missing and cost.name not in compiled):
+        pytest.skip("left to the others")
     net = made(output=cost.output or "identity", cost=cost.name)
     machine = net.machine.with_cost(cost.with_missing_targets) if missing else net.machine
     X, rng, taken = np.zeros((2, 5), np.float32), np.random.default_rng(0), 0
@@ -298,7 +299,7 @@ def test_a_cost_that_is_not_finite_takes_no_step():
 
 @pytest.mark.parametrize(
     ("hidden", "output", "n"),
-    [("tanh", "identity", 5), ("gelu", "softmax", 200), ("relu", "sigmoid", 1)],
+    [("tanh", "identity", 5), ("gelu", "softmax", 200)],
 )
 def test_backward_is_that_of_jax(hidden, output, n):
     options = {"hidden": hidden, "output": output, "dtype": "float64"}
@@ -527,5 +528,9 @@ def test_arrays_that_are_not_plain():
     frozen.flags.writeable = False
     for other in (frozen, np.asfortranarray(X), np.repeat(X, 2, axis=0)[::2], X.astype(float)):
         assert net.machine.few_cost(other, y, None) == ref
-    assert net.machine.few_cost(X.view(np.matrix), y, None) is None
+    s = rng.uniform(1, 2, 6).astype("float32")
+    short, long = net.gradient(X, y, s), net.gradient(X.tolist(), y.tolist(), s)
+    for part, part_ref in zip(short.weights, long.weights, strict=True):
+        assert part.tobytes() == part_ref.tobytes()
+    assert net.machine.few_cost(X.view(np.recarray), y, None) is None
     assert net.machine.few_cost(X.astype(complex), y, None) is None

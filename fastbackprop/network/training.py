@@ -114,7 +114,8 @@ class Training:
             "<name>" without validation, or with `Metrics(..., training=True)`. Only "accuracy" and
             "r2" use sample weights.
         missing_targets : bool
-            Whether y, also that of the validation samples, may hold NaN; see `evaluate`.
+            Whether y, also that of the validation samples, may hold NaN; see `evaluate`. Metrics
+            get y as it is.
 
         Returns
         -------

@@ -4,7 +4,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +22,15 @@ EVALUATE, ACCEPTED, ENDED = "evaluate", "accepted", "ended"
 ENDS = ("converged", "max_evaluations", "line_search")  # of a training, by SciPy's status
 
 
+def no_checkpoint_of(name: str) -> str:
+    """Why there is none, for `Trainer.no_checkpoint`."""
+    return (
+        f"{name} has no checkpoint: SciPy keeps the memory of its iterations internally, so that a "
+        f"training cannot be resumed. Leave the Checkpoint out, save the network in a callback, "
+        f"and begin again from there"
+    )
+
+
 class Minimization(Trainer):
     """A training by one of SciPy's minimisers.
 
@@ -30,15 +39,6 @@ class Minimization(Trainer):
     """
 
     auto_batch_size = None
-    name: ClassVar[str]
-
-    @property
-    def no_checkpoint(self) -> str:
-        return (
-            f"{self.name} has no checkpoint: SciPy keeps the memory of its iterations internally, "
-            f"so that a training cannot be resumed. Leave the Checkpoint out, save the network in "
-            f"a callback, and begin again from there"
-        )
 
     def minimizer(self, x: np.ndarray) -> "Minimizer":
         """SciPy's, from this point on."""
@@ -101,7 +101,7 @@ Evaluation = tuple[float, tuple[float, np.ndarray]]
 class LBFGSTrainer(Minimization):
     """One call of `fit` with LBFGS."""
 
-    name = "LBFGS"
+    no_checkpoint = no_checkpoint_of("LBFGS")
     optimizer: LBFGS
 
     @staticmethod

@@ -12,7 +12,14 @@ from fastbackprop.optimizers import LBFGS
 from fastbackprop.samples import Samples
 from fastbackprop.training.callbacks import Callbacks
 from fastbackprop.training.history import History
-from fastbackprop.training.lbfgs import NO_COST, Evaluation, Minimization, Minimizer, scipy_minimize
+from fastbackprop.training.lbfgs import (
+    NO_COST,
+    Evaluation,
+    Minimization,
+    Minimizer,
+    no_checkpoint_of,
+    scipy_minimize,
+)
 from fastbackprop.training.plan import Plan
 from fastbackprop.training.progress import Progress
 
@@ -119,7 +126,7 @@ def minimize(
 class _Training(Minimization):
     """One call of `minimize`."""
 
-    name = "minimize"
+    no_checkpoint = no_checkpoint_of("minimize")
     function: Function
     method: str
     options: dict[str, Any]
