@@ -70,6 +70,47 @@ class OneStep(Network):
         self.network.partial_fit(self.X, self.y, optimizer=self.optimizer)
 
 
+class StepOfTrainer(OneStep):
+    """The same with everything settled before."""
+
+    def setup(self, *parameters):
+        Network.setup(self, *parameters)
+        self.X, self.y = self.X[: self.batch_size], self.y[: self.batch_size]
+        self.trainer = self.network.trainer(self.optimizer)
+        self.time_one_step(*parameters)
+
+    def time_one_step(self, engine, shape, dtype):
+        self.trainer.step(self.X, self.y)
+
+
+class Backward(OneStep):
+    """From a gradient by the outputs to a step."""
+
+    def setup(self, *parameters):
+        Network.setup(self, *parameters)
+        self.X = self.X[: self.batch_size]
+        self.G = self.network.predict(self.X)
+        self.trainer = self.network.trainer(self.optimizer)
+        self.time_one_step(*parameters)
+
+    def time_one_step(self, engine, shape, dtype):
+        self.trainer.apply(self.network.backward(self.X, self.G).parameter_gradient)
+
+
+class Evaluation(OneStep):
+    """The cost of a minibatch."""
+
+    def time_one_step(self, engine, shape, dtype):
+        self.network.evaluate(self.X, self.y)
+
+
+class GradientOfInputs(OneStep):
+    """Of a minibatch."""
+
+    def time_one_step(self, engine, shape, dtype):
+        self.network.input_gradient(self.X, self.y)
+
+
 class Prediction(Network):
     def setup(self, *parameters):
         super().setup(*parameters)

@@ -55,6 +55,7 @@ from fastbackprop.training import (
     Metrics,
     StepTrainer,
     TimeBudget,
+    minimize,
 )
 from fastbackprop.version import __version__ as __version__
 
@@ -110,4 +111,5 @@ __all__ = [
     "Warmup",
     "fit_many",
     "math",
+    "minimize",
 ]

@@ -78,7 +78,8 @@ class _Taken:
     __slots__ = ("_arrays", "_idle", "_machine", "_ready")
 
     def __init__(self, machine: "Machine", X: Any, y: Any, sample_weight: Any) -> None:
-        self._machine, self._idle, self._ready = machine, machine._idle_ready, None
+        self._machine, self._idle = machine, machine._idle_ready
+        self._ready: Any = None
         self._arrays = machine.few_samples(X, y, sample_weight)
 
     def __enter__(self) -> np.ndarray | None:
@@ -90,6 +91,12 @@ class _Taken:
             self._ready = self._machine.ready()
         memory: np.ndarray = self._ready.memory
         return memory if self._machine.engine.short.take(memory, *self._arrays) else None
+
+    def weight(self) -> float:
+        """sum_i s_i of the samples."""
+        assert self._arrays is not None
+        X, _, _, s = self._arrays
+        return float(s.sum()) if len(s) else float(len(X))
 
     def __exit__(self, *exception: object) -> None:
         if self._ready is not None:
@@ -293,12 +300,14 @@ class Machine:
 
         The total is that of the weights where it is None. None, and nothing done, as `few_cost`.
         """
-        with _Taken(self, X, y, sample_weight) as memory:
+        taken = _Taken(self, X, y, sample_weight)
+        with taken as memory:
             if memory is None:
                 return None
             if total is None:
-                total = float(len(X) if sample_weight is None else sample_weight.sum())
-            return self.engine.short.gradient_of_few(memory, total, flat, below)
+                total = taken.weight()
+            mean: float = self.engine.short.gradient_of_few(memory, total, flat, below)
+            return mean
 
     def cost_sums(
         self, samples: Samples, n_threads: int = 1, pause: Pause | None = None

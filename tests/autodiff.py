@@ -305,3 +305,18 @@ def jax_analysis(weights, biases, hidden, output, cost, X, Y, s, v):
         flat, unflatten = flatten_util.ravel_pytree(list(zip(*parameters, strict=True)))
         results = jax.jit(analyse)(flat, *data, v)
         return {name: np.asarray(result) for name, result in results.items()}
+
+
+def jax_backward(weights, biases, hidden, output, X, G):
+    """Gradients by W^1, b^1, W^2, ..., flat, and by X, of the sum of G * a^L: JAX's vjp."""
+    jax = pytest.importorskip("jax")
+    outputs, _ = jax_functions(hidden, output, "squared_error")
+
+    def pulled_back(parameters, X, G):
+        return jax.vjp(lambda *arguments: outputs(*arguments)[1], parameters, X)[1](G)
+
+    with jax.enable_x64(True):
+        parameters, (X, G, _) = jax_data(jax, weights, biases, X, G, None)
+        (dW, db), below = jax.jit(pulled_back)(parameters, X, G)
+        parts = [np.ravel(part) for pair in zip(dW, db, strict=True) for part in pair]
+        return np.concatenate(parts), np.asarray(below)

@@ -33,8 +33,9 @@ def items(dtype: str, engine: str) -> Iterator[tuple[str, Callable[[], object]]]
     )
     X, y = np.eye(2, dtype=dtype), np.arange(2)
     yield "predict", lambda: [network.predict(rows) for rows in (X, X[:1], X.tolist())]
-    yield "evaluate", lambda: network.evaluate(X, y)
-    yield "gradient", lambda: network.gradient(X, y)
+    yield "evaluate", lambda: [network.evaluate(rows, y) for rows in (X, X.tolist())]
+    yield "gradient", lambda: [network.gradient(rows, y) for rows in (X, X.tolist())]
+    yield "own loop", lambda: step(network, X, y)
     yield "activations", lambda: network.activations(X)
     yield "trace", lambda: network.trace(X, y)
     yield "analysis", lambda: analyse(network, X, y)
@@ -53,6 +54,12 @@ def analyse(network: fb.Network, X: np.ndarray, y: np.ndarray) -> None:
     network.sample_gradient_norms(X, y)
     network.jacobian(X)
     network.hessian_vector_product(X, y, network.get_parameters())
+
+
+def step(network: fb.Network, X: np.ndarray, y: np.ndarray) -> None:
+    trainer = network.trainer(fb.SGD())
+    trainer.step(X, y)
+    trainer.apply(network.backward(X, X).parameter_gradient)
 
 
 def what_it_did(call: Callable[[], object]) -> str:

@@ -13,19 +13,15 @@ from fastbackprop.samples import without_targets
 
 def backward(machine: Machine, X: Any, output_gradient: Any, out: Any) -> Backward:
     """See `Network.backward`; the machine has the cost `GIVEN`."""
-    n = len(X) if type(X) is np.ndarray and X.ndim else 0
-    if type(out) is tuple and out == (None, None):
-        flat, below = (np.empty(shape, machine.dtype) for shape in _shapes(machine, n))
-        if n and machine.few_gradient(X, output_gradient, None, 1.0, flat, below) is not None:
+    if type(X) is np.ndarray and X.ndim == 2:
+        flat, below = _arrays(machine, X, output_gradient, out)
+        if machine.few_gradient(X, output_gradient, None, 1.0, flat, below) is not None:
             return Backward(flat, below)
     inputs.refuse_sparse(X, "dC/da^0 is to be dense")
     X = inputs.matrix(X, machine.sizes[0], machine.dtype)
     shape = len(X), machine.sizes[-1]
     G = inputs.output_gradient(output_gradient, shape, machine.dtype)
-    flat, below = inputs.outputs(out, _shapes(machine, len(X)), machine.dtype)
-    for array in (flat, below):
-        others = {"X": X, "output_gradient": G, "the parameters": machine.theta}
-        inputs.check_apart(array, **others)
+    flat, below = _arrays(machine, X, G, out)
     if machine.few_gradient(X, G, None, 1.0, flat, below) is None:
         samples = without_targets(X, shape[1], machine.dtype)._replace(Y=G)
         flat[:] = machine.layout.flatten(machine.gradient_sums(samples, 1.0)[2])
@@ -33,5 +29,12 @@ def backward(machine: Machine, X: Any, output_gradient: Any, out: Any) -> Backwa
     return Backward(flat, below)
 
 
-def _shapes(machine: Machine, n: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return (machine.layout.n_parameters,), (n, machine.sizes[0])
+def _arrays(machine: Machine, X: Any, G: Any, out: Any) -> list[np.ndarray]:
+    """The arrays to fill: those that were passed, checked, or new ones."""
+    shapes: list[tuple[int, ...]] = [(machine.layout.n_parameters,), (len(X), machine.sizes[0])]
+    if out is None:
+        return [np.empty(shape, machine.dtype) for shape in shapes]
+    arrays = inputs.outputs(out, shapes, machine.dtype)
+    for array in arrays:
+        inputs.check_apart(array, X=X, output_gradient=G, parameters=machine.theta)
+    return arrays

@@ -299,7 +299,7 @@ class Network(Training, Analysis, Conversion):
             mean, flat = cost / weight, machine.layout.flatten(vector)
         return Gradient(mean, *machine.parts(flat))
 
-    def backward(self, X: Any, output_gradient: Any, out: Any = (None, None)) -> Backward:
+    def backward(self, X: Any, output_gradient: Any, out: Any = None) -> Backward:
         """Backpropagate dC/da^L of a cost of your own: equations (2) to (4) from a given error.
 
         With it any cost can be trained that you can differentiate by the outputs, also one across

@@ -1,7 +1,8 @@
 """Training: the methods of `Network` that change its parameters by gradient steps."""
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ class Training:
     """What `Network` inherits."""
 
     machine: Machine
-    rng: np.random.Generator
+    _rng: np.random.Generator
     _optimizer: Optimizer | None
     _n_fits = 0  # at work
     _short: tuple[Any, ShortSteps] | None = None  # of `partial_fit`, by its dropout
@@ -31,6 +32,15 @@ class Training:
     def is_training(self) -> bool:
         """Whether `fit` is at work; callbacks may ask."""
         return self._n_fits > 0
+
+    @contextlib.contextmanager
+    def in_training(self) -> Iterator[None]:
+        """While a training is at work, no trainer takes a step in between."""
+        self._n_fits += 1
+        try:
+            yield
+        finally:
+            self._n_fits -= 1
 
     @names_keywords("fit")
     def fit(
@@ -106,7 +116,8 @@ class Training:
             "<name>" without validation, or with `Metrics(..., training=True)`. Only "accuracy" and
             "r2" use sample weights.
         missing_targets : bool
-            Whether y, also that of the validation samples, may hold NaN; see `evaluate`.
+            Whether y, also that of the validation samples, may hold NaN; see `evaluate`. Metrics
+            get y as it is.
 
         Returns
         -------
@@ -141,11 +152,8 @@ class Training:
             missing_targets=missing_targets,
         )
         self._optimizer = training.optimizer
-        self._n_fits += 1
-        try:
+        with self.in_training():
             return training.run()
-        finally:
-            self._n_fits -= 1
 
     def trainer(
         self,
@@ -237,7 +245,7 @@ class Training:
             noise = as_dropout(dropout)
             rates, deviation = noise.rates(len(self.machine.sizes) - 1), noise.deviation()
             model = self.machine.engine.perturbed(self.machine.model, rates, deviation)
-            kept = self._short = dropout, ShortSteps(self.machine, model, stepper, self.rng)
+            kept = self._short = dropout, ShortSteps(self.machine, model, stepper, self._rng)
         cost = kept[1].step(X, y, sample_weight, shuffle)
         if cost is None:
             return None

@@ -73,6 +73,7 @@ class MLP(CallbackSupportMixin, BaseEstimator):
     cost: Any = None
     dropout: Any = 0.0
     callbacks: Any = ()
+    missing_targets: bool = False
     n_threads: int | None = None
     engine: str = engines.ENGINES[0]
 
@@ -269,7 +270,7 @@ class MLP(CallbackSupportMixin, BaseEstimator):
             listeners.append(Tasks(self, data, epochs))
         self.history_: History = self._fit_network(data, epochs, batch_size, monitor, listeners)
         if parameters.is_lbfgs(self.solver):
-            monitor.at_the_end(self.network_.evaluate(data.X, data.Y, data.s))
+            monitor.at_the_end(self._cost(data.X, data.Y, data.s))
         return monitor
 
     def _fit_network(
@@ -293,7 +294,11 @@ class MLP(CallbackSupportMixin, BaseEstimator):
             n_threads=self.n_threads,
             metrics=None if held_out is None else {"score": monitor.score},
             dropout=self.dropout,
+            missing_targets=self.missing_targets,
         )
+
+    def _cost(self, X: Any, Y: Any, s: Any) -> float:
+        return self.network_.evaluate(X, Y, s, missing_targets=self.missing_targets)
 
     def _stops_early(self) -> bool:
         return self.early_stopping and not parameters.is_lbfgs(self.solver)
@@ -322,7 +327,10 @@ class MLP(CallbackSupportMixin, BaseEstimator):
         if not np.isfinite(a).all():
             return np.nan
         score = accuracy_score if is_classifier(self) else r2_score
-        return score(y, self._predictions(a), sample_weight=s)
+        predictions = self._predictions(a)
+        if self.missing_targets:
+            return _mean_score(score, np.asarray(y, np.float64), predictions, s)
+        return score(y, predictions, sample_weight=s)
 
     def _outputs(self, X: Any) -> np.ndarray:
         """a^L for every row of X, (n_samples, n_L)."""
@@ -346,6 +354,17 @@ class MLP(CallbackSupportMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = bool(SPARSE)
         return tags
+
+
+def _mean_score(score: Any, y: np.ndarray, predictions: np.ndarray, s: Any) -> float:
+    """The mean over the outputs of the score of the samples whose target is known."""
+    n, scores = len(y), []
+    for of_output, predicted in zip(y.reshape(n, -1).T, predictions.reshape(n, -1).T, strict=True):
+        known = ~np.isnan(of_output)
+        if known.any():
+            weights = None if s is None else np.asarray(s)[known]
+            scores.append(score(of_output[known], predicted[known], sample_weight=weights))
+    return float(np.mean(scores)) if scores else np.nan
 
 
 def _as_list(callbacks: Any) -> list[Any]:

@@ -54,6 +54,9 @@ class MLPClassifier(ClassifierMixin, MLP):
         As `Network.fit` takes it.
     callbacks : function, object or iterable of them
         As `Network.fit` takes them. (scikit-learn's own, from 1.9, go to `set_callbacks`.)
+    missing_targets : bool
+        Whether y may hold NaN, as `Network.evaluate` describes it: of a regressor, or of several
+        labels per sample. The score is then the mean over the outputs, of the targets known.
     n_threads : int or None
         As `Network.fit` takes it: None chooses by the amount of work. Pass 1 if several processes
         share the machine.
@@ -106,6 +109,14 @@ class MLPClassifier(ClassifierMixin, MLP):
         return self._fit(X, y, sample_weight, classes=classes, one_pass=True)
 
     def _targets(self, y: Any, first: bool, classes: Any) -> np.ndarray:
+        if self.missing_targets and np.isnan(y).any():
+            Y = self._targets(np.nan_to_num(y), first, classes)
+            if Y.shape != y.shape or y.ndim == 1:
+                raise ValueError(
+                    "missing_targets=True is for several labels per sample, a column of 0, 1 or "
+                    "NaN each: leave out samples without a class"
+                )
+            return np.where(np.isnan(y), np.nan, Y)
         if first:
             multilabel = type_of_target(y).startswith("multilabel")
             seen = y if classes is None or multilabel else classes

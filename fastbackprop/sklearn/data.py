@@ -23,7 +23,12 @@ class Data(NamedTuple):
 
 
 def inputs_and_targets(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-    """X in float32 or float64, and y."""
+    """X in float32 or float64, and y, which holds NaN where a target is missing and may be."""
+    holes = None
+    if estimator.missing_targets:
+        y = np.asarray(y, np.float64)
+        holes = np.isnan(y)
+        y = np.where(holes, 0.0, y)
     X, y = validate_data(
         estimator,
         X,
@@ -34,6 +39,8 @@ def inputs_and_targets(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any
         y_numeric=not is_classifier(estimator),
         dtype=DTYPES,
     )
+    if holes is not None and holes.any():
+        y = np.where(holes, np.nan, y)
     return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
 

@@ -34,7 +34,7 @@ RANGES: dict[str, tuple[type, float | None, float | None, str]] = {
     "beta_2": (Real, 0, 1, "left"),
     "epsilon": (Real, 0, None, "neither"),
 }
-FLAGS = ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping")
+FLAGS = ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping", "missing_targets")
 
 
 def check(estimator: Any) -> None:

@@ -133,7 +133,7 @@ class MLPRegressor(RegressorMixin, MLP):
 
     def _score(self, X: Any, y: Any, a: np.ndarray, s: Any) -> float:
         if a.size > np.size(y):
-            return -self.network_.evaluate(X, y, s)
+            return -self._cost(X, y, s)
         return super()._score(X, y, a, s)
 
     def _predictions(self, a: np.ndarray) -> np.ndarray:

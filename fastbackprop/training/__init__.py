@@ -7,6 +7,7 @@ from fastbackprop.training.early_stopping import EarlyStopping
 from fastbackprop.training.error_flow import ErrorFlow
 from fastbackprop.training.history import History
 from fastbackprop.training.metrics import Metrics
+from fastbackprop.training.minimize import minimize
 from fastbackprop.training.step_trainer import StepTrainer
 from fastbackprop.training.trainer import DivergenceError
 
@@ -20,4 +21,5 @@ __all__ = [
     "Metrics",
     "StepTrainer",
     "TimeBudget",
+    "minimize",
 ]

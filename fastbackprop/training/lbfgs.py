@@ -1,4 +1,4 @@
-"""SciPy's L-BFGS-B as the epochs of a training: an iteration each."""
+"""SciPy's minimisers as the epochs of a training, an iteration each; LBFGS is one of them."""
 
 import contextlib
 import queue
@@ -22,46 +22,40 @@ EVALUATE, ACCEPTED, ENDED = "evaluate", "accepted", "ended"
 ENDS = ("converged", "max_evaluations", "line_search")  # of a training, by SciPy's status
 
 
-class LBFGSTrainer(Trainer):
-    """One call of `fit` with LBFGS.
+def no_checkpoint_of(name: str) -> str:
+    """Why there is none, for `Trainer.no_checkpoint`."""
+    return (
+        f"{name} has no checkpoint: SciPy keeps the memory of its iterations internally, so that a "
+        f"training cannot be resumed. Leave the Checkpoint out, save the network in a callback, "
+        f"and begin again from there"
+    )
 
-    The network's parameters change where SciPy accepts a point, and nowhere else: the costs and
-    gradients that it asks for on the way are those of a vector beside.
+
+class Minimization(Trainer):
+    """A training by one of SciPy's minimisers.
+
+    The network's parameters change where SciPy accepts a point, and nowhere else: costs and
+    gradients on the way are those of a trial point.
     """
 
     auto_batch_size = None
     takes_rows = False
-    optimizer: LBFGS
     _minimizer: "Minimizer | None" = None
-    no_checkpoint = (
-        "LBFGS has no checkpoint: SciPy keeps the memory of its iterations internally, so that a "
-        "training cannot be resumed. Leave the Checkpoint out, save the network in a callback, and "
-        "call fit again"
-    )
 
-    @staticmethod
-    def check(settings: dict[str, Any], batches: bool) -> None:
-        """Also raises ImportError without SciPy."""
-        scipy_minimize()
-        size, dropout = settings["batch_size"], as_dropout(settings["dropout"])
-        inputs.refuse_for_lbfgs(
-            batches=batches or None,
-            batch_size=None if isinstance(size, str) else size,
-            dropout=None if dropout == Dropout() else dropout,
-        )
+    def minimizer(self, x: np.ndarray) -> "Minimizer":
+        """SciPy's, from this point on."""
+        raise NotImplementedError
+
+    def evaluate(self, samples: Samples | None, x: np.ndarray, pause: Pause) -> "Evaluation":
+        """The cost at a trial point; and SciPy's function and its gradient there."""
+        raise NotImplementedError
 
     def begin(self) -> None:
         """Start SciPy. Ctrl-C and the time budget leave the last accepted point."""
-        machine, layout = self.machine, self.machine.layout
-        self._trial, self._gradient, penalized = (machine.vector() for _ in range(3))
-        biases = layout.biases(penalized) if self.optimizer.penalize_biases else []
-        for view in [*layout.weights(penalized), *biases]:
-            view[...] = 1
-        self._penalized = float(self.optimizer.l2) * layout.flatten(penalized)
         self._cost: float | None = None  # at the accepted point
         self._question: Any = None  # of SciPy, after an accepted point: it may also end there
-        x = layout.flatten(machine.theta).astype(np.float64)
-        self._minimizer = Minimizer(x, self.optimizer)
+        x = self.machine.layout.flatten(self.machine.theta).astype(np.float64)
+        self._minimizer = self.minimizer(x)
         super().begin()
 
     def close(self) -> None:
@@ -75,17 +69,18 @@ class LBFGSTrainer(Trainer):
         logs = super().end_steps(began, pause)
         assert self._minimizer is not None
         if self._minimizer.ended:
-            self.history.ended_by = ENDS[self._minimizer.status]
+            self.history.ended_by = ENDS[min(self._minimizer.status, len(ENDS) - 1)]
         return logs
 
-    def _part(self, samples: Samples, pause: Pause) -> bool:
+    def _part(self, samples: Samples | None, pause: Pause) -> bool:
         """One iteration; False where the cost is not finite before the first."""
-        total = float(samples.s.sum()) if len(samples.s) else float(len(samples.X))
-        latest, minimizer = np.inf, self._minimizer
+        total, minimizer = _total(samples), self._minimizer
         assert minimizer is not None
+        costs, latest = {}, np.inf
         event, x = self._question or minimizer.go_on(None)
         while event == EVALUATE:
-            latest, answer = self._evaluate(samples, total, x, pause)
+            latest, answer = self.evaluate(samples, x, pause)
+            costs[x.tobytes()] = latest
             if self._cost is None:
                 self._cost = latest
                 if not np.isfinite(latest):
@@ -96,14 +91,61 @@ class LBFGSTrainer(Trainer):
         if event == ACCEPTED:
             self.machine.layout.unflatten(x, self.machine.theta)
             self.stepper.steps += 1
-            self._cost, self._question = latest, minimizer.go_on(None)
+            self._cost = costs.get(x.tobytes(), latest)
+            self._question = minimizer.go_on(None)
         return True
 
-    def _evaluate(
-        self, samples: Samples, total: float, x: np.ndarray, pause: Pause
-    ) -> tuple[float, tuple[float, np.ndarray]]:
-        """The mean cost at x; and what is minimised, with the penalty, and its gradient."""
+
+def _total(samples: Samples | None) -> float:
+    """The sum of weights; 1 where there are no samples."""
+    if samples is None:
+        return 1.0
+    return float(samples.s.sum()) if len(samples.s) else float(len(samples.X))
+
+
+Evaluation = tuple[float, tuple[float, np.ndarray]]
+
+
+class LBFGSTrainer(Minimization):
+    """One call of `fit` with LBFGS."""
+
+    no_checkpoint = no_checkpoint_of("LBFGS")
+    optimizer: LBFGS
+
+    @staticmethod
+    def check(settings: dict[str, Any], batches: bool) -> None:
+        """Also raises ImportError without SciPy."""
+        scipy_minimize()
+        size, dropout = settings["batch_size"], as_dropout(settings["dropout"])
+        inputs.refuse_for_lbfgs(
+            batches=batches or None,
+            batch_size=None if isinstance(size, str) else size,
+            dropout=None if dropout == Dropout() else dropout,
+        )
+
+    def minimizer(self, x: np.ndarray) -> "Minimizer":
+        """Also makes the memory that each evaluation uses."""
+        machine, layout, rule = self.machine, self.machine.layout, self.optimizer
+        self._trial, self._gradient, penalized = (machine.vector() for _ in range(3))
+        biases = layout.biases(penalized) if rule.penalize_biases else []
+        for view in [*layout.weights(penalized), *biases]:
+            view[...] = 1
+        self._penalized = float(rule.l2) * layout.flatten(penalized)
+        options: dict[str, Any] = {
+            "maxcor": int(rule.history),
+            "gtol": float(rule.tolerance),
+            "ftol": float(rule.cost_tolerance),
+            "maxls": int(rule.max_line_search),
+        }
+        if rule.max_evaluations is not None:
+            options["maxfun"] = int(rule.max_evaluations)
+        return Minimizer(x, "L-BFGS-B", options)
+
+    def evaluate(self, samples: Samples | None, x: np.ndarray, pause: Pause) -> Evaluation:
+        """The mean cost; and what is minimised, with the penalty."""
+        assert samples is not None
         machine, layout, sums = self.machine, self.machine.layout, np.zeros(N_SUMS)
+        total = _total(samples)
         layout.unflatten(x, self._trial)
         self._gradient[:] = 0
         with self._bound(samples) as bound:
@@ -134,7 +176,7 @@ def scipy_minimize() -> Any:
     try:
         from scipy.optimize import minimize
     except ImportError:
-        raise missing("LBFGS needs SciPy", "scipy") from None
+        raise missing("LBFGS and minimize need SciPy", "scipy") from None
     return minimize
 
 
@@ -145,11 +187,12 @@ class Minimizer:
     does nothing but wait while the training is at work.
     """
 
-    def __init__(self, x: np.ndarray, rule: LBFGS) -> None:
+    def __init__(self, x: np.ndarray, method: str, options: dict[str, Any]) -> None:
         self.ended, self.status = False, 0
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._minimize, args=(scipy_minimize(), x, rule))
+        arguments = scipy_minimize(), x, method, options
+        self._thread = threading.Thread(target=self._minimize, args=arguments)
         self._thread.daemon = True
 
     def go_on(self, answer: Any) -> tuple[str, Any]:
@@ -182,16 +225,11 @@ class Minimizer:
             raise answer
         return answer
 
-    def _minimize(self, minimize: Callable[..., Any], x: np.ndarray, rule: LBFGS) -> None:
+    def _minimize(
+        self, minimize: Callable[..., Any], x: np.ndarray, method: str, options: dict[str, Any]
+    ) -> None:
         unlimited = np.iinfo(np.int32).max
-        options = {
-            "maxcor": int(rule.history),
-            "gtol": float(rule.tolerance),
-            "ftol": float(rule.cost_tolerance),
-            "maxls": int(rule.max_line_search),
-            "maxiter": unlimited,
-            "maxfun": unlimited if rule.max_evaluations is None else int(rule.max_evaluations),
-        }
+        limits = {"maxiter": unlimited} | ({"maxfun": unlimited} if method == "L-BFGS-B" else {})
         error = None
         with contextlib.suppress(_Closed):
             try:
@@ -199,9 +237,9 @@ class Minimizer:
                     lambda x: self._ask(EVALUATE, x),
                     x,
                     jac=True,
-                    method="L-BFGS-B",
+                    method=method,
                     callback=lambda x: self._ask(ACCEPTED, x),
-                    options=options,
+                    options=limits | options,
                 )
                 self.status = int(result.status)
             except Exception as caught:

@@ -7,7 +7,7 @@ the samples that it took.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -283,8 +283,3 @@ def with_coefficients(ready: Ready, update: Update) -> Ready:
     """For the steps whose coefficients this update has."""
     _set_coefficients(ready.memory, update.first, update.c)
     return ready._replace(few=ready.few._replace(update=update))
-
-
-def values(ready: Ready) -> Any:
-    """sum_i s_i C_i and sum_i s_i of the last call."""
-    return float(ready.few.sums[COST]), float(ready.few.sums[WEIGHT])

@@ -1,0 +1,62 @@
+"""The examples with loops of their own, at small size."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def test_cartpole(tmp_path):
+    """The parts are right, and some hundred steps of learning make the values those of a fall."""
+    example = runpy.run_path(str(EXAMPLES / "cartpole.py"))
+    learner = example["Fastbackprop"](0)
+    lengths, steps, seconds = example["play"](learner, 900)
+    assert steps == 900 and sum(lengths) <= 900 and seconds > 0
+    assert learner.trainer.steps == 401
+    assert not np.array_equal(learner.net.weights[0], learner.target.weights[0])
+    upright, falling = np.zeros(4, np.float32), np.array([0, 0, 0.2, 3], np.float32)
+    assert learner.values(upright).max() > learner.values(falling).max() + 0.1
+    pytest.importorskip("matplotlib")
+    example["picture"](lengths, tmp_path / "cartpole.png")
+    assert (tmp_path / "cartpole.png").stat().st_size > 1000
+
+
+def test_cartpole_learns_as_pytorch_does():
+    pytest.importorskip("torch")
+    example = runpy.run_path(str(EXAMPLES / "cartpole.py"))
+    ours, theirs = example["Fastbackprop"](0), example["Torch"](0)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        states, next_states = rng.normal(size=(2, 64, 4)).astype(np.float32)
+        batch = states, rng.integers(0, 2, 64), next_states, rng.integers(0, 2, 64).astype("f4")
+        ours.learn(*batch)
+        theirs.learn(*batch)
+    for state in next_states[:5]:
+        np.testing.assert_allclose(ours.values(state), theirs.values(state), rtol=2e-3, atol=2e-3)
+
+
+def test_contrastive():
+    example = runpy.run_path(str(EXAMPLES / "contrastive.py"))
+    losses, before, after, _ = example["train"](example["Fastbackprop"](), 150)
+    assert np.mean(losses[-20:]) < 0.7 * losses[0] and after > 3 * before
+    a, b = np.random.default_rng(0).normal(size=(2, 6, 3))
+    _, *gradients = example["loss"](a, b)
+    for array, gradient in zip((a, b), gradients, strict=True):
+        for place in np.ndindex(array.shape):
+            at = array[place]
+            array[place] = at + 1e-5
+            above = example["loss"](a, b)[0]
+            array[place] = at - 1e-5
+            slope = (above - example["loss"](a, b)[0]) / 2e-5
+            array[place] = at
+            assert slope == pytest.approx(gradient[place], abs=1e-6)
+
+
+def test_contrastive_steps_are_those_of_pytorch():
+    pytest.importorskip("torch")
+    example = runpy.run_path(str(EXAMPLES / "contrastive.py"))
+    ours, theirs = (example["train"](example[name](), 10)[0] for name in ("Fastbackprop", "Torch"))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
