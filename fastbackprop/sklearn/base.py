@@ -342,6 +342,12 @@ class MLP(CallbackSupportMixin, BaseEstimator):
         """
         return self._predictions(self._outputs(X))
 
+    def _html_repr(self) -> str:
+        """For notebooks: scikit-learn's diagram, and the network and its training after `fit`."""
+        fitted = vars(self)
+        parts = [fitted[name]._repr_html_() for name in ("network_", "history_") if name in fitted]
+        return "".join([super()._html_repr(), *parts])
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = bool(SPARSE)
