@@ -79,7 +79,8 @@ def network(net: Network, x: Any = None, y: Any = None, ax: Axes | None = None) 
 
 def _rows(n: int, largest: int) -> np.ndarray:
     """Heights of the neurons of a layer; smaller layers are spread out a little."""
-    return (np.arange(n) - (n - 1) / 2)[::-1] * (largest / n) ** 0.6
+    rows: np.ndarray = (np.arange(n) - (n - 1) / 2)[::-1] * (largest / n) ** 0.6
+    return rows
 
 
 def _weights(ax: Axes, net: Network, places: list[tuple[float, np.ndarray]]) -> None:
