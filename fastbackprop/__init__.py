@@ -1,6 +1,7 @@
 """Feed-forward neural networks on CPUs: the sums of backpropagation as compiled explicit loops."""
 
 from fastbackprop import math
+from fastbackprop.explain import Explanation, explain
 from fastbackprop.functions import (
     CELU,
     ELU,
@@ -82,6 +83,7 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "ErrorFlow",
+    "Explanation",
     "Exponential",
     "Focal",
     "Gradient",
@@ -109,6 +111,7 @@ __all__ = [
     "Trace",
     "Tweedie",
     "Warmup",
+    "explain",
     "fit_many",
     "math",
     "minimize",

@@ -15,14 +15,21 @@ GREEK = {"alpha": "α", "delta": "δ", "epsilon": "ε", "pi": "π", "sigma": "σ
     "mu": "μ",
     "Delta": "Δ",
 }
-FUNCTIONS = ("cos", "cosh", "erf", "exp", "log", "max", "mean", "min", "sin", "tanh", "var")
-COMMANDS = {name: f"\\{name}" for name in FUNCTIONS if name not in ("erf", "mean", "var")}
+FUNCTIONS = (
+    *("cos", "cosh", "erf", "exp", "expm1", "log", "log1p", "max", "mean", "min", "sin", "tanh"),
+    "var",
+)
+COMMANDS = {
+    name: f"\\{name}" for name in FUNCTIONS if name not in ("erf", "expm1", "log1p", "mean", "var")
+}
 OPERATORS = {  # LaTeX and MathML
     **{"+": ("+", "+"), "-": ("-", "−"), "=": ("=", "="), "<": ("<", "<"), ">": (">", ">")},
     **{"*": (r"\cdot", "·"), "<=": (r"\le", "≤"), ">=": (r"\ge", "≥"), ",": (",", ",")},
     **{"(.)": (r"\odot", "⊙"), "...": (r"\dots", "…"), ":": (":", ":"), "|": (r"\mid", "|")},
 }
-_TOKEN = re.compile(r"\s*(\(\.\)|\.\.\.|<=|>=|\d+(?:\.\d+)?(?:e[+-]?\d+)?|[A-Za-z]+|\S)")
+_TOKEN = re.compile(
+    r"\s*(\(\.\)|\.\.\.|<=|>=|\d+(?:\.\d+)?(?:e[+-]?\d+)?|log1p|expm1|[A-Za-z]+|\S)"
+)
 _ATOM = r"[A-Za-z]+(?:\^(?:\{[^}]*\}|\w))?(?:_(?:\{[^}]*\}|\w+))?"
 _DERIVATIVE = re.compile(rf"\s*d(?=({_ATOM})/d)\1/d({_ATOM})")
 _SCRIPT = re.compile(r"\^(?:\{([^}]*)\}|(-?\w))|_(?:\{([^}]*)\}|(\w+))")

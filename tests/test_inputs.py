@@ -157,7 +157,8 @@ BAD_X = {  # name: a function that makes X, words of the message
 @pytest.mark.parametrize("case", BAD_X)
 def test_bad_X_is_refused(case, engine):
     make, *words = BAD_X[case]
-    methods = set(METHODS) - {"check_gradient"} if "float32" in words else METHODS
+    methods = set(METHODS) - {"check_gradient"} if "float32" in words else set(METHODS)
+    methods -= {"predict"} if case == "no rows" else set()
     refused_by(network(engine), methods, ["X", *words], make(), Y["real"], None)
 
 
@@ -329,10 +330,10 @@ BAD_WEIGHTS = {
     "nan": ([1, 1, np.nan, 1, 1], "sample_weight[2]", "nan"),
     "inf": ([1, 1, 1, 1, np.inf], "sample_weight[4]", "inf"),
     "strings": (["1"] * N, "real numbers", "<U1"),
-    "a name": ("balanced", "real numbers", "<U8"),
+    "a name": ("balanced", "integer labels"),
     "complex": (np.ones(N, complex), "real numbers", "complex128"),
     "objects": ([object()] * N, "real numbers"),
-    "dict": ({0: 1.0, 1: 2.0}, "real numbers", "dict"),
+    "dict": ({0: 1.0, 1: 2.0}, "integer labels"),
     "ragged": ([[1], [1, 2]], "rectangular"),
     "masked": (np.ma.masked_equal(S, 0), "masked"),
 }

@@ -44,10 +44,10 @@ def ulps(comp, ref):
     return np.max(np.abs(comp - ref) / scale) / np.finfo(ref.dtype).eps
 
 
-def compiled(net, folder, name="predict"):
+def compiled(net, folder, name="predict", **options):
     """`predict` of the C file: compiled without a warning, called row by row."""
     source, library = folder / f"{name}.c", folder / f"{name}.so"
-    write_c(net, source, name=name)
+    write_c(net, source, name=name, **options)
     text = source.read_text("utf-8")
     assert re.findall("#include (.*)", text) == ["<math.h>"] and "malloc" not in text
     strict = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror"]

@@ -3,6 +3,7 @@
 import os
 import re
 import textwrap
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from fastbackprop import inputs
 from fastbackprop.formats import atomic
 from fastbackprop.formats.dense import Writable
 from fastbackprop.formats.expressions import TEMPLATES, expression, graph, safe, shared
+from fastbackprop.formats.scaling import Scaling, scaling
 from fastbackprop.functions import Activation
 from fastbackprop.functions.symbols import ELEMENTARY, REDUCTIONS, Symbol, Z, is_leaf, nodes
 from fastbackprop.version import __version__
@@ -61,12 +63,22 @@ void {name}(const real x[{n_in}], real out[{n_out}])
 {{
     real {layers};
 {body}\
-    for (int k = 0; k < {n_out}; k++) out[k] = {last}[k];
+    for (int k = 0; k < {n_out}; k++) out[k] = {out};
 }}
+"""
+_SCALE_INPUTS = """\
+    for (int j = 0; j < {n}; j++) scaled[j] = (x[j] - shift_of_inputs[j]) / scale_of_inputs[j];
 """
 
 
-def write_c(network: Writable, path: str | os.PathLike[str], *, name: str = "predict") -> None:
+def write_c(
+    network: Writable,
+    path: str | os.PathLike[str],
+    *,
+    name: str = "predict",
+    scaler: Any = None,
+    target_scaler: Any = None,
+) -> None:
     """Write the network as one C99 file with a function of one sample.
 
     `void NAME(const T x[n_0], T out[n_L])`, where T is float or double as the network's dtype says.
@@ -81,6 +93,9 @@ def write_c(network: Writable, path: str | os.PathLike[str], *, name: str = "pre
         Replaced where it exists.
     name : str
         Of the function, a C identifier.
+    scaler, target_scaler : scaler of scikit-learn, or pair (shift, scale), optional
+        Fitted scalers of the inputs and of the targets: the function then takes inputs as they
+        come, x becoming (x - shift) / scale, and returns targets, a scale + shift.
 
     Raises
     ------
@@ -93,14 +108,23 @@ def write_c(network: Writable, path: str | os.PathLike[str], *, name: str = "pre
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
         raise ValueError(f"name must be a C identifier, such as 'predict'; got {name!r}")
     file = inputs.file_of(path, network.get_parameters())
-    atomic.write(file, [c_source(network, name).encode()])
+    before = scaling(scaler, network.sizes[0], "scaler")
+    after = scaling(target_scaler, network.sizes[-1], "target_scaler")
+    atomic.write(file, [c_source(network, name, before, after).encode()])
 
 
-def c_source(network: Writable, name: str) -> str:
+def c_source(
+    network: Writable, name: str, before: Scaling | None = None, after: Scaling | None = None
+) -> str:
     """The text of the file."""
     sizes, sigma = network.sizes, network.machine.sigma
     functions: dict[Activation, tuple[str, str]] = {}  # name and text
     constants, body, a = "", "", "x"
+    for of, values in (("inputs", before), ("outputs", after)):
+        for part, array in values._asdict().items() if values else ():
+            constants += _constant(f"{part}_of_{of}", array.astype(network.dtype))
+    if before:
+        body, a = _SCALE_INPUTS.format(n=sizes[0]), "scaled"
     for l, (W, b, s) in enumerate(zip(network.weights, network.biases, sigma, strict=True), 1):
         z, (m, n) = f"z{l % 2}", W.shape
         constants += _constant(f"w{l}", W) + _constant(f"b{l}", b)
@@ -120,12 +144,15 @@ def c_source(network: Writable, name: str) -> str:
         real="float" if network.dtype == np.float32 else "double",
         n_in=sizes[0],
         n_out=sizes[-1],
-        stack=sum(widths) * network.dtype.itemsize,
+        stack=(sum(widths) + (sizes[0] if before else 0)) * network.dtype.itemsize,
         functions="\n".join(text for _, text in functions.values()),
         constants=constants,
-        layers=", ".join(f"z{i}[{n}]" for i, n in enumerate(widths) if n),
+        layers=", ".join(
+            [f"z{i}[{n}]" for i, n in enumerate(widths) if n]
+            + [f"scaled[{sizes[0]}]"] * bool(before)
+        ),
         body=body,
-        last=a,
+        out=f"{a}[k] * scale_of_outputs[k] + shift_of_outputs[k]" if after else f"{a}[k]",
     )
 
 

@@ -4,6 +4,7 @@ import base64
 import os
 import re
 import textwrap
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from fastbackprop import inputs
 from fastbackprop.formats import atomic
 from fastbackprop.formats.dense import Writable
 from fastbackprop.formats.expressions import TEMPLATES, expression, graph, safe, shared
+from fastbackprop.formats.scaling import scaling
 from fastbackprop.functions import Activation
 from fastbackprop.functions.symbols import ELEMENTARY, Symbol, Z
 from fastbackprop.version import __version__
@@ -48,10 +50,10 @@ def predict(X):
     a = np.asarray(X, np.{dtype})
     if a.ndim != 2 or a.shape[1] != {n_in}:
         raise ValueError(f"X must have shape (n_samples, {n_in}); got {{a.shape}}")
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):{scale}
         for W, b, sigma in LAYERS:
             a = np.asarray(sigma(a @ W + b), np.{dtype})
-    return a
+    return {out}
 {functions}
 
 def array(text, *shape):
@@ -60,7 +62,14 @@ def array(text, *shape):
 
 LAYERS = [{layers}
 ]
-'''
+{scaling}'''
+
+_SCALING = """\
+{NAME} = (
+    array("{shift}", {n}),
+    array("{scale}", {n}),
+)
+"""
 
 _LAYER = '''
     (
@@ -81,7 +90,13 @@ _LAYER = '''
     ),'''
 
 
-def write_numpy(network: Writable, path: str | os.PathLike[str]) -> None:
+def write_numpy(
+    network: Writable,
+    path: str | os.PathLike[str],
+    *,
+    scaler: Any = None,
+    target_scaler: Any = None,
+) -> None:
     """Write the network as one Python file with a `predict(X)` that needs NumPy alone.
 
     The weights are in the file, as base64: exact. Outputs differ from `Network.predict` by
@@ -92,6 +107,8 @@ def write_numpy(network: Writable, path: str | os.PathLike[str]) -> None:
     network : Network
     path : str or path-like
         Replaced where it exists.
+    scaler, target_scaler : scaler of scikit-learn, or pair (shift, scale), optional
+        As for `write_c`.
 
     Raises
     ------
@@ -101,6 +118,8 @@ def write_numpy(network: Writable, path: str | os.PathLike[str]) -> None:
     OSError
         Where the file cannot be written; the old one is still there then.
     """
+    before = scaling(scaler, network.sizes[0], "scaler")
+    after = scaling(target_scaler, network.sizes[-1], "target_scaler")
     sigma = network.machine.sigma
     order = network.dtype.newbyteorder("<")
     layers, functions = "", dict[Activation, tuple[str, str]]()  # name and text
@@ -123,6 +142,18 @@ def write_numpy(network: Writable, path: str | os.PathLike[str]) -> None:
         math="import math\n" if erf else "",
         functions=erf + written,
         layers=layers,
+        scale="\n        a = (a - INPUTS[0]) / INPUTS[1]" if before else "",
+        out="a * OUTPUTS[1] + OUTPUTS[0]" if after else "a",
+        scaling="".join(
+            _SCALING.format(
+                NAME=name,
+                shift=_base64(values.shift.astype(order)),
+                scale=_base64(values.scale.astype(order)),
+                n=len(values.shift),
+            )
+            for name, values in (("INPUTS", before), ("OUTPUTS", after))
+            if values
+        ),
     )
     file = inputs.file_of(path, network.get_parameters())
     atomic.write(file, [text.encode()])

@@ -112,6 +112,16 @@ def function(description: Any, what: str, own: Sequence[Activation | Cost] = ())
     )
 
 
+def arguments(description: dict[str, Any], own: Sequence[Activation | Cost] = ()) -> dict[str, Any]:
+    """The arguments of `Network` of a description by `architecture`. Raises as `function` does."""
+    result = dict(description)
+    if isinstance(result["hidden"], list):
+        result["hidden"] = [function(hidden, "activation", own) for hidden in result["hidden"]]
+    result["output"] = function(result["output"], "activation", own)
+    result["cost"] = function(result["cost"], "cost", own)
+    return result
+
+
 KEYS, LAYER_NORM = {"name", "p", "own"}, "layer_norm"
 KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "activation": (Activation, activations.PARAMETRIC),
@@ -179,17 +189,10 @@ class Saved(safetensors.Contents):
 
     def arguments(self, own: Sequence[Activation | Cost] = ()) -> dict[str, Any]:
         """The arguments of `Network`; `own` has the functions of the user's own that it needs."""
-        arguments = dict(self.architecture)
         try:
-            if isinstance(arguments["hidden"], list):
-                arguments["hidden"] = [
-                    function(hidden, "activation", own) for hidden in arguments["hidden"]
-                ]
-            arguments["output"] = function(arguments["output"], "activation", own)
-            arguments["cost"] = function(arguments["cost"], "cost", own)
+            return arguments(self.architecture, own)
         except (ValueError, TypeError) as error:
             raise self.error(str(error)) from None
-        return arguments
 
     @property
     def is_checkpoint(self) -> bool:

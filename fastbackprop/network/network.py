@@ -18,6 +18,7 @@ from fastbackprop.inputs import architecture
 from fastbackprop.layout import Views
 from fastbackprop.machine import Machine
 from fastbackprop.names import names_keywords
+from fastbackprop.network import notebook
 from fastbackprop.network.analysis import Analysis
 from fastbackprop.network.backward import backward as _backward
 from fastbackprop.network.conversion import Conversion
@@ -182,6 +183,9 @@ class Network(Training, Analysis, Conversion):
             f"<Network {' -> '.join(layers)}; {self.machine.cost}, {self.dtype}, "
             f"engine {self.engine!r}, {self.n_parameters:,} parameters>"
         )
+
+    def _repr_html_(self) -> str:
+        return notebook.of_network(self)
 
     def __getstate__(self) -> dict[str, Any]:
         machine = self.machine

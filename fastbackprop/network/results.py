@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastbackprop.network import notebook
+
 
 class Gradient(NamedTuple):
     """Mean cost of a batch and its gradient, shaped as the network's weights and biases."""
@@ -37,3 +39,6 @@ class Trace(NamedTuple):
     weight_gradients: list[np.ndarray]
     bias_gradients: list[np.ndarray]
     cost: float
+
+    def _repr_html_(self) -> str:
+        return notebook.of_trace(self)

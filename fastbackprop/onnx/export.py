@@ -70,14 +70,7 @@ def model(network: Writable) -> Any:
     """The ONNX model, a ModelProto, that `export` writes; warnings are the same."""
     onnx = the_package()
     graph = _Writer(onnx, network.dtype)
-    a, layers = "X", zip(network.weights, network.biases, network.machine.sigma, strict=True)
-    for l, (W, b, sigma) in enumerate(layers, 1):
-        weights = [graph.constant(W, f"W{l}"), graph.constant(b, f"b{l}")]
-        z = graph.node("Gemm", [a, *weights])
-        if isinstance(sigma, LayerNorm):
-            ones = graph.constant(np.ones(len(b)), f"ones{l}")
-            z = graph.node("LayerNormalization", [z, ones], axis=-1, epsilon=sigma.epsilon)
-        a = graph.write(operators.written(formula(sigma.inner, "ONNX"), network.dtype), z)
+    a = graph.layers(network)
     graph.nodes.append(onnx.helper.make_node("Identity", [a], ["Y"]))
     lacking = operators.SINGLE & {node.op_type for node in graph.nodes}
     if network.dtype == np.float64 and lacking:
@@ -89,6 +82,12 @@ def model(network: Writable) -> Any:
     return graph.model(network)
 
 
+def nodes_of(network: Writable, dtype: np.dtype) -> tuple[list[Any], dict[str, Any], str]:
+    """The nodes from "X" to the output, the constants by name, and the name of the output."""
+    graph = _Writer(the_package(), dtype)
+    return graph.nodes, graph.constants, graph.layers(network)
+
+
 class _Writer:
     """Nodes and constants of a graph."""
 
@@ -96,6 +95,18 @@ class _Writer:
         self.onnx, self.dtype = onnx, dtype
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
+
+    def layers(self, network: Writable) -> str:
+        """Those of a network, of X; returns the name of its output."""
+        a, layers = "X", zip(network.weights, network.biases, network.machine.sigma, strict=True)
+        for l, (W, b, sigma) in enumerate(layers, 1):
+            weights = [self.constant(W, f"W{l}"), self.constant(b, f"b{l}")]
+            z = self.node("Gemm", [a, *weights])
+            if isinstance(sigma, LayerNorm):
+                ones = self.constant(np.ones(len(b)), f"ones{l}")
+                z = self.node("LayerNormalization", [z, ones], axis=-1, epsilon=sigma.epsilon)
+            a = self.write(operators.written(formula(sigma.inner, "ONNX"), self.dtype), z)
+        return a
 
     def constant(self, values: Any, name: str, dtype: np.dtype | None = None) -> str:
         array = np.ascontiguousarray(values, dtype or self.dtype).reshape(np.shape(values))

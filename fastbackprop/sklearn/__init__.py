@@ -10,6 +10,7 @@ docs/scikit-learn.md has the differences and the additions.
     parameters.py                parameters of estimators as arguments of Network and optimizers
     data.py                      X, y and weights, checked by scikit-learn; the validation split
     callbacks.py                 scikit-learn's figures of a training, and the end of one
+    stored.py                    fitted estimators as plain state
     order.py                     scikit-learn's order of the samples
 """
 
@@ -23,5 +24,6 @@ except ImportError as error:
 
 from fastbackprop.sklearn.classifier import MLPClassifier
 from fastbackprop.sklearn.regressor import MLPRegressor
+from fastbackprop.sklearn.stored import TRUSTED
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["TRUSTED", "MLPClassifier", "MLPRegressor"]

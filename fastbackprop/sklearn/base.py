@@ -20,7 +20,7 @@ from fastbackprop.formats.sklearn import OUTPUT
 from fastbackprop.network import Network
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.optimizers.schedules import Schedule
-from fastbackprop.sklearn import parameters
+from fastbackprop.sklearn import parameters, stored
 from fastbackprop.sklearn.callbacks import Monitor, Tasks
 from fastbackprop.sklearn.data import SPARSE, Data, inputs_alone, inputs_and_targets, split, weights
 from fastbackprop.sklearn.order import Order
@@ -102,6 +102,18 @@ class MLP(CallbackSupportMixin, BaseEstimator):
     def intercepts_(self, values: Any) -> None:
         for view, b in zip(self.intercepts_, values, strict=True):
             view[...] = b
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if "network_" in state:
+            state = {**state, "network_": stored.plain(state["network_"])}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if isinstance(state.get("network_"), dict):
+            network = stored.restored(state["network_"], state.get("_optimizer"))
+            state = {**state, "network_": network}
+        super().__setstate__(state)
 
     def _fitted_network(self, name: str) -> Network:
         try:
@@ -349,6 +361,12 @@ class MLP(CallbackSupportMixin, BaseEstimator):
         ndarray, (n_samples,) or (n_samples, n_outputs)
         """
         return self._predictions(self._outputs(X))
+
+    def _html_repr(self) -> str:
+        """For notebooks: scikit-learn's diagram, and the network and its training after `fit`."""
+        fitted = vars(self)
+        parts = [fitted[name]._repr_html_() for name in ("network_", "history_") if name in fitted]
+        return "".join([super()._html_repr(), *parts])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -3,7 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
+from fastbackprop import html
 from fastbackprop.names import missing
+
+
+def _first(values: list[float]) -> float:
+    return values[0]
+
+
+def _last(values: list[float]) -> float:
+    return values[-1]
 
 
 class History:
@@ -78,6 +87,21 @@ class History:
 
     def __iter__(self) -> Iterator[dict[str, float]]:
         return map(dict, self._epochs)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: curves of the costs, and a line for each column."""
+        columns = self.to_dict()
+        names = {"cost": "training", "validation_cost": "validation"}
+        costs = {names[name]: columns[name] for name in names if name in columns}
+        rows = [
+            [name, *(f"{f(values):.4g}" for f in (_first, min, max, _last)), html.sparkline(values)]
+            for name, values in columns.items()
+        ]
+        title = f"History of {len(self)} epochs, ended by {self.ended_by}"
+        if not columns:
+            return html.block(title)
+        header = ["", "first", "smallest", "largest", "last", ""]
+        return html.block(title, html.curves(costs, "cost"), html.table(header, rows))
 
     def __repr__(self) -> str:
         logs = self._epochs[-1].items() if self._epochs else ()

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbackprop.names import missing
+from fastbackprop.plot.axes import TRAINING, VALIDATION
+from fastbackprop.plot.axes import new_axes as _new_axes
+from fastbackprop.plot.networks import decision, network
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,19 +17,19 @@ if TYPE_CHECKING:
     from fastbackprop.network import Network
     from fastbackprop.training import ErrorFlow, History
 
-TRAINING, VALIDATION = "#1f5fa8", "#d1622b"
+__all__ = [
+    "activations",
+    "compare",
+    "decision",
+    "error_flow",
+    "history",
+    "network",
+    "weights",
+]
 
 # Okabe and Ito's colours, which colour-blind eyes tell apart; the first is for the first system.
 COLORS = ("#0072b2", "#56b4e9", "#009e73", "#d55e00", "#e69f00", "#cc79a7", "#222222")
 MARKERS = "os^DvPX"
-
-
-def _new_axes() -> Axes:
-    try:
-        from matplotlib import pyplot
-    except ModuleNotFoundError as error:
-        raise missing("plotting needs matplotlib", "plot") from error
-    return pyplot.subplots(layout="constrained")[1]
 
 
 def history(history: History, ax: Axes | None = None) -> Axes:
@@ -54,9 +56,12 @@ def history(history: History, ax: Axes | None = None) -> Axes:
             epochs = np.arange(1, len(cost) + 1)
             marker = "o" if len(cost) == 1 else None
             ax.plot(epochs, cost, color=color, linewidth=1.8, marker=marker, label=label)
-    if len(history.cost) > 0 and min(history.cost) > 0:
+    costs = [x for _, cost, _ in curves for x in cost if np.isfinite(x)]
+    if costs and min(costs) > 0 and max(costs) > 10 * min(costs):
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter("{x:g}")
+    else:  # over less than a power of ten a logarithmic axis has no ticks
+        ax.yaxis.set_major_formatter("{x:.6g}")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("epoch")
     ax.set_ylabel("mean cost")
