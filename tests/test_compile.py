@@ -237,7 +237,7 @@ def places(tmp_path, monkeypatch):
 
 
 def look_up():
-    return _cache.cache_directory.__wrapped__()
+    return _cache._found_directory.__wrapped__()[0]
 
 
 def files_below(folder):
@@ -290,6 +290,17 @@ def writable_by_all(path):
     path.chmod(0o777)
 
 
+def writable_by_the_group(path):
+    path.mkdir(parents=True)
+    path.chmod(0o770)
+
+
+def sticky(path):
+    """As /tmp is: good enough above the folder, not for the folder itself."""
+    path.mkdir(parents=True)
+    path.chmod(0o1777)
+
+
 def of_another_user(path):
     if os.getuid() != 0:
         pytest.skip("only root can give a folder away")
@@ -297,7 +308,10 @@ def of_another_user(path):
     os.chown(path, 12345, 12345)
 
 
-UNUSABLE = [a_file, a_dangling_link, writable_by_all, of_another_user]
+UNUSABLE = [
+    *(a_file, a_dangling_link, writable_by_all, writable_by_the_group, sticky),
+    of_another_user,
+]
 
 
 @linux
@@ -329,6 +343,38 @@ def test_a_folder_of_machine_code_that_all_may_write_is_passed_over(places):
     writable_by_all(folder)
     user.chmod(0o755)
     assert look_up() != folder
+
+
+@linux
+@pytest.mark.parametrize("spoil", [writable_by_all, writable_by_the_group, of_another_user])
+def test_a_folder_in_a_place_that_cannot_be_trusted_is_passed_over(spoil, tmp_path, places):
+    """Others could put a folder of their own in its place."""
+    user, temporary = places
+    spoil(tmp_path / "between")
+    link = tmp_path / "user"
+    link.symlink_to(tmp_path / "between" / "cache")  # a link itself is followed, and then checked
+    assert look_up() == temporary / _cache.fingerprint()
+    (tmp_path / "between").chmod(0o1777)
+    if spoil is not of_another_user:
+        assert look_up() == user / _cache.fingerprint()
+
+
+@linux
+def test_folders_are_absolute(places, tmp_path, monkeypatch):
+    """A relative one depends on the working directory, which may be anybody's."""
+    _, temporary = places
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "numba")
+    monkeypatch.setenv("XDG_CACHE_HOME", ".")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # nobody's home is known
+    before = sorted(tmp_path.iterdir())
+    assert look_up() == temporary / _cache.fingerprint()
+    assert sorted(tmp_path.iterdir()) == before
+    refused = _cache._found_directory.__wrapped__()[1]
+    assert [text.partition(" is relative")[0] for text in refused] == [
+        f"{Path(*parts)}/{_cache.fingerprint()}"
+        for parts in (("numba", "fastbackprop"), ("~", ".cache", "fastbackprop"))
+    ]
 
 
 @linux
@@ -386,13 +432,15 @@ def test_the_temporary_folder_serves_the_next_process(tmp_path):
         (numba.config, "DEBUGINFO_DEFAULT"),
         (numba, "__version__"),
         (llvmlite, "__version__"),
-        (np, "__version__"),
     ],
 )
 def test_options_and_versions_have_folders_of_their_own(module, name, monkeypatch):
-    before = _cache.fingerprint.__wrapped__()
+    before = _cache.ingredients.__wrapped__()
     monkeypatch.setattr(module, name, "another")
-    assert _cache.fingerprint.__wrapped__() != before
+    after = _cache.ingredients.__wrapped__()
+    assert sum(after[name] != before[name] for name in before) == 1
+    monkeypatch.setattr(_cache, "ingredients", lambda: after)
+    assert _cache.fingerprint.__wrapped__() != _cache.fingerprint()
 
 
 def test_bounds_checks_have_a_folder_of_their_own(tmp_path):
@@ -488,7 +536,7 @@ def test_a_file_that_numba_refuses_is_compiled_anew(folder, monkeypatch):
         raise RuntimeError("another format")
 
     assert not call(fresh_kernel())
-    monkeypatch.setattr(numba_internals.CompileResult, "_rebuild", refuse)
+    monkeypatch.setattr(numba_internals, "compile_result", refuse)
     assert not call(fresh_kernel())
 
 
@@ -520,14 +568,61 @@ def test_a_folder_that_disappears(folder):
     folder.mkdir()
 
 
-@pytest.mark.parametrize("step", ["replace", "NamedTemporaryFile"])
+@pytest.mark.parametrize("step", ["open", "replace"])
 def test_a_full_disk(step, folder, monkeypatch):
+    original = getattr(os, step)
+
     def fail(*arguments, **options):
+        if step == "open" and not arguments[1] & os.O_CREAT:
+            return original(*arguments, **options)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os if step == "replace" else tempfile, step, fail)
+    monkeypatch.setattr(os, step, fail)
     assert not call(fresh_kernel())
     assert list(folder.iterdir()) == []
+
+
+def spoiled(path):
+    path.chmod(0o660)
+
+
+def given_away(path):
+    if os.getuid() != 0:
+        pytest.skip("only root can give a file away")
+    os.chown(path, 12345, 12345)
+
+
+def a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def linked(path):
+    path.rename(path.with_suffix(".other"))
+    path.symlink_to(path.with_suffix(".other"))
+
+
+@posix
+@pytest.mark.parametrize("spoil", [spoiled, given_away, a_pipe, linked])
+def test_a_file_that_cannot_be_trusted_is_not_read(spoil, folder, caplog):
+    assert not call(fresh_kernel())
+    (path,) = folder.iterdir()
+    spoil(path)
+    with caplog.at_level("INFO", "fastbackprop"):
+        assert not call(fresh_kernel())
+    assert "is compiled again" in caplog.text
+    assert call(fresh_kernel())  # the file has been replaced
+
+
+def test_what_killed_processes_left_is_removed(folder):
+    left, recent = folder / ".a-1.bin.12-ab.tmp", folder / ".a-1.bin.34-cd.tmp"
+    for path in (left, recent):
+        path.write_bytes(b"half a file")
+    os.utime(left, (0, 0))
+    _cache._clean.cache_clear()
+    assert not call(fresh_kernel())
+    assert not left.exists()
+    assert recent.exists()
 
 
 def test_each_signature_has_a_file(folder):

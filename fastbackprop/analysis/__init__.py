@@ -49,6 +49,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbackprop.engines import MODULES
+from fastbackprop.jit.interrupts import deferred
 
 
 class Direction(NamedTuple):
@@ -61,4 +62,5 @@ class Direction(NamedTuple):
 
 def load(name: str) -> ModuleType:
     """The analysis of the engine of this name."""
-    return import_module(f"{__name__}.{MODULES[name]}")
+    with deferred():
+        return import_module(f"{__name__}.{MODULES[name]}")

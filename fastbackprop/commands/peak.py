@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 
 from fastbackprop.jit.kernels import kernel
 from fastbackprop.jit.numba_internals import cgutils
-from fastbackprop.jit.tile import widest_vector as vector_bytes
+from fastbackprop.jit.processor import widest_vector as vector_bytes
 
 ITERATIONS = 500_000
 

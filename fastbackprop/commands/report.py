@@ -17,7 +17,7 @@ import fastbackprop
 from fastbackprop.commands.systems import OURS, PACKAGES, ours
 from fastbackprop.commands.work import ANALYSES, Work
 from fastbackprop.engines import ENGINES
-from fastbackprop.jit.tile import widest_vector
+from fastbackprop.jit.processor import widest_vector
 
 WIDTH = 100
 LABEL, CELL = 32, 34

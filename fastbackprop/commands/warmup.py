@@ -6,17 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 
-import numba
-import numpy as np
-from numba.core import event
-
-import fastbackprop as fb
-from fastbackprop.commands import UsageError, finished, progress
+from fastbackprop.commands import UsageError, progress
 from fastbackprop.engines import ENGINES
-from fastbackprop.jit.cache import cache_directory
-from fastbackprop.optimizers import OPTIMIZERS
+from fastbackprop.jit.availability import import_error, jit_disabled
 
-COMPILED, LOADED, NOTHING = "compiled", "loaded from the cache", "needed nothing more"
+COMPILED, LOADED, NOTHING = "compiled", "loaded", "needed nothing more"
 DTYPES = ("float32", "float64")
 
 
@@ -24,46 +18,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add, only = partial(parser.add_argument, action="append"), "only this one; may be repeated"
     add("--dtype", choices=DTYPES, help=only)
     add("--engine", choices=ENGINES, help=only)
-
-
-def items(dtype: str, engine: str) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Every call of a user, on a network of a few neurons: its code serves all architectures."""
-    network = fb.Network(
-        [2, 3, 2], output="softmax", cost="cross_entropy", dtype=dtype, engine=engine, rng=0
+    parser.add_argument(
+        "--all", action="store_true", help="also every activation, cost and option, and sparse X"
     )
-    X, y = np.eye(2, dtype=dtype), np.arange(2)
-    yield "predict", lambda: [network.predict(rows) for rows in (X, X[:1], X.tolist())]
-    yield "evaluate", lambda: [network.evaluate(rows, y) for rows in (X, X.tolist())]
-    yield "gradient", lambda: [network.gradient(rows, y) for rows in (X, X.tolist())]
-    yield "own loop", lambda: step(network, X, y)
-    yield "activations", lambda: network.activations(X)
-    yield "trace", lambda: network.trace(X, y)
-    yield "analysis", lambda: analyse(network, X, y)
-
-    def fit(optimizer: str) -> None:
-        finished(network.fit(X, y, epochs=1, optimizer=optimizer))
-
-    for optimizer in OPTIMIZERS:
-        if optimizer == "lbfgs":  # compiles nothing of its own, and needs SciPy
-            continue
-        yield f"fit with {optimizer}", partial(fit, optimizer)
+    parser.add_argument(
+        "--compile-only",
+        action="store_true",
+        help="run nothing: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may name another processor",
+    )
 
 
-def analyse(network: fb.Network, X: np.ndarray, y: np.ndarray) -> None:
-    network.sample_gradients(X, y)
-    network.sample_gradient_norms(X, y)
-    network.jacobian(X)
-    network.hessian_vector_product(X, y, network.get_parameters())
+def calls(arguments: argparse.Namespace) -> Iterator[tuple[str, Callable[[], object]]]:
+    from fastbackprop.commands import everything
 
-
-def step(network: fb.Network, X: np.ndarray, y: np.ndarray) -> None:
-    trainer = network.trainer(fb.SGD())
-    trainer.step(X, y)
-    trainer.apply(network.backward(X, X).parameter_gradient)
+    for dtype in arguments.dtype or DTYPES:
+        for engine in arguments.engine or ENGINES:
+            for kind in (everything.usual, everything.remaining)[: 1 + arguments.all]:
+                for name, call in kind(dtype, engine):
+                    yield f"{dtype}  {engine:6} {name:14}", call
 
 
 def what_it_did(call: Callable[[], object]) -> str:
     """Call, and report what Numba did: it takes its lock to load machine code as well."""
+    from numba.core import event
+
     compile_events = event.install_recorder("numba:compile")
     lock_events = event.install_recorder("numba:compiler_lock")
     with compile_events as compilations, lock_events as locks:
@@ -73,21 +51,35 @@ def what_it_did(call: Callable[[], object]) -> str:
     return LOADED if locks.buffer else NOTHING
 
 
+def print_places() -> None:
+    """Where machine code is, and why not elsewhere."""
+    from fastbackprop.jit.cache import cache_directory, refused_roots, shipped
+
+    found = shipped()
+    level = f"for {found.level.cpu}" if found.level else f"not used: {found.why_not}"
+    print(f"Machine code in the package: {level}")
+    print(f"Cache: {cache_directory()}")
+    for reason in refused_roots():
+        print(f"Not used: {reason}")
+
+
 def run(arguments: argparse.Namespace) -> int:
-    if numba.config.DISABLE_JIT:
+    if jit_disabled():
         print("NUMBA_DISABLE_JIT is set: nothing is compiled")
         return 0
+    if import_error() is not None:
+        raise UsageError(f"Numba cannot be imported: {import_error()}")
+    from fastbackprop.jit.cache import cache_directory
+
     if cache_directory() is None:
-        raise UsageError("there is no writable folder for the cache: set NUMBA_CACHE_DIR to one")
-    start, outcomes = time.perf_counter(), Counter[str]()
-    calls = [
-        (f"{dtype}  {engine:6} {name:14}", call)
-        for dtype in arguments.dtype or DTYPES
-        for engine in arguments.engine or ENGINES
-        for name, call in items(dtype, engine)
-    ]
-    for i, (name, call) in enumerate(calls):
-        progress(i, len(calls), name)
+        raise UsageError("there is no folder for the cache: set NUMBA_CACHE_DIR to one of your own")
+    if arguments.compile_only:
+        from fastbackprop.jit.numba_internals import compile_only
+
+        compile_only()
+    start, outcomes, to_do = time.perf_counter(), Counter[str](), list(calls(arguments))
+    for i, (name, call) in enumerate(to_do):
+        progress(i, len(to_do), name)
         before = time.perf_counter()
         did = what_it_did(call)
         seconds = time.perf_counter() - before
@@ -98,5 +90,5 @@ def run(arguments: argparse.Namespace) -> int:
     progress(1, 1)
     counts = ", ".join(f"{n} {did}" for did, n in outcomes.items())
     print(f"{outcomes.total()} calls in {time.perf_counter() - start:.1f} s: {counts}")
-    print(f"Cache: {cache_directory()}")
+    print_places()
     return 0

@@ -55,6 +55,7 @@ from importlib import import_module
 from types import ModuleType
 
 from fastbackprop.jit.availability import import_error, jit_disabled
+from fastbackprop.jit.interrupts import deferred
 
 MODULES = {"tiles": "tiles", "loops": "loops", "numpy": "loopfree"}
 if jit_disabled():  # a register tile exists in compiled code only
@@ -80,4 +81,5 @@ def load(name: str) -> ModuleType:
                 f"engine='tiles' needs {missing_for_tiles()}, and this version of Numba has none; "
                 f"engine='loops' works without"
             )
-    return import_module(f"{__name__}.{MODULES[name]}")
+    with deferred():
+        return import_module(f"{__name__}.{MODULES[name]}")

@@ -21,6 +21,7 @@ import numpy as np
 
 from fastbackprop.jit import words as our_words
 from fastbackprop.jit.availability import compiles
+from fastbackprop.jit.interrupts import deferred
 
 Function = Callable[..., Any]  # of whatever a user, or Numba, gives it
 
@@ -156,7 +157,8 @@ def _check_compiled(
         arguments += (types.UniTuple(number, n_p),)
     dispatcher = compiled(function, dtype)
     try:
-        dispatcher.compile(arguments)
+        with deferred():
+            dispatcher.compile(arguments)
     except numba.NumbaError as error:
         raise ValueError(f"{what}, cannot be compiled for {dtype}: {_first_lines(error)}") from None
     (result,) = [s.return_type for s in dispatcher.nopython_signatures if s.args == arguments]

@@ -6,6 +6,8 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from fastbackprop.jit.interrupts import deferred
+
 
 def jit_disabled() -> bool:
     """Whether NUMBA_DISABLE_JIT is set, in the environment or in Numba's own file.
@@ -27,7 +29,8 @@ def jit_disabled() -> bool:
 def import_error() -> str | None:
     """Why Numba cannot be imported, or None if it can."""
     try:
-        import_module("numba")
+        with deferred():
+            import_module("numba")
     except ImportError as error:
         return str(error)
     return None

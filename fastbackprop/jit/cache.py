@@ -1,33 +1,46 @@
-"""Machine code on the disk: which folder, which file, and what it depends on."""
+"""Machine code on the disk: which folder, which file, and what it depends on.
+
+There are two places. A wheel may bring machine code along for the levels of `jit.processor`, in the
+package; what is not there is compiled, and kept in a folder of the user's. Files are the same, so
+code from both places mixes.
+"""
 
 import contextlib
 import functools
 import hashlib
+import json
+import logging
 import os
 import pickle
-import platform
-import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import llvmlite
 import numba
-import numpy as np
 
+from fastbackprop.jit.folder import opened
 from fastbackprop.jit.numba_internals import (
     KERNELS,
     Cache,
     Kernel,
     digest,
     dumps,
+    interpreter,
+    kept,
     processor,
     rebuilt,
-    serialised,
 )
+from fastbackprop.jit.processor import LEVELS, VECTOR_BYTES, Level, level
+
+log = logging.getLogger("fastbackprop")
+
+PACKAGE = Path(__file__).parents[1]
+SHIPPED = PACKAGE / "machine_code"  # in a wheel: a folder of files, beside CONTENTS
+CONTENTS = "contents.json"  # what the files depend on, and the levels that they are for
 
 # Where kernels, and all that is compiled into them, come from.
 ROOMS = ("jit", "layout", "samples", "functions", "engines", "analysis", "optimizers")
@@ -55,40 +68,119 @@ def identity(function: Callable) -> Any:
     return tuple(parts)
 
 
-@functools.cache
-def fingerprint() -> str:
-    """Hash of all that decides what a kernel compiles to: sources, versions and options.
+# --- what machine code depends on ----------------------------------------------------------------
 
-    Numba's own cache looks at the file that defines a function and at nothing else: an edit in a
-    helper's file, or another compiler option, would go unseen. The processor and the argument types
-    are in the name of each file. The sources are those of the ROOMS.
+
+@functools.cache
+def ingredients() -> dict[str, Any]:
+    """All that decides what a kernel compiles to, but for the processor and the argument types.
+
+    Those are in the name of each file. Numba's own cache looks at the file that defines a function
+    and at nothing else: an edit in a helper's file, or another compiler option, would go unseen.
+    The sources are those of the ROOMS. Machine code reads Python's objects and NumPy's arrays by
+    functions of Numba, so it depends on no version of the two.
     """
-    package = Path(__file__).parents[1]
-    parts = [platform.python_version(), numba.__version__, llvmlite.__version__, np.__version__]
-    parts += [
-        f"{name}={getattr(numba.config, name)}"
-        for name in ("BOUNDSCHECK", "OPT", "DEBUGINFO_DEFAULT")
-    ]
-    parts.append(f"vectors={os.environ.get('FASTBACKPROP_VECTOR_BYTES')}")
-    digest = hashlib.sha256("\n".join(parts).encode())
-    sources = [
+    options = ("BOUNDSCHECK", "OPT", "DEBUGINFO_DEFAULT")
+    sources = hashlib.sha256()
+    files = [
         path
         for room in ROOMS
-        for path in (*package.glob(f"{room}.py"), *package.glob(f"{room}/**/*.py"))
+        for path in (*PACKAGE.glob(f"{room}.py"), *PACKAGE.glob(f"{room}/**/*.py"))
     ]
-    for path in sorted(sources):
-        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:20]
+    for path in sorted(files):
+        # Git and editors may change the ends of lines, which means nothing to Python.
+        text = path.read_bytes().replace(b"\r\n", b"\n")
+        sources.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + text)
+    return {
+        "sources": sources.hexdigest(),
+        "Numba": numba.__version__,
+        "llvmlite": llvmlite.__version__,
+        "system": sys.platform,
+        "interpreter": interpreter(),
+        "options": {name: str(getattr(numba.config, name)) for name in options},
+    }
+
+
+@functools.cache
+def fingerprint() -> str:
+    """Hash of the ingredients."""
+    return digest(sorted(ingredients().items()))
+
+
+def target(codegen: Any) -> tuple[str, ...]:
+    """The processor that code is compiled for: the name of its level, or all that LLVM knows."""
+    triple, cpu, features = processor(codegen)
+    is_level = any((level.cpu, level.features) == (cpu, features) for level in LEVELS)
+    return (cpu, features) if is_level else (triple, cpu, features)
+
+
+# --- machine code in the package -----------------------------------------------------------------
+
+
+class Shipped:
+    """What the package brings along for this process.
+
+    Attributes
+    ----------
+    level : Level or None
+        The level whose files are used.
+    why_not : str
+        Why there is none; "" if there is.
+    """
+
+    def __init__(self) -> None:
+        self.level: Level | None = None
+        self.why_not = self._why_not()
+        if self.why_not:
+            log.info("no machine code from the package: %s", self.why_not)
+        else:
+            self.level = level()
+
+    def _why_not(self) -> str:
+        try:
+            contents = json.loads((SHIPPED / CONTENTS).read_text("utf-8"))
+            made_with, levels = contents["ingredients"], contents["levels"]
+            changed = [name for name, here in ingredients().items() if made_with.get(name) != here]
+        except FileNotFoundError:
+            return "this build has none"
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            return f"{SHIPPED / CONTENTS} cannot be read ({error})"
+        if changed:
+            return f"it was made with another {' and another '.join(changed)}"
+        here = level()
+        if here is None:
+            return "it is for no processor like this one, or Numba is told of another one"
+        if here.cpu not in levels:
+            return f"it is for {', '.join(levels)}, and this processor is {here.cpu}"
+        return ""
+
+
+@functools.cache
+def shipped() -> Shipped:
+    """What the package brings along."""
+    return Shipped()
+
+
+def contents(levels: Iterable[Level]) -> str:
+    """The text of CONTENTS beside files for these levels, made by this process or its like."""
+    described = {"ingredients": ingredients(), "levels": [level.cpu for level in levels]}
+    return json.dumps(described, indent=1)
+
+
+# --- the user's folder ---------------------------------------------------------------------------
 
 
 def user_cache_directory() -> Path:
-    """The user's folder for caches, as each system has it."""
+    """The user's folder for caches, as each system has it; relative if no home is known."""
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA") or os.path.expanduser(r"~\AppData\Local")
         return Path(local) / "fastbackprop" / "Cache"
     if sys.platform == "darwin":
         return Path(os.path.expanduser("~/Library/Caches")) / "fastbackprop"
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "fastbackprop"
+    # The standard of XDG_CACHE_HOME says that a relative one is to be ignored.
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    base = given if os.path.isabs(given) else os.path.expanduser("~/.cache")
+    return Path(base) / "fastbackprop"
 
 
 def cache_roots() -> Iterator[Path]:
@@ -101,35 +193,51 @@ def cache_roots() -> Iterator[Path]:
         yield Path(tempfile.gettempdir()) / f"fastbackprop-{user}"
 
 
-@functools.cache
+def refused_roots() -> list[str]:
+    """Why the folders before the one in use cannot be used."""
+    return _found_directory()[1]
+
+
 def cache_directory() -> Path | None:
     """The folder that holds this version's machine code, or None where no folder can be used."""
+    return _found_directory()[0]
+
+
+@functools.cache
+def _found_directory() -> tuple[Path | None, list[str]]:
+    refused: list[str] = []
     for root in cache_roots():
-        with contextlib.suppress(OSError):
-            folder = root / fingerprint()
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder.mkdir(mode=0o700, exist_ok=True)
-            private = _is_private(root) and _is_private(folder)
-            if private and (os.access(folder, os.W_OK) or any(folder.iterdir())):
-                return folder
-    return None
+        folder = root / fingerprint()
+        try:
+            with opened(folder, N_OWN, make=True):
+                if os.access(folder, os.W_OK) or any(folder.iterdir()):
+                    return folder, refused
+            refused.append(f"{folder} is empty and read-only")
+        except OSError as error:
+            refused.append(str(error))
+            log.info("a folder cannot hold machine code: %s", error)
+    return None, refused
 
 
-def _is_private(folder: Path) -> bool:
-    """Whether nobody else may write there: machine code read from a folder is executed."""
-    if os.name != "posix":
-        return True
-    status = folder.lstat()
-    mine = status.st_uid in (os.getuid(), 0)
-    return mine and stat.S_ISDIR(status.st_mode) and not status.st_mode & stat.S_IWOTH
+N_OWN = 2  # the root and the folder of the fingerprint are ours: no links
+
+
+@functools.cache
+def _clean(folder: Path) -> None:
+    """Once in a process that writes there."""
+    with opened(folder, N_OWN) as here:
+        here.clean()
+
+
+# --- files ---------------------------------------------------------------------------------------
 
 
 class DiskCache(Cache):
-    """One file for each function, processor and signature, in `cache_directory()`.
+    """One file for each function, processor and signature.
 
-    A file appears whole or not at all (written aside, then renamed), begins with the hash of the
-    rest, and there is no index to keep in step, so any number of processes may compile at once.
-    Whatever goes wrong here costs a compilation and nothing else.
+    A file appears whole or not at all, begins with the hash of the rest, and there is no index to
+    keep in step, so any number of processes may compile at once. Whatever goes wrong here costs a
+    compilation and a line in the log, and nothing else.
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -139,47 +247,71 @@ class DiskCache(Cache):
     def cache_path(self) -> str:
         return str(cache_directory())
 
-    def _path(self, signature: Any, codegen: Any) -> Path | None:
-        folder = cache_directory()
-        name = digest((self._kernel.identity, signature, processor(codegen)))
-        return folder and folder / f"{self._kernel.__name__}-{name}.bin"
+    def _name(self, signature: Any, target: tuple[str, ...]) -> str:
+        key = digest((self._kernel.identity, signature, target, VECTOR_BYTES))
+        return f"{self._kernel.__name__}-{key}.bin"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         # Numba's own cache first refreshes the context: that imports all it can compile, and SciPy.
         # Machine code needs none of it.
-        path = self._path(sig, target_context.codegen())
-        if path is None or not path.exists():
+        level = shipped().level
+        if level is not None:
+            path = SHIPPED / self._name(sig, (level.cpu, level.features))
+            loaded = self._loaded(path, sig, target_context, _read)
+            if loaded is not None:
+                return loaded
+        folder = cache_directory()
+        if folder is None:
             return None
+        path = folder / self._name(sig, target(target_context.codegen()))
+        return self._loaded(path, sig, target_context, _read_private)
+
+    def _loaded(self, path: Path, sig: Any, target_context: Any, read: Callable) -> Any:
         try:
-            content = path.read_bytes()
+            content = read(path)
+            if content is None:
+                return None
             expected, payload = content[:DIGEST_SIZE], content[DIGEST_SIZE:]
             if hashlib.sha256(payload).digest() != expected:
-                return None
+                raise ValueError("it is damaged")
             calls, parts = pickle.loads(payload)
             for kernel, argument_types in calls:  # before this code is linked with their symbols
                 KERNELS[kernel].compile(argument_types)
+            compiled = rebuilt(target_context, parts)
             self._kernel.calls[sig] = calls
-            return rebuilt(target_context, parts)
-        except Exception:  # unreadable, or not of this Numba after all: compile it again
+            return compiled
+        except Exception as error:  # unreadable, or not of this Numba after all: compile it again
+            log.info("%s is compiled again: %s cannot be used (%s)", self._kernel, path, error)
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        path, calls = self._path(sig, data.codegen), self._kernel.calls[sig]
-        if path is None or any(kernel is None for kernel, _ in calls):
+        folder, calls = cache_directory(), self._kernel.calls[sig]
+        if folder is None or any(kernel is None for kernel, _ in calls):
             return
-        with contextlib.suppress(Exception):
-            payload = dumps((calls, serialised(data)))
-            aside = tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False)
-            try:
-                with aside:
-                    aside.write(hashlib.sha256(payload).digest() + payload)
-                os.replace(aside.name, path)
-            except BaseException:
-                os.unlink(aside.name)
-                raise
+        try:
+            payload = dumps((calls, kept(data, self._kernel.linked)))
+            _clean(folder)
+            with opened(folder, N_OWN) as here:
+                name = self._name(sig, target(data.codegen))
+                here.write(name, hashlib.sha256(payload).digest() + payload)
+        except Exception as error:
+            log.info("the machine code of %s is not kept: %s", self._kernel, error)
 
     def enable(self) -> None: ...
 
     def disable(self) -> None: ...
 
     def flush(self) -> None: ...
+
+
+def _read(path: Path) -> bytes | None:
+    """A file of the package, which is as trusted as the modules beside it."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _read_private(path: Path) -> bytes | None:
+    with opened(path.parent, N_OWN) as folder:
+        return folder.read(path.name)

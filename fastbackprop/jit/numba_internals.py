@@ -18,6 +18,8 @@ import gc
 import hashlib
 import os
 import re
+import sys
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -27,6 +29,8 @@ from typing import Any
 import llvmlite
 import numba
 from numba import types
+
+from fastbackprop.jit import interrupts
 
 _missing: list[str] = []
 
@@ -50,8 +54,9 @@ global_compiler_lock = _found("numba.core.compiler_lock", "global_compiler_lock"
 
 # For machine code on the disk. Without any of these: plain numba.njit.
 Cache = _found("numba.core.caching", "_Cache")  # what a dispatcher asks for machine code
-CompileResult = _found("numba.core.compiler", "CompileResult")  # its parts are what is kept
+compile_result = _found("numba.core.compiler", "compile_result")  # makes a version of its parts
 dumps = _found("numba.core.serialize", "dumps")  # pickles them
+_dynfunc = _found("numba", "_dynfunc")  # where a function's environment is in Python's object
 
 _needed_to_link, _missing = _missing, []
 
@@ -149,9 +154,27 @@ class _Library(JITCodeLibrary):  # type: ignore[misc, valid-type]
     def _optimize_functions(self, module: Any) -> None: ...
 
     def _optimize_final_module(self) -> None:
+        _pause()
         passes = self._codegen._module_pass_manager()
         manager, *builder = passes if isinstance(passes, tuple) else (passes,)
         manager.run(self._final_module, *builder)
+
+    def machine_code(self) -> tuple[str, bytes, list[str]]:
+        """Its name, the code, and the names of what the code defines."""
+        module = self._final_module
+        things = (*module.functions, *module.global_variables)
+        names = [thing.name for thing in things if not thing.is_declaration]
+        return self.name, self._get_compiled_object(), names
+
+    @classmethod
+    def of(cls, codegen: Any, name: str, code: bytes, names: list[str]) -> "_Library":
+        """The library with this machine code, in any process."""
+        library = cls(codegen, name)
+        library.enable_object_caching()
+        library._set_compiled_object(code)
+        library._finalize_final_module()  # an empty module: LLVM asks for its code and gets this
+        codegen._engine._defined_symbols.update(names)
+        return library
 
 
 class _LinkedLibrary(_Library):
@@ -219,7 +242,7 @@ class Kernel(CPUDispatcher):  # type: ignore[misc, valid-type]
         return super().get_call_template([types.unliteral(type_) for type_ in args], kws)
 
     def compile(self, sig: Any) -> Any:
-        with global_compiler_lock, _without_collection():
+        with _compiling():
             _open.append([])
             try:
                 return super().compile(sig)
@@ -258,6 +281,32 @@ class Kernel(CPUDispatcher):  # type: ignore[misc, valid-type]
 
 
 @contextlib.contextmanager
+def _compiling() -> Iterator[None]:
+    """Hold Numba's lock. Ctrl-C acts between two kernels, or within one at a call of `_pause`."""
+    if _open and global_compiler_lock.is_locked():  # by this thread
+        _pause()
+        yield
+        return
+    with interrupts.deferred() as act, global_compiler_lock, _without_collection():
+        _outermost[:] = [(act, time.monotonic())]
+        yield
+
+
+_outermost: list[tuple[Callable[[], None], float]] = []  # lets Ctrl-C act; when it began
+_told: list[bool] = []
+
+
+def _pause() -> None:
+    """Let a Ctrl-C that waits act. Say on a terminal, once, that a compilation takes its time."""
+    act, began = _outermost[0]
+    act()
+    if not _told and time.monotonic() - began > 1:
+        _told.append(True)
+        if sys.stderr and sys.stderr.isatty():
+            print("fastbackprop: compiling, which takes some seconds", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
     """Numba makes many objects and little garbage: searching for it takes 8 % of a first fit."""
     if not gc.isenabled():
@@ -277,12 +326,44 @@ class Inner(Kernel):
         raise TypeError(f"{self.__name__} is for other kernels: Python calls kernel(entry=True)")
 
 
+def compile_only() -> None:
+    """From here on a call of a kernel compiles it and runs nothing, to compile for others.
+
+    The result is the last argument of `train`, where its steps stop, and True of the others.
+    """
+
+    def compiled(kernel: Kernel, *arguments: Any) -> Any:
+        kernel.compile(tuple(kernel.typeof_pyval(argument) for argument in arguments))
+        return arguments[-1] if isinstance(arguments[-1], int) else True
+
+    Kernel.__call__ = compiled
+
+
 if is_linked() and not _tried:
     try:
         Kernel(_try_out, None, False, False, {})  # whether one can be made: nothing is compiled
     except Exception as error:
         _why_not = f"{type(error).__name__}: {error}"
         _warn()
+
+
+def _before_fork() -> None:
+    """A child has no thread that would release the lock, and registries as they are right now."""
+    global_compiler_lock.acquire()
+    _forking.append(True)
+
+
+def _after_fork() -> None:
+    if _forking:  # not if Ctrl-C ended the wait
+        _forking.pop()
+        global_compiler_lock.release()
+
+
+_forking: list[bool] = []
+if is_linked() and hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )
 
 
 def _noting(calls: list[Call], implementation: Callable) -> Callable:
@@ -321,14 +402,47 @@ def call_code(
         convention.return_status_propagate(builder, status)
 
 
-def serialised(compiled: Any) -> Any:
-    """The parts of a compiled version that make it again in another process."""
-    return compiled._reduce()
+def kept(compiled: Any, linked: bool) -> tuple[Any, ...]:
+    """The parts of a compiled version that make it again in another process.
+
+    Not Numba's account of the types of all variables, which is as long as the code. LLVM's bitcode
+    only of `linked` kernels: it is twice as long, and of use where callers are optimised with it.
+    """
+    library, fndesc = compiled.library, compiled.fndesc
+    fndesc.typemap = fndesc.calltypes = None
+    bitcode = library._get_module_for_linking().as_bitcode() if linked else None
+    environments = tuple(compiled._find_referenced_environments())
+    code = library.machine_code()
+    return code, bitcode, fndesc, compiled.signature, compiled.environment, environments
 
 
 def rebuilt(target_context: Any, parts: Any) -> Any:
     """The compiled version made of them."""
-    return CompileResult._rebuild(target_context, *parts)
+    code, bitcode, fndesc, signature, environment, environments = parts
+    codegen = target_context.codegen()
+    library = _Library.of(codegen, *code)
+    if bitcode is not None:
+        library._shared_module = llvmlite.binding.parse_bitcode(bitcode)
+    entry_point = target_context.get_executable(library, fndesc, environment)
+    for each in environments:
+        codegen.set_env(each.env_name, each)
+    return compile_result(
+        typing_context=target_context.typing_context,
+        target_context=target_context,
+        signature=signature,
+        library=library,
+        entry_point=entry_point,
+        fndesc=fndesc,
+        environment=environment,
+        referenced_envs=environments,
+        objectmode=False,
+        lifted=(),
+    )
+
+
+def interpreter() -> Any:
+    """What machine code knows of Python's objects: places within a function's environment."""
+    return dict(getattr(_dynfunc, "_impl_info", {}))
 
 
 def processor(codegen: Any) -> Any:

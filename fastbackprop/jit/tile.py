@@ -23,33 +23,18 @@ Offsets and strides count elements of flat arrays; a vector has V = vector_lanes
 constant. Loads and stores are not checked against bounds.
 """
 
-import os
 from typing import Any
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, models, register_model
 
 from fastbackprop.jit.numba_internals import array_at, array_data, cgutils
+from fastbackprop.jit.processor import VECTOR_BYTES as VECTOR_BYTES
 
 _ELEMENT = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 _INDEX = ir.IntType(64)
 _LANE = ir.IntType(32)
-
-
-def widest_vector() -> int:
-    """Bytes of this processor's widest vectors, or FASTBACKPROP_VECTOR_BYTES, for tests."""
-    chosen = os.environ.get("FASTBACKPROP_VECTOR_BYTES")
-    if chosen:
-        return int(chosen)
-    try:
-        features = binding.get_host_cpu_features()
-    except RuntimeError:  # LLVM knows no features of this processor
-        features = {}
-    return 64 if features.get("avx512f") else 32 if features.get("avx2") else 16
-
-
-VECTOR_BYTES = widest_vector()
 
 
 class TileType(types.Type):

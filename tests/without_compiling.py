@@ -1,0 +1,35 @@
+"""Trains, predicts and analyses with the default engine in a process that cannot compile.
+
+    python tests/without_compiling.py
+
+It prints the hash of all results, and fails where a kernel is on the disk neither in the package
+nor in the cache. `bits` walks the registries: every function, optimizer and option, sparse X,
+checkpoints and threads. FASTBACKPROP_MAY_COMPILE=1 allows compilations, for comparison.
+"""
+
+import hashlib
+import os
+import warnings
+
+import bits
+
+from fastbackprop.jit import numba_internals
+
+
+def refuse(self, function):
+    raise AssertionError(f"{function.__qualname__} is compiled")
+
+
+if __name__ == "__main__":
+    if os.environ.get("FASTBACKPROP_MAY_COMPILE", "0") in ("", "0"):
+        numba_internals._Compiler.compile_extra = refuse
+    warnings.simplefilter("ignore")
+    results, n = hashlib.sha256(), 0
+    for dtype in ("float32", "float64"):
+        common = {"engine": "tiles", "dtype": dtype, "rng": 1}
+        for part in (bits.functions, bits.optimizers, bits.data):
+            for row in part(common):
+                results.update(repr(row).encode())
+                n += 1
+    assert n > 300
+    print(results.hexdigest())
