@@ -52,7 +52,9 @@ from fastbackprop.training import (
     EarlyStopping,
     ErrorFlow,
     History,
+    Interrupted,
     Metrics,
+    ReturnOnInterrupt,
     TimeBudget,
 )
 from fastbackprop.version import __version__ as __version__
@@ -85,6 +87,7 @@ __all__ = [
     "Gradient",
     "History",
     "Huber",
+    "Interrupted",
     "LayerNorm",
     "LeakyReLU",
     "Lion",
@@ -98,6 +101,7 @@ __all__ = [
     "Quantile",
     "RAdam",
     "RMSprop",
+    "ReturnOnInterrupt",
     "Rprop",
     "Schedule",
     "SmallOutput",

@@ -11,7 +11,7 @@ import numpy as np
 from numba.core import event
 
 import fastbackprop as fb
-from fastbackprop.commands import UsageError, finished, progress
+from fastbackprop.commands import UsageError, progress
 from fastbackprop.engines import ENGINES
 from fastbackprop.jit.cache import cache_directory
 from fastbackprop.optimizers import OPTIMIZERS
@@ -40,7 +40,7 @@ def items(dtype: str, engine: str) -> Iterator[tuple[str, Callable[[], object]]]
     yield "analysis", lambda: analyse(network, X, y)
 
     def fit(optimizer: str) -> None:
-        finished(network.fit(X, y, epochs=1, optimizer=optimizer))
+        network.fit(X, y, epochs=1, optimizer=optimizer)
 
     for optimizer in OPTIMIZERS:
         if optimizer == "lbfgs":  # compiles nothing of its own, and needs SciPy

@@ -25,7 +25,14 @@ from fastbackprop.inputs.arguments import (
     thread_count,
 )
 from fastbackprop.inputs.arrays import numeric, parameters
-from fastbackprop.inputs.batches import Batches, are_batches, naming
+from fastbackprop.inputs.batches import (
+    Batches,
+    are_batches,
+    are_streamed,
+    inputs_of,
+    naming,
+    together,
+)
 from fastbackprop.inputs.data import inputs_alone, is_sparse, matrix, refuse_sparse, samples, take
 from fastbackprop.inputs.fit import (
     deviation,
@@ -41,6 +48,7 @@ __all__ = [
     "Batches",
     "apart_from",
     "are_batches",
+    "are_streamed",
     "batch_size",
     "check_apart",
     "check_output",
@@ -53,6 +61,7 @@ __all__ = [
     "float_dtype",
     "generator",
     "inputs_alone",
+    "inputs_of",
     "is_sparse",
     "matrix",
     "naming",
@@ -68,4 +77,5 @@ __all__ = [
     "split",
     "take",
     "thread_count",
+    "together",
 ]

@@ -7,6 +7,7 @@ from fastbackprop.names import names_keywords
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.training import Dropout, EarlyStopping, History, Metrics
 from fastbackprop.training.fit import prepare
+from fastbackprop.training.interrupted import finished
 
 Function = Callable[..., Any]
 
@@ -42,7 +43,8 @@ class Training:
     ) -> History:
         """Minimise the mean cost, from the current parameters on.
 
-        Ctrl-C ends the training between two steps with a RuntimeWarning and the history so far.
+        Ctrl-C ends the training between two steps and raises `Interrupted`, a KeyboardInterrupt
+        with the history so far.
 
         Parameters
         ----------
@@ -52,7 +54,8 @@ class Training:
             minibatch at a time is read; a bad value is refused when it is read, before the step.
             Without y, X is an iterable of batches, (X, y) or (X, y, sample_weight), that begins
             anew for every epoch; a generator serves for one epoch. A bad batch is refused when it
-            comes, before its step.
+            comes, before its step. The learning rate may then be a function of the step or
+            `Plateau`.
         epochs : int
             Passes over the samples.
         batch_size : int, None or "auto"
@@ -64,7 +67,8 @@ class Training:
             a second `fit` with it continues where the first one ended.
         validation : pair, triple or float
             (X, y), (X, y, sample_weight), or a fraction in (0, 1) of the samples, drawn the same
-            way in each call.
+            way in each call. With batches also an iterable of batches, which is read once and kept
+            in memory.
         shuffle : bool
             Draw a new order of the samples for every epoch from the network's generator; for
             batches, an order inside each batch.
@@ -100,6 +104,8 @@ class Training:
             As for `evaluate`, before anything is changed.
         OSError
             Where the first checkpoint cannot be written, before anything is changed.
+        Interrupted
+            After Ctrl-C, unless the callback `ReturnOnInterrupt()` is there.
         DivergenceError
             When the cost stops being finite; the last finite parameters are kept.
         """
@@ -121,7 +127,8 @@ class Training:
             n_threads=n_threads,
         )
         self._optimizer = training.optimizer
-        return training.run()
+        training.run()
+        return finished(training)
 
     @names_keywords("fit")
     def partial_fit(

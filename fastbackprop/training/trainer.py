@@ -18,7 +18,7 @@ from fastbackprop.machine import Pause, slices
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.optimizers.steps import Stepper
 from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples, without_targets
-from fastbackprop.training.callbacks import Callbacks, TimeIsUp, warn
+from fastbackprop.training.callbacks import Callbacks, TimeIsUp
 from fastbackprop.training.history import History
 from fastbackprop.training.interrupt import deferred_interrupt
 from fastbackprop.training.plan import Plan
@@ -92,7 +92,6 @@ class Trainer:
             history.ended_by = "time_budget"
         except KeyboardInterrupt:
             history.ended_by = "interrupt"
-            warn(f"training interrupted after {len(history)} of {epochs} epochs")
         finally:
             for callback in self.callbacks.having("on_close"):
                 callback.on_close()
@@ -142,9 +141,12 @@ class Trainer:
         plan, stepper = self.plan, self.stepper
         stepper.begin_epoch(0 if plan.samples is None else self._steps(plan.samples))
         self.sums[:] = 0
+        self._sums_before, self.batch = self.sums.copy(), 0
         for i, samples in enumerate(plan.parts):
             if i:
                 pause()
+            if plan.samples is None and stepper.schedule is not None:
+                stepper.begin_epoch(self._steps(samples))  # the schedule needs no other number
             if not self._part(samples, pause):
                 raise DivergenceError(
                     f"training diverged in epoch {epoch}: the cost, or a weight, is not finite. "
@@ -172,8 +174,13 @@ class Trainer:
             self._seed = int(rng.integers(2**32))
         self._keep()
         most, work = rows_at_once(samples), self.machine.theta.size
-        for start, stop in slices(n, self._batch_size(n), self.tile, work, most):
+        size, listeners = self._batch_size(n), self.callbacks.having("on_batch_end")
+        if listeners:  # a slice for each minibatch, or several
+            most = min(most, size)
+        for start, stop in slices(n, size, self.tile, work, most):
             reached = self._train(samples, order, start, stop)
+            if listeners and reached == stop and (stop % size == 0 or stop == n):
+                self._tell_of_batch(listeners)
             if reached < stop or (stop == n and not self._finite()):
                 if not self._finite():
                     self._take_back(samples, order)
@@ -181,6 +188,14 @@ class Trainer:
             if stop < n:
                 pause()
         return True
+
+    def _tell_of_batch(self, listeners: list[Any]) -> None:
+        """After a step, with the mean cost of its minibatch."""
+        sums, self._sums_before = self.sums - self._sums_before, self.sums.copy()
+        logs = {"cost": float(sums[COST] / sums[WEIGHT]) if sums[WEIGHT] else float("nan")}
+        self.batch += 1
+        for listener in listeners:
+            listener.on_batch_end(self.network, self.batch, logs)
 
     def _steps(self, samples: Samples) -> int:
         """Steps of an epoch."""
