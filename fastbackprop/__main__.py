@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 
 import fastbackprop
@@ -42,7 +41,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
-    warnings.filterwarnings("ignore", "training interrupted", RuntimeWarning)
     arguments = make_parser().parse_args(argv)
     return exit_code(lambda: arguments.run(arguments))
 

@@ -110,6 +110,7 @@ KEYWORDS: dict[str, dict[str, str]] = {
         ),
         **dict.fromkeys(("alpha", "weight_decay", "l2", "l1"), _DECAY),
         **dict.fromkeys(("patience", "n_iter_no_change"), "pass early_stopping=, a patience"),
+        "interrupt": "fit raises Interrupted; with callbacks=[fb.ReturnOnInterrupt()] it returns",
         **dict.fromkeys(("checkpoint",), "pass callbacks=[fb.Checkpoint(path)]"),
         **dict.fromkeys(("time_budget", "timeout"), "pass callbacks=[fb.TimeBudget(seconds)]"),
         **dict.fromkeys(("n_jobs", "threads", "workers"), "pass n_threads="),

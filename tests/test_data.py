@@ -426,7 +426,6 @@ def test_frames_of_another_width_tell_their_columns(frames):
     ("name", "options"),
     [
         ("schedule", lambda: {"optimizer": fb.Adam(fb.Cosine(1e-3, 2))}),
-        ("checkpoint", lambda: {"callbacks": fb.Checkpoint("training")}),
         ("metrics", lambda: {"metrics": fb.Metrics("r2", training=True)}),
         ("metrics", lambda: {"metrics": "r2"}),
     ],

@@ -241,10 +241,11 @@ def test_interrupt_ends_all_between_two_steps(n_threads):
     before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     signal.setitimer(signal.ITIMER_REAL, 0.2)
     try:
-        with pytest.warns(RuntimeWarning, match="interrupted"):
-            histories = fb.fit_many(networks, X, LABELS, epochs=10**9, n_threads=n_threads)
+        with pytest.raises(fb.Interrupted, match="interrupted") as caught:
+            fb.fit_many(networks, X, LABELS, epochs=10**9, n_threads=n_threads)
     finally:
         signal.signal(signal.SIGALRM, before)
+    histories = caught.value.history
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert {history.ended_by for history in histories} == {"interrupt"}
     for network, reference, history in zip(networks, references, histories, strict=True):

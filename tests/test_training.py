@@ -615,7 +615,7 @@ def test_progress_is_closed_however_training_ends(end, engine):
     if end == "stopped":
         fit()
     elif end == "interrupted":
-        with pytest.warns(RuntimeWarning, match="interrupted"):
+        with pytest.raises(fb.Interrupted, match="interrupted after 1 of 3 epochs"):
             fit()
     else:
         error = fb.DivergenceError if end == "diverged" else LookupError
@@ -795,9 +795,9 @@ def test_ctrl_c_within_an_epoch_ends_after_the_step(n_calls, rule, engine, monke
     monkeypatch.setattr(machine, "SLICE_SECONDS", 0.0)
     net, optimizer = network(engine), RULES[rule][0]()
     ends = interrupt_in(net, "train", n_calls, monkeypatch)
-    with pytest.warns(RuntimeWarning, match="interrupted") as warned:
-        history = net.fit(X, Y, epochs=9, batch_size=batch_size, optimizer=optimizer)
-    assert warned[0].filename == __file__
+    with pytest.raises(fb.Interrupted, match="interrupted") as info:
+        net.fit(X, Y, epochs=9, batch_size=batch_size, optimizer=optimizer)
+    history = info.value.history
     assert history.interrupted
     assert "interrupted" in repr(history)
     assert len(ends) == n_calls
@@ -832,7 +832,7 @@ def test_ctrl_c_within_a_step_waits_for_its_end(rule, monkeypatch):
         step(*arguments)
 
     monkeypatch.setattr(loopfree, "step_loop_free", interrupted)
-    with pytest.warns(RuntimeWarning, match="interrupted"):
+    with pytest.raises(KeyboardInterrupt, match="interrupted"):
         net.fit(X, Y, epochs=9, batch_size=4, optimizer=optimizer)
     monkeypatch.undo()
     assert optimizer.steps >= 5
@@ -844,8 +844,9 @@ def test_ctrl_c_within_validation(engine, monkeypatch):
     monkeypatch.setattr(machine, "SLICE_SECONDS", 0.0)
     net, optimizer = network(engine), fb.Adam()
     interrupt_in(net, "cost_sum", 1, monkeypatch)
-    with pytest.warns(RuntimeWarning, match="interrupted"):
-        history = net.fit(X, Y, epochs=9, batch_size=4, optimizer=optimizer, validation=(X, Y))
+    with pytest.raises(fb.Interrupted) as info:
+        net.fit(X, Y, epochs=9, batch_size=4, optimizer=optimizer, validation=(X, Y))
+    history = info.value.history
     monkeypatch.undo()
     assert history.interrupted and optimizer.steps == 3
     assert list(history.to_dict()) in ([], ["cost", "validation_cost", "seconds"])
@@ -865,8 +866,10 @@ def test_ctrl_c_within_a_callback(event, engine):
     impatient, events, bar = Impatient(), [], Bar()
     setattr(impatient, event, interrupt)
     net = network(engine)
-    with pytest.warns(RuntimeWarning, match=r"interrupted after \d of 9 epochs"):
-        history = net.fit(X, Y, epochs=9, callbacks=[impatient, Recorder(events)], progress=bar)
+    callbacks = [impatient, Recorder(events), fb.ReturnOnInterrupt()]
+    with pytest.warns(RuntimeWarning, match=r"interrupted after \d of 9 epochs") as warned:
+        history = net.fit(X, Y, epochs=9, callbacks=callbacks, progress=bar)
+    assert warned[0].filename == __file__
     assert history.interrupted
     assert len(history) == {"on_train_begin": 0, "on_epoch_begin": 1, "on_epoch_end": 2}[event]
     assert events[-1] == ("train ends", net, history)
@@ -878,9 +881,9 @@ def test_ctrl_c_while_the_first_call_compiles(engine, monkeypatch):
     net, bar = network(engine), Bar()
     interrupt_in(net, "train", 1, monkeypatch)
     before = bits(net)
-    with pytest.warns(RuntimeWarning, match="interrupted after 0 of 9 epochs"):
-        history = net.fit(X, Y, epochs=9, progress=bar)
-    assert history.interrupted and bits(net) == before
+    with pytest.raises(fb.Interrupted, match="interrupted after 0 of 9 epochs") as info:
+        net.fit(X, Y, epochs=9, progress=bar)
+    assert info.value.history.interrupted and bits(net) == before
 
 
 @every_engine
@@ -920,7 +923,8 @@ LONG_FIT = """
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         history = net.fit(
-            X, y, epochs=10**9, batch_size=batch_size, optimizer=optimizer, callbacks=Ready()
+            X, y, epochs=10**9, batch_size=batch_size, optimizer=optimizer,
+            callbacks=[Ready(), fb.ReturnOnInterrupt()],
         )
     # The same number of steps without interruption.
     again, same = network(), fb.SGD(0.01, momentum=0.9)

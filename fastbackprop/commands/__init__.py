@@ -17,8 +17,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fastbackprop.training import History
-
 
 class UsageError(Exception):
     """A mistake that the user can correct; only its text is shown."""
@@ -48,12 +46,6 @@ def new_figure(option: str, path: str | os.PathLike[str], otherwise: Exception, 
             f"{option} {path}: the name must end in one of {', '.join(sorted(formats))}"
         )
     return figure
-
-
-def finished(history: History) -> None:
-    """End the command if Ctrl-C ended a `fit`."""
-    if history.interrupted:
-        raise KeyboardInterrupt
 
 
 def exit_code(run: Callable[[], int | None]) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastbackprop as fb
-from fastbackprop.commands import UsageError, finished, new_figure, progress, require
+from fastbackprop.commands import UsageError, new_figure, progress, require
 from fastbackprop.engines import ENGINES
 from fastbackprop.names import missing
 
@@ -62,7 +62,7 @@ def compile_engines(X: np.ndarray, y: np.ndarray) -> None:
     for i, engine in enumerate(ENGINES):
         progress(i, len(ENGINES), f"compiling {engine}, the first time only")
         network = make_network(engine=engine)
-        finished(network.fit(X, y, epochs=1, validation=(X, y)))
+        network.fit(X, y, epochs=1, validation=(X, y))
         network.predict(X)
         network.check_gradient(X, y, max_parameters=1)
     progress(1, 1)
@@ -80,7 +80,7 @@ def seconds_per_epoch(X: np.ndarray, y: np.ndarray) -> dict[str, float]:
             progress(i, REPETITIONS, "timing every engine")
             for engine, network in networks.items():
                 start = time.perf_counter()
-                finished(network.fit(X, y, epochs=1, batch_size=BATCH_SIZE))
+                network.fit(X, y, epochs=1, batch_size=BATCH_SIZE)
                 best[engine] = min(best[engine], time.perf_counter() - start)
     progress(1, 1)
     return best
@@ -118,7 +118,6 @@ def run(arguments: argparse.Namespace) -> int:
         validation=(X_test, y_test),
         callbacks=[print_epoch],
     )
-    finished(history)
     right = int((network.predict(X_test).argmax(axis=1) == y_test).sum())
     accuracy = right / len(y_test)
     progress(0, 1, "checking the gradient")

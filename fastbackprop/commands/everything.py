@@ -10,7 +10,6 @@ import numpy as np
 
 import fastbackprop as fb
 from fastbackprop import analysis
-from fastbackprop.commands import finished
 from fastbackprop.functions.activations import ACTIVATIONS
 from fastbackprop.functions.costs import COSTS, Cost
 from fastbackprop.optimizers import OPTIMIZERS
@@ -40,7 +39,7 @@ class _Data:
 
     def fit(self, optimizer: str | fb.Optimizer = "sgd", X: Any = None, **options: Any) -> None:
         X, optimizer = self.X if X is None else X, copy.copy(optimizer)
-        finished(self.network.fit(X, self.y, epochs=1, optimizer=optimizer, **options))
+        self.network.fit(X, self.y, epochs=1, optimizer=optimizer, **options)
 
 
 def usual(dtype: str, engine: str) -> Iterator[Call]:

@@ -27,7 +27,14 @@ from fastbackprop.inputs.arguments import (
     thread_count,
 )
 from fastbackprop.inputs.arrays import numeric, parameters
-from fastbackprop.inputs.batches import Batches, are_batches, naming
+from fastbackprop.inputs.batches import (
+    Batches,
+    are_batches,
+    are_streamed,
+    inputs_of,
+    naming,
+    together,
+)
 from fastbackprop.inputs.data import (
     inputs_alone,
     is_sparse,
@@ -62,6 +69,7 @@ __all__ = [
     "FewSamples",
     "apart_from",
     "are_batches",
+    "are_streamed",
     "batch_size",
     "check_apart",
     "check_output",
@@ -74,6 +82,7 @@ __all__ = [
     "float_dtype",
     "generator",
     "inputs_alone",
+    "inputs_of",
     "is_sparse",
     "matrix",
     "naming",
@@ -93,5 +102,6 @@ __all__ = [
     "split",
     "take",
     "thread_count",
+    "together",
     "weighted",
 ]

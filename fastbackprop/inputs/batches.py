@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from fastbackprop.numbers import shown
 from fastbackprop.samples import Samples
 
@@ -29,6 +31,33 @@ class Batches:
             yield samples
         if not number:
             raise ValueError(f"{shown(self._batches)} contains no batches")
+
+
+def together(batches: Any) -> tuple[Any, ...]:
+    """All batches as one: (X, y) or (X, y, sample_weight)."""
+    parts = list(batches)
+    for number, batch in enumerate(parts, 1):
+        if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+            raise TypeError(
+                f"batch {number} must be (X, y) or (X, y, sample_weight); got {shown(batch)}"
+            )
+        if len(batch) != len(parts[0]):
+            raise ValueError(f"batch {number} has {len(batch)} items, the first {len(parts[0])}")
+    if not parts:
+        raise ValueError(f"{shown(batches)} contains no batches")
+    kinds = zip(*parts, strict=True)
+    return tuple(np.concatenate([np.asarray(part) for part in kind]) for kind in kinds)
+
+
+def inputs_of(batches: Any) -> Iterator[Any]:
+    """X of each batch: X itself, or the first of (X, y) or (X, y, sample_weight)."""
+    for batch in batches:
+        yield batch[0] if isinstance(batch, tuple) else batch
+
+
+def are_streamed(X: Any) -> bool:
+    """Whether X, without a y, is an iterable of batches rather than an array, a list or a frame."""
+    return not isinstance(X, list | tuple) and are_batches(X, None)
 
 
 def are_batches(X: Any, y: Any) -> bool:

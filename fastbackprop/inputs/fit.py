@@ -83,6 +83,8 @@ def refuse_for_batches(**arguments: Any) -> None:
             raise ValueError(
                 f"{name} is not for batches that come one by one: their number and content are "
                 f"not known in advance. Pass arrays, or leave {name} out"
+                + "; a schedule may be a function of the step"
+                * (name == "schedule")
             )
 
 

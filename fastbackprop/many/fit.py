@@ -1,5 +1,6 @@
 """fit_many: many networks trained together, each as its own `fit` would train it."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from fastbackprop.training import Checkpoint, Dropout, EarlyStopping, History, M
 from fastbackprop.training.callbacks import Callbacks, warn
 from fastbackprop.training.fit import prepare
 from fastbackprop.training.interrupt import deferred_interrupt
+from fastbackprop.training.interrupted import Interrupted
 from fastbackprop.training.plan import samples_of
 from fastbackprop.training.progress import bars
 from fastbackprop.training.trainer import Trainer
@@ -100,6 +102,8 @@ def fit_many(
         As `fit` does, with the network's place in the list; for an empty list, the same network,
         optimizer, generator or checkpoint twice, and lists of another length. No network is changed
         then.
+    Interrupted
+        After Ctrl-C, as `fit`; its `history` is the list of histories.
 
     Examples
     --------
@@ -146,16 +150,17 @@ def fit_many(
         with inputs.naming(f"networks[{k}]"):
             trainings.append(prepare(network, **own))
     _check_generators(trainings)
+    interrupted = False
     try:
-        with deferred_interrupt() as stop.interrupt:
+        with contextlib.ExitStack() as at_work, deferred_interrupt() as stop.interrupt:
             for bar in shown:
                 bar.on_train_begin(None)
             for training in trainings:
+                at_work.enter_context(training.network.in_training())
                 training.network._optimizer = training.optimizer
             take_turns(trainings, n_threads, stop)
     except KeyboardInterrupt:
-        done = min(len(training.history) for training in trainings)
-        warn(f"training interrupted: every network has finished {done} epochs at least")
+        interrupted = True
     finally:
         for bar in shown:
             bar.on_close()
@@ -167,6 +172,13 @@ def fit_many(
             f"training diverged: the cost, or a weight, is not finite. Last finite parameters are "
             f"kept in {names}. Try a smaller learning rate, or scale the inputs and targets"
         )
+    if interrupted:
+        done = min(map(len, histories))
+        message = f"training interrupted: every network has finished {done} epochs at least"
+        answers = [t.callbacks.tell("on_interrupt", t.network, t.history) for t in trainings]
+        if not any(answers):
+            raise Interrupted(message, histories)
+        warn(message)
     return histories
 
 

@@ -2,7 +2,8 @@
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from fastbackprop.network.results import Backward, Gradient, Trace
 from fastbackprop.network.samples import all_at_hand, dense_samples, total_weight
 from fastbackprop.network.training import Training
 from fastbackprop.optimizers import Optimizer
-from fastbackprop.samples import COST, WEIGHT
+from fastbackprop.samples import COST, WEIGHT, Samples
 from fastbackprop.training.plan import for_targets, samples_of
 
 
@@ -213,7 +214,8 @@ class Network(Training, Analysis, Conversion):
         Parameters
         ----------
         X : array_like or sparse matrix of SciPy, (n_samples, n_0)
-            No rows give no rows.
+            No rows give no rows. Or an iterable of batches, X, (X, y) or (X, y, sample_weight),
+            but a list: the result is of all their rows.
         out : ndarray, (n_samples, n_L), optional
             Filled and returned; of the network's dtype, C-contiguous.
         n_threads : int or None
@@ -233,6 +235,9 @@ class Network(Training, Analysis, Conversion):
         if few is not None:
             return few
         n_in, n_out, dtype = self.sizes[0], self.sizes[-1], self.dtype
+        if out is None and inputs.are_streamed(X):
+            parts = [self.predict(part, n_threads=n_threads) for part in inputs.inputs_of(X)]
+            return np.concatenate(parts) if parts else np.empty((0, n_out), dtype)
         samples = inputs.inputs_alone(X, n_in, n_out, dtype, least=0)
         shape = (len(samples.X), n_out)
         if out is None:
@@ -257,14 +262,15 @@ class Network(Training, Analysis, Conversion):
         return a
 
     def evaluate(
-        self, X: Any, y: Any, sample_weight: Any = None, *, missing_targets: bool = False
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, missing_targets: bool = False
     ) -> float:
         """Mean cost, sum_i s_i C_i / sum_i s_i.
 
         Parameters
         ----------
         X : array_like or sparse matrix of SciPy, (n_samples, n_0)
-            Of a sparse one (CSR is not converted) only the non-zeros are looked at.
+            Of a sparse one (CSR is not converted) only the non-zeros are looked at. Without y, an
+            iterable of batches, (X, y) or (X, y, sample_weight).
         y : array_like, (n_samples, n_L)
             For softmax with cross_entropy also integer labels, (n_samples,); where n_L is 1 also
             (n_samples,). For a cost with several outputs for each target, as many columns as there
@@ -287,7 +293,13 @@ class Network(Training, Analysis, Conversion):
         few = machine.few_cost(X, y, sample_weight)
         if few is not None:
             return few
-        cost, weight = machine.cost_sums(samples_of(machine, X, y, sample_weight))
+        parts: Iterable[Samples] = inputs.Batches(X, 1, partial(samples_of, machine))
+        if not inputs.are_batches(X, y):
+            parts = [samples_of(machine, X, y, sample_weight)]
+        cost = weight = 0.0
+        for samples in parts:
+            cost_of_part, weight_of_part = machine.cost_sums(samples)
+            cost, weight = cost + cost_of_part, weight + weight_of_part
         return cost / weight
 
     def gradient(

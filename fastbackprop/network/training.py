@@ -13,6 +13,7 @@ from fastbackprop.optimizers import Optimizer
 from fastbackprop.training import Dropout, EarlyStopping, History, Metrics, StepTrainer
 from fastbackprop.training.dropout import as_dropout
 from fastbackprop.training.fit import prepare
+from fastbackprop.training.interrupted import finished
 from fastbackprop.training.short_steps import ShortSteps
 from fastbackprop.training.trainer import diverged
 
@@ -69,7 +70,8 @@ class Training:
     ) -> History:
         """Minimise the mean cost, from the current parameters on.
 
-        Ctrl-C ends the training between two steps with a RuntimeWarning and the history so far.
+        Ctrl-C ends the training between two steps and raises `Interrupted`, a KeyboardInterrupt
+        with the history so far.
 
         Parameters
         ----------
@@ -79,7 +81,8 @@ class Training:
             minibatch at a time is read; a bad value is refused when it is read, before the step.
             Without y, X is an iterable of batches, (X, y) or (X, y, sample_weight), that begins
             anew for every epoch; a generator serves for one epoch. A bad batch is refused when it
-            comes, before its step.
+            comes, before its step. The learning rate may then be a function of the step or
+            `Plateau`.
         epochs : int
             Passes over the samples.
         batch_size : int, None or "auto"
@@ -91,7 +94,8 @@ class Training:
             a second `fit` with it continues where the first one ended.
         validation : pair, triple or float
             (X, y), (X, y, sample_weight), or a fraction in (0, 1) of the samples, drawn the same
-            way in each call.
+            way in each call. With batches also an iterable of batches, which is read once and kept
+            in memory.
         shuffle : bool
             Draw a new order of the samples for every epoch from the network's generator; for
             batches, an order inside each batch.
@@ -130,6 +134,8 @@ class Training:
             As for `evaluate`, before anything is changed.
         OSError
             Where the first checkpoint cannot be written, before anything is changed.
+        Interrupted
+            After Ctrl-C, unless the callback `ReturnOnInterrupt()` is there.
         DivergenceError
             When the cost stops being finite; the last finite parameters are kept.
         """
@@ -153,7 +159,8 @@ class Training:
         )
         self._optimizer = training.optimizer
         with self.in_training():
-            return training.run()
+            training.run()
+        return finished(training)
 
     def trainer(
         self,

@@ -24,7 +24,7 @@ from fastbackprop.sklearn import parameters, stored
 from fastbackprop.sklearn.callbacks import Monitor, Tasks
 from fastbackprop.sklearn.data import SPARSE, Data, inputs_alone, inputs_and_targets, split, weights
 from fastbackprop.sklearn.order import Order
-from fastbackprop.training import History
+from fastbackprop.training import History, Interrupted
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks  # since 1.9
@@ -280,7 +280,12 @@ class MLP(CallbackSupportMixin, BaseEstimator):
         listeners = [monitor, *_as_list(self.callbacks)]
         if not one_pass and hasattr(self, "_init_callback_context"):
             listeners.append(Tasks(self, data, epochs))
-        self.history_: History = self._fit_network(data, epochs, batch_size, monitor, listeners)
+        self.history_: History
+        try:
+            self.history_ = self._fit_network(data, epochs, batch_size, monitor, listeners)
+        except Interrupted as interrupted:
+            self.history_ = interrupted.history
+            raise
         if parameters.is_lbfgs(self.solver):
             monitor.at_the_end(self._cost(data.X, data.Y, data.s))
         return monitor

@@ -6,6 +6,7 @@ from fastbackprop.training.dropout import Dropout
 from fastbackprop.training.early_stopping import EarlyStopping
 from fastbackprop.training.error_flow import ErrorFlow
 from fastbackprop.training.history import History
+from fastbackprop.training.interrupted import Interrupted, ReturnOnInterrupt
 from fastbackprop.training.metrics import Metrics
 from fastbackprop.training.minimize import minimize
 from fastbackprop.training.step_trainer import StepTrainer
@@ -18,7 +19,9 @@ __all__ = [
     "EarlyStopping",
     "ErrorFlow",
     "History",
+    "Interrupted",
     "Metrics",
+    "ReturnOnInterrupt",
     "StepTrainer",
     "TimeBudget",
     "minimize",

@@ -73,9 +73,15 @@ class Callbacks:
 
     on_train_begin(network)
     on_epoch_begin(network, epoch)
+    on_batch_end(network, batch, logs)
+        After every step. `batch` counts from 1 in each epoch; `logs` has the mean cost of the
+        minibatch before the step. With it each step is a call from Python.
     on_epoch_end(network, epoch, logs)
         A true result ends the training. `epoch` counts from 1; `logs` are the epoch's figures.
     on_train_end(network, history)
+    on_interrupt(network, history)
+        After Ctrl-C and `on_train_end`: with a true result `fit` returns the history, else it
+        raises `Interrupted`.
     get_state(), set_state(state)
         A dict of JSON values and arrays that `Checkpoint` keeps, so that a training that is run
         again continues with it.
@@ -93,7 +99,10 @@ class Callbacks:
     and on_restore(), where there was none.
     """
 
-    EVENTS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
+    EVENTS = (
+        *("on_train_begin", "on_epoch_begin", "on_batch_end", "on_epoch_end", "on_train_end"),
+        "on_interrupt",
+    )
     OF_THE_PACKAGE = (
         *("on_pause", "on_resume", "on_epoch_finished", "on_save", "on_close", "on_restore"),
     )

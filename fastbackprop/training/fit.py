@@ -4,8 +4,8 @@ from typing import Any
 
 from fastbackprop import inputs
 from fastbackprop.optimizers import LBFGS, OPTIMIZERS, Optimizer
+from fastbackprop.optimizers.schedules import Function, Plateau
 from fastbackprop.training.callbacks import Callbacks
-from fastbackprop.training.checkpoint import Checkpoint
 from fastbackprop.training.early_stopping import EarlyStopping
 from fastbackprop.training.lbfgs import LBFGSTrainer
 from fastbackprop.training.plan import for_targets, make_plan, samples_of
@@ -29,9 +29,8 @@ def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
     trainer_class = LBFGSTrainer if isinstance(optimizer, LBFGS) else Trainer
     batches = inputs.are_batches(X, y)
     trainer_class.check(settings, batches)
-    if batches:
-        checkpoints = [c for c in callbacks.having("for_training") if isinstance(c, Checkpoint)]
-        inputs.refuse_for_batches(schedule=optimizer.schedule, checkpoint=checkpoints or None)
+    if batches and not isinstance(optimizer.schedule, Function | Plateau):
+        inputs.refuse_for_batches(schedule=optimizer.schedule)
     plan = make_plan(
         machine,
         (X, y, settings["sample_weight"]),

@@ -12,6 +12,7 @@ from fastbackprop.optimizers import LBFGS
 from fastbackprop.samples import Samples
 from fastbackprop.training.callbacks import Callbacks
 from fastbackprop.training.history import History
+from fastbackprop.training.interrupted import finished
 from fastbackprop.training.lbfgs import (
     NO_COST,
     Evaluation,
@@ -122,7 +123,8 @@ def minimize(
     training.stepper = training.optimizer.stepper(network.machine)
     training.function, training.method, training.options = function, method, options
     with network.in_training():
-        return training.run()
+        training.run()
+    return finished(training)
 
 
 class _Training(Minimization):

@@ -88,10 +88,13 @@ def make_plan(
                 "sample_weight cannot be passed with batches: yield (X, y, sample_weight)"
             )
         if not (validation is None or isinstance(validation, tuple | list)):
-            raise ValueError(
-                f"with batches, validation must be (X, y) or (X, y, sample_weight); "
-                f"got {validation!r}"
-            )
+            if not inputs.are_batches(validation, None):
+                raise ValueError(
+                    f"with batches, validation must be (X, y), (X, y, sample_weight) or an "
+                    f"iterable of these; got {validation!r}"
+                )
+            with inputs.naming("validation"):
+                validation = inputs.together(validation)
         parts = inputs.Batches(X, epochs, check)
         held_out = _validation_samples(machine, validation, samples_of)
     else:

@@ -19,7 +19,7 @@ from fastbackprop.machine import Pause, slices
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.optimizers.steps import Stepper
 from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples, without_targets
-from fastbackprop.training.callbacks import Callbacks, EndOfTraining, warn
+from fastbackprop.training.callbacks import Callbacks, EndOfTraining
 from fastbackprop.training.history import History
 from fastbackprop.training.interrupt import Interrupts
 from fastbackprop.training.plan import Plan, for_targets
@@ -101,7 +101,6 @@ class Trainer:
             history.ended_by = end.reason
         except KeyboardInterrupt:
             history.ended_by = "interrupt"
-            warn(f"training interrupted after {len(history)} of {self.plan.epochs} epochs")
         finally:
             self.close()
         self.finish()
@@ -159,6 +158,7 @@ class Trainer:
         began, plan = time.perf_counter(), self.plan
         self.stepper.begin_epoch(0 if plan.samples is None else self._steps(plan.samples))
         self.sums[:] = 0
+        self._sums_before, self.batch = self.sums.copy(), 0
         return began
 
     def end_steps(self, began: float, pause: Pause) -> dict[str, float]:
@@ -208,6 +208,8 @@ class Trainer:
         for i, samples in enumerate(self.plan.parts):
             if i:
                 pause()
+            if self.plan.samples is None and self.stepper.schedule is not None:
+                self.stepper.begin_epoch(self._steps(samples))  # all that the schedule asks for
             if not self._part(samples, pause):
                 raise diverged(f"epoch {len(self.history) + 1}", self.history)
 
@@ -228,8 +230,13 @@ class Trainer:
         """`_part` in this order."""
         self._keep()
         n, most, work = len(order), rows_at_once(samples), self.machine.theta.size
-        for start, stop in slices(n, self._batch_size(n), self.tile, work, most):
+        size, listeners = self._batch_size(n), self.callbacks.having("on_batch_end")
+        if listeners:  # a slice for each minibatch, or several
+            most = min(most, size)
+        for start, stop in slices(n, size, self.tile, work, most):
             reached = self._train(samples, order, start, stop)
+            if listeners and reached == stop and (stop % size == 0 or stop == n):
+                self._tell_of_batch(listeners)
             if reached < stop or (stop == n and not self._finite()):
                 if not self._finite():
                     self._take_back(samples, order)
@@ -237,6 +244,14 @@ class Trainer:
             if stop < n:
                 pause()
         return True
+
+    def _tell_of_batch(self, listeners: list[Any]) -> None:
+        """After a step, with the mean cost of its minibatch."""
+        sums, self._sums_before = self.sums - self._sums_before, self.sums.copy()
+        logs = {"cost": float(sums[COST] / sums[WEIGHT]) if sums[WEIGHT] else float("nan")}
+        self.batch += 1
+        for listener in listeners:
+            listener.on_batch_end(self.network, self.batch, logs)
 
     def _n(self, samples: Samples) -> int:
         """How many of the samples a pass is over."""

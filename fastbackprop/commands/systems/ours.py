@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 import fastbackprop as fb
-from fastbackprop.commands import finished
 from fastbackprop.commands.work import (
     ADAM_RATE,
     BETA_1,
@@ -55,7 +54,7 @@ def train(work: Work, engine: str) -> System:
         optimizer.reset()
 
     def run() -> None:
-        finished(fit(optimizer=optimizer, **_thread_options(work)))
+        fit(optimizer=optimizer, **_thread_options(work))
 
     return System(run, network.get_parameters, reset)
 

@@ -1,0 +1,48 @@
+"""What `fit` does when Ctrl-C has ended a training."""
+
+from typing import Any
+
+from fastbackprop.training.callbacks import warn
+from fastbackprop.training.history import History
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C ended a training. The network stands between two steps and is ready for use.
+
+    A loop over `partial_fit`, a search and a script end too, as they do by any KeyboardInterrupt.
+    `history` has the epochs that were finished; it is a list of histories after `fit_many`. With
+    the callback `ReturnOnInterrupt()` it is returned instead.
+    """
+
+    def __init__(self, message: str, history: Any) -> None:
+        super().__init__(message)
+        self.history = history
+
+    def __reduce__(self) -> tuple[type, tuple[str, Any]]:
+        return type(self), (str(self), self.history)
+
+
+class ReturnOnInterrupt:
+    """A callback with which `fit` returns its history after Ctrl-C, with a RuntimeWarning.
+
+    For a script or a notebook cell that goes on with the network as it is then.
+    """
+
+    def __repr__(self) -> str:
+        return "ReturnOnInterrupt()"
+
+    def on_interrupt(self, network: Any, history: History) -> bool:
+        """True: `fit` returns."""
+        return True
+
+
+def finished(training: Any) -> History:
+    """The history of a training that has run. Raises Interrupted where Ctrl-C has ended it."""
+    history: History = training.history
+    if history.interrupted:
+        done, epochs = len(history), training.plan.epochs
+        message = f"training interrupted after {done} of {epochs} epochs"
+        if not training.callbacks.tell("on_interrupt", training.network, history):
+            raise Interrupted(message, history)
+        warn(message)
+    return history
