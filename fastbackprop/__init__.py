@@ -14,7 +14,7 @@ from fastbackprop.functions import (
     Quantile,
     Tweedie,
 )
-from fastbackprop.network import Gradient, Network, Trace
+from fastbackprop.network import Gradient, Jet, Network, Trace
 from fastbackprop.optimizers import (
     EMA,
     LBFGS,
@@ -82,6 +82,7 @@ __all__ = [
     "Gradient",
     "History",
     "Huber",
+    "Jet",
     "LayerNorm",
     "LeakyReLU",
     "Lion",

@@ -305,3 +305,33 @@ def jax_analysis(weights, biases, hidden, output, cost, X, Y, s, v):
         flat, unflatten = flatten_util.ravel_pytree(list(zip(*parameters, strict=True)))
         results = jax.jit(analyse)(flat, *data, v)
         return {name: np.asarray(result) for name, result in results.items()}
+
+
+def jax_jets(weights, biases, hidden, output, X, rays, G):
+    """(channels of a^L, dC/dtheta, dC/dX) for C = sum of G times the channels; rays (n, D, n_0)."""
+    jax = pytest.importorskip("jax")
+    flatten_util = pytest.importorskip("jax.flatten_util")
+    outputs, _ = jax_functions(hidden, output, "squared_error")
+
+    def channels(flat, X, rays):
+        def network(x):
+            return outputs(tuple(zip(*unflatten(flat), strict=True)), x)[1]
+
+        def along(v):
+            first = lambda x: jax.jvp(network, (x,), (v,))[1]  # noqa: E731
+            return jax.jvp(first, (X,), (v,))
+
+        da, d2a = jax.vmap(along)(rays.swapaxes(0, 1))
+        return jax.numpy.concatenate([network(X)[None], da, d2a])
+
+    def cost(flat, X, rays, G):
+        return (G * channels(flat, X, rays)).sum()
+
+    with jax.enable_x64(True):
+        parameters, (X, rays, G) = jax_data(jax, weights, biases, X, rays, G)
+        flat, unflatten = flatten_util.ravel_pytree(list(zip(*parameters, strict=True)))
+        results = (
+            jax.jit(channels)(flat, X, rays),
+            *jax.jit(jax.grad(cost, (0, 1)))(flat, X, rays, G),
+        )
+        return [np.asarray(result) for result in results]

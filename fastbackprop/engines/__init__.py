@@ -35,6 +35,7 @@ multiples of `row_tile(model)`, which keeps every sum in one order.
                                     and noise of bound.model; returns `stop`, or, where a
                                     minibatch's cost is not finite, the place where that minibatch
                                     starts, before its step
+    take_step(bound, update)        the step with the gradient in update.g, in one thread
     trace(model, theta, samples, total, gradient)
                                     as gradient_sums for all samples; returns the sums and lists
                                     z (L), a (L + 1), delta (L) of arrays (n_samples, n_l)

@@ -286,6 +286,11 @@ def _perturbed_rows(layers, samples: Samples, rows: np.ndarray, noise: Noise, n_
     return X, Y, s, masks(layers, noise, X.shape[0], inputs=not samples.is_sparse)
 
 
+@quiet
+def take_step(bound: Bound, update: Update) -> None:
+    step_loop_free(bound.model.layers, bound.theta, update)
+
+
 def few(sizes: Sequence[int]) -> int:
     """There is no short way."""
     return 0

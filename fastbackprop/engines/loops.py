@@ -28,7 +28,7 @@ from fastbackprop.engines.functions import (
 )
 from fastbackprop.engines.minibatch import end_minibatch, is_sparse, minibatch, target, weight
 from fastbackprop.engines.noise import SILENCE, Noise
-from fastbackprop.engines.rules import compiled_completion, compiled_rule
+from fastbackprop.engines.rules import compiled_completion, compiled_rule, step
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
 from fastbackprop.jit.kernels import inlined, kernel
@@ -344,6 +344,12 @@ def train(bound, minibatches, update, sums, start, stop):
             return first
         place = end
     return stop
+
+
+@kernel(entry=True)
+def take_step(bound, update):
+    """The step with the gradient in update.g."""
+    step(bound.model.layers, bound.theta, update)
 
 
 def few(sizes: Sequence[int]) -> int:

@@ -1,6 +1,6 @@
 """Network, and what its methods return."""
 
 from fastbackprop.network.network import Network
-from fastbackprop.network.results import Gradient, Trace
+from fastbackprop.network.results import Gradient, Jet, Trace
 
-__all__ = ["Gradient", "Network", "Trace"]
+__all__ = ["Gradient", "Jet", "Network", "Trace"]

@@ -18,6 +18,7 @@ from fastbackprop.layout import Views
 from fastbackprop.machine import Machine
 from fastbackprop.network.analysis import Analysis
 from fastbackprop.network.conversion import Conversion
+from fastbackprop.network.jets import Jets
 from fastbackprop.network.results import Gradient, Trace
 from fastbackprop.network.samples import all_at_hand, dense_samples, total_weight
 from fastbackprop.network.training import Training
@@ -26,7 +27,7 @@ from fastbackprop.samples import COST, WEIGHT
 from fastbackprop.training.plan import samples_of
 
 
-class Network(Training, Analysis, Conversion):
+class Network(Training, Analysis, Jets, Conversion):
     """A feed-forward network and its training by backpropagation.
 
     Parameters

@@ -136,6 +136,13 @@ def train(bound, minibatches, update, sums, start, stop):
     return team.run(calls.train, bound.work.n_threads, *arguments)
 
 
+def take_step(bound, update):
+    """The step with the gradient in update.g."""
+    dtype, n_out = bound.theta.dtype, bound.model.layers["width"][-1]
+    nothing = without_targets(read_only(np.zeros((0, 0), dtype)), n_out, dtype)
+    calls.take_step(bound, nothing, update)
+
+
 def activations(model: Model, theta: np.ndarray, X: np.ndarray) -> list[np.ndarray]:
     """a^0 ... a^L, (n_samples, n_l) each."""
     work, arrays = workspace(model, theta.dtype), _by_layer(model, len(X), theta.dtype)

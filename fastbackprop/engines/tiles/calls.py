@@ -13,12 +13,16 @@ from fastbackprop.engines.tiles.layers import (
 )
 from fastbackprop.engines.tiles.product import Matrix, up
 from fastbackprop.engines.tiles.sparse import errors_of_layer_1
-from fastbackprop.engines.tiles.step import add_gradient, step_with_gradient
+from fastbackprop.engines.tiles.step import (
+    add_gradient,
+    step_with_complete_gradient,
+    step_with_gradient,
+)
 from fastbackprop.engines.tiles.task import ROWS, RowTile, Task, task_of, weights
 from fastbackprop.jit.call import call
 from fastbackprop.jit.kernels import kernel
 from fastbackprop.jit.reference import reference
-from fastbackprop.jit.team import barrier, begins
+from fastbackprop.jit.team import ALONE, barrier, begins
 from fastbackprop.jit.tile import vector_lanes
 from fastbackprop.samples import COST, MINIBATCH_COST, WEIGHT
 
@@ -108,3 +112,9 @@ def train(team, bound, minibatches, update, sums, start, stop):
                 sums[WEIGHT] += sum_of_weights
         place = end
     return stop
+
+
+@kernel(entry=True)
+def take_step(bound, samples, update):
+    """`take_step` of the contract; the samples are of no matter."""
+    step_with_complete_gradient(reference(task_of(ALONE, bound, samples)), reference(update))

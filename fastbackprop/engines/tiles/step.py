@@ -118,3 +118,18 @@ def complete_step(task, update):
     limit_columns(task.model.layers, theta, update, team.t, team.T)
     barrier(team)
     average(theta, update, first, last)
+
+
+@kernel
+def step_with_complete_gradient(task, update):
+    """The update of one thread with the gradient in update.g."""
+    layers = task.model.layers
+    if update.completion != 0:
+        call(update.completion, (task, update))
+    else:
+        for l in range(1, layers.shape[0]):
+            start = layers[l]["weight_start"]
+            stop = layers[l]["bias_start"] + layers[l]["stride"]
+            g = view(update.g, start, stop - start)
+            step_slice(task.theta, g, update, l, start, stop)
+    update.t[0] += 1
