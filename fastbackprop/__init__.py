@@ -17,7 +17,7 @@ from fastbackprop.functions import (
     Tweedie,
 )
 from fastbackprop.many import fit_many
-from fastbackprop.network import Backward, Gradient, Network, Trace
+from fastbackprop.network import Backward, Gradient, Jet, Network, Trace
 from fastbackprop.optimizers import (
     EMA,
     LBFGS,
@@ -92,6 +92,7 @@ __all__ = [
     "History",
     "Huber",
     "Interrupted",
+    "Jet",
     "LayerNorm",
     "LeakyReLU",
     "Lion",

@@ -320,3 +320,33 @@ def jax_backward(weights, biases, hidden, output, X, G):
         (dW, db), below = jax.jit(pulled_back)(parameters, X, G)
         parts = [np.ravel(part) for pair in zip(dW, db, strict=True) for part in pair]
         return np.concatenate(parts), np.asarray(below)
+
+
+def jax_jets(weights, biases, hidden, output, X, rays, G):
+    """(channels of a^L, dC/dtheta, dC/dX) for C = sum of G times the channels; rays (n, D, n_0)."""
+    jax = pytest.importorskip("jax")
+    flatten_util = pytest.importorskip("jax.flatten_util")
+    outputs, _ = jax_functions(hidden, output, "squared_error")
+
+    def channels(flat, X, rays):
+        def network(x):
+            return outputs(tuple(zip(*unflatten(flat), strict=True)), x)[1]
+
+        def along(v):
+            first = lambda x: jax.jvp(network, (x,), (v,))[1]  # noqa: E731
+            return jax.jvp(first, (X,), (v,))
+
+        da, d2a = jax.vmap(along)(rays.swapaxes(0, 1))
+        return jax.numpy.concatenate([network(X)[None], da, d2a])
+
+    def cost(flat, X, rays, G):
+        return (G * channels(flat, X, rays)).sum()
+
+    with jax.enable_x64(True):
+        parameters, (X, rays, G) = jax_data(jax, weights, biases, X, rays, G)
+        flat, unflatten = flatten_util.ravel_pytree(list(zip(*parameters, strict=True)))
+        results = (
+            jax.jit(channels)(flat, X, rays),
+            *jax.jit(jax.grad(cost, (0, 1)))(flat, X, rays, G),
+        )
+        return [np.asarray(result) for result in results]

@@ -173,6 +173,21 @@ def test_second_derivative_is_the_slope_of_the_derivative(hidden):
         assert np.isfinite(second).all() or hidden == "exp"
 
 
+@every_hidden
+def test_third_derivative_is_the_slope_of_the_second(hidden):
+    z, h = np.array([-2.5, -0.7, 0.3, 1.9]), 1e-3
+    activation = on_arrays(ACTIVATIONS[hidden], "float64")
+
+    def derivative(z, part):
+        return np.broadcast_to(getattr(activation, part)(z, activation.sigma(z)), z.shape)
+
+    near, far = (derivative(z + m * h, "second") - derivative(z - m * h, "second") for m in (1, 2))
+    slope = (8 * near - far) / (12 * h)
+    assert derivative(z, "third") == pytest.approx(slope, rel=1e-9, abs=1e-11)
+    with np.errstate(all="ignore"):
+        assert np.isfinite(derivative(extremes("float64"), "third")).all() or hidden == "exp"
+
+
 @pytest.mark.compiled
 @every_hidden
 def test_compiled_float32_stays_float32(hidden):

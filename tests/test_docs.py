@@ -249,6 +249,7 @@ def test_worked_diffs_apply_and_are_right():
     same(activation.sigma(z), [sigma(z_k) for z_k in z])
     same(activation.derivative(z, None), [slope(z_k) for z_k in z])
     same(activation.second(z, None), slopes(lambda z: activation.derivative(z, None), z))
+    same(activation.third(z, None), slopes(lambda z: activation.second(z, None), z))
     terms, slope = oracles[cost.name]
     same(cost.terms(z, z, y), [terms(a_k, y) for a_k in z])
     same(cost.gradient(z, z, y), [slope(a_k, y) for a_k in z])

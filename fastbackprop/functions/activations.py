@@ -40,10 +40,12 @@ class Activation(Named):
         Parameters, at most two; formulas take them as a last argument if they like.
     second : callable, optional
         (z, a) -> sigma''(z), as `derivative`; 0 where sigma is a straight line, and at its kinks.
+    third : callable, optional
+        (z, a) -> sigma'''(z), likewise: for the gradient of a cost of second derivatives.
     """
 
     KIND: ClassVar[str] = "Activation"
-    FORMULAS: ClassVar[dict[str, int]] = {"sigma": 1, "derivative": 2, "second": 2}
+    FORMULAS: ClassVar[dict[str, int]] = {"sigma": 1, "derivative": 2, "second": 2, "third": 2}
     normalised: ClassVar[bool] = False  # whether the layer is normalised first
 
     name: str
@@ -53,6 +55,7 @@ class Activation(Named):
     initializer: str = "he_normal"
     p: tuple[float, ...] = ()
     second: Callable[..., Any] | None = None
+    third: Callable[..., Any] | None = None
 
     def __new__(cls, *arguments: Any, **options: Any) -> Any:
         kind = Coupled if cls is Activation and options.get("rows") else cls
@@ -73,6 +76,13 @@ class Activation(Named):
     @property
     def has_second(self) -> bool:
         return self.second is not None
+
+    @property
+    def n_derivatives(self) -> int:
+        """How many derivatives along a direction it has; 0 where neurons are coupled."""
+        if self.coupled:
+            return 0
+        return 1 if self.second is None else 2 if self.third is None else 3
 
     def pull_back(self, G: np.ndarray, Z: np.ndarray, A: np.ndarray) -> np.ndarray:
         """dC/dZ from G = dC/dA: G (.) sigma'(Z), or the product with the Jacobian."""

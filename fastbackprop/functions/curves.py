@@ -29,7 +29,17 @@ def sine_second(z, a):
     return -a
 
 
-register("sin", sine, sine_derivative, "sin z", GLOROT, second=sine_second)
+@formula
+def sine_third(z, a):
+    return -cos(z)
+
+
+@formula
+def near_sine_third(z, a):
+    return -near_cos(z)
+
+
+register("sin", sine, sine_derivative, "sin z", GLOROT, second=sine_second, third=sine_third)
 
 
 @formula
@@ -49,7 +59,21 @@ def gaussian_second(z, a):
     return z * (T(4) * (z * a)) - T(2) * a
 
 
-register("gaussian", gaussian, gaussian_derivative, "e^(-z^2)", GLOROT, second=gaussian_second)
+@formula
+def gaussian_third(z, a):
+    T = scalar(z)
+    return T(12) * (z * a) - z * (z * (T(8) * (z * a)))
+
+
+register(
+    "gaussian",
+    gaussian,
+    gaussian_derivative,
+    "e^(-z^2)",
+    GLOROT,
+    second=gaussian_second,
+    third=gaussian_third,
+)
 
 
 @formula
@@ -62,4 +86,12 @@ def exponential_derivative(z, a):
     return a
 
 
-register("exp", exponential, exponential_derivative, "e^z", GLOROT, second=exponential_derivative)
+register(
+    "exp",
+    exponential,
+    exponential_derivative,
+    "e^z",
+    GLOROT,
+    second=exponential_derivative,
+    third=exponential_derivative,
+)

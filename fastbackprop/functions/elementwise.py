@@ -1,11 +1,11 @@
-"""Activations of each neuron by itself: sigma(z), sigma'(z, a) and sigma''(z, a), one block each.
+"""Activations of each neuron by itself: sigma(z) and three derivatives of (z, a), one block each.
 
 Here are the identity, sigmoids and rectifiers; `gated` and `curves` have others. A block ends with
 the line of the registry; nothing else of the package knows the activation. C, NumPy and ONNX files
 are made from sigma's text (`fastbackprop.functions.symbols`).
 
 a = sigma(z) is at hand, and often the shorter way to write the derivatives. Values and conventions
-(the derivative of relu at 0 is 0) are PyTorch's; the second derivative is 0 at a kink.
+(the derivative of relu at 0 is 0) are PyTorch's; the second and the third are 0 at a kink.
 """
 
 import numpy as np
@@ -27,11 +27,11 @@ def identity_derivative(z, a):
 
 @formula
 def zero(z, a):
-    """sigma'' of piecewise linear functions."""
+    """sigma'' and sigma''' of piecewise linear functions."""
     return scalar(z)(0)
 
 
-register("identity", identity, identity_derivative, "z", GLOROT, second=zero)
+register("identity", identity, identity_derivative, "z", GLOROT, second=zero, third=zero)
 
 
 @formula
@@ -46,7 +46,22 @@ def sigmoid_second(z, a):
     return a * (T(1) - a) * (T(1) - T(2) * a)
 
 
-register("sigmoid", sigmoid, sigmoid_derivative, "1 / (1 + e^-z)", GLOROT, second=sigmoid_second)
+@formula
+def sigmoid_third(z, a):
+    T = scalar(z)
+    slope = a * (T(1) - a)
+    return slope * (T(1) - T(6) * slope)
+
+
+register(
+    "sigmoid",
+    sigmoid,
+    sigmoid_derivative,
+    "1 / (1 + e^-z)",
+    GLOROT,
+    second=sigmoid_second,
+    third=sigmoid_third,
+)
 
 
 @formula
@@ -68,6 +83,7 @@ register(
     "min(max(z + 3, 0), 6) / 6",
     GLOROT,
     second=zero,
+    third=zero,
 )
 
 
@@ -83,7 +99,13 @@ def tanh_second(z, a):
     return T(-2) * a * (T(1) - a * a)
 
 
-register("tanh", tanh, tanh_derivative, "tanh z", GLOROT, second=tanh_second)
+@formula
+def tanh_third(z, a):
+    T = scalar(z)
+    return (T(1) - a * a) * (T(6) * (a * a) - T(2))
+
+
+register("tanh", tanh, tanh_derivative, "tanh z", GLOROT, second=tanh_second, third=tanh_third)
 
 
 @formula
@@ -98,7 +120,15 @@ def hard_tanh_derivative(z, a):
     return where((z > T(-1)) & (z < T(1)), T(1), T(0))
 
 
-register("hard_tanh", hard_tanh, hard_tanh_derivative, "min(max(z, -1), 1)", GLOROT, second=zero)
+register(
+    "hard_tanh",
+    hard_tanh,
+    hard_tanh_derivative,
+    "min(max(z, -1), 1)",
+    GLOROT,
+    second=zero,
+    third=zero,
+)
 
 
 @formula
@@ -121,8 +151,21 @@ def softsign_second(z, a):
     return where(z > T(0), T(-2), where(z < T(0), T(2), T(0))) * (rest * rest * rest)
 
 
+@formula
+def softsign_third(z, a):
+    T = scalar(z)
+    rest = T(1) / (T(1) + abs(z))
+    return T(6) * ((rest * rest) * (rest * rest))
+
+
 register(
-    "softsign", softsign, softsign_derivative, "z / (1 + abs(z))", GLOROT, second=softsign_second
+    "softsign",
+    softsign,
+    softsign_derivative,
+    "z / (1 + abs(z))",
+    GLOROT,
+    second=softsign_second,
+    third=softsign_third,
 )
 
 
@@ -138,7 +181,7 @@ def relu_derivative(z, a):
     return where(z > T(0), T(1), T(0))
 
 
-register("relu", relu, relu_derivative, "max(z, 0)", second=zero)
+register("relu", relu, relu_derivative, "max(z, 0)", second=zero, third=zero)
 
 
 @formula
@@ -153,7 +196,7 @@ def relu6_derivative(z, a):
     return where((z > T(0)) & (z < T(6)), T(1), T(0))
 
 
-register("relu6", relu6, relu6_derivative, "min(max(z, 0), 6)", second=zero)
+register("relu6", relu6, relu6_derivative, "min(max(z, 0), 6)", second=zero, third=zero)
 
 
 @formula
@@ -169,7 +212,13 @@ def leaky_relu_derivative(z, a, p):
 
 
 register(
-    "leaky_relu", leaky_relu, leaky_relu_derivative, "z for z > 0, else p z", p=(0.01,), second=zero
+    "leaky_relu",
+    leaky_relu,
+    leaky_relu_derivative,
+    "z for z > 0, else p z",
+    p=(0.01,),
+    second=zero,
+    third=zero,
 )
 
 
@@ -197,7 +246,15 @@ def elu_second(z, a, p):
     return where(z > T(0), T(0), p[0] * exp(np.minimum(z, T(0))))
 
 
-register("elu", elu, elu_derivative, "z for z > 0, else p (e^z - 1)", p=(1.0,), second=elu_second)
+register(
+    "elu",
+    elu,
+    elu_derivative,
+    "z for z > 0, else p (e^z - 1)",
+    p=(1.0,),
+    second=elu_second,
+    third=elu_second,
+)
 
 
 @parametric("elu")
@@ -224,6 +281,12 @@ def celu_second(z, a, p):
     return where(z > T(0), T(0), exp(np.minimum(z, T(0)) / p[0]) / p[0])
 
 
+@formula
+def celu_third(z, a, p):
+    T = scalar(z)
+    return where(z > T(0), T(0), exp(np.minimum(z, T(0)) / p[0]) / p[0] / p[0])
+
+
 register(
     "celu",
     celu,
@@ -231,6 +294,7 @@ register(
     "z for z > 0, else p (e^(z / p) - 1)",
     p=(1.0,),
     second=celu_second,
+    third=celu_third,
 )
 
 
@@ -273,6 +337,7 @@ register(
     "s z for z > 0, else s t (e^z - 1)",
     "lecun_normal",
     second=selu_second,
+    third=selu_second,
 )
 
 
@@ -292,4 +357,17 @@ def softplus_second(z, a):
     return sigmoid(z) * sigmoid(-z)
 
 
-register("softplus", softplus, softplus_derivative, "log(1 + e^z)", second=softplus_second)
+@formula
+def softplus_third(z, a):
+    s, rest = sigmoid(z), sigmoid(-z)
+    return s * rest * (rest - s)
+
+
+register(
+    "softplus",
+    softplus,
+    softplus_derivative,
+    "log(1 + e^z)",
+    second=softplus_second,
+    third=softplus_third,
+)

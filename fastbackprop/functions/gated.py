@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from fastbackprop.functions.activations import register
+from fastbackprop.functions.elementwise import zero
 from fastbackprop.jit.words import erf, exp, formula, scalar, sigmoid, where
 
 
@@ -28,7 +29,21 @@ def gelu_second(z, a):
     return T(2) * density - z * (z * density)
 
 
-register("gelu", gelu, gelu_derivative, "z (1 + erf(z / sqrt 2)) / 2", second=gelu_second)
+@formula
+def gelu_third(z, a):
+    T = scalar(z)
+    density = T(1 / math.sqrt(2 * math.pi)) * exp(T(-0.5) * z * z)
+    return z * (z * (z * density)) - T(4) * (z * density)
+
+
+register(
+    "gelu",
+    gelu,
+    gelu_derivative,
+    "z (1 + erf(z / sqrt 2)) / 2",
+    second=gelu_second,
+    third=gelu_third,
+)
 
 # gelu_tanh: (1 + tanh u) / 2 = sigmoid(2 u), and the small part is sigmoid(-2 u), not 1 - s
 TWICE, CUBE = 2 * math.sqrt(2 / math.pi), 0.044715
@@ -65,12 +80,26 @@ def gelu_tanh_second(z, a):
     return s * rest * (T(2) * slope + near * bend)
 
 
+@formula
+def gelu_tanh_third(z, a):
+    T = scalar(z)
+    v, slope = _gelu_tanh_argument(z)
+    s, rest = sigmoid(v), sigmoid(-v)
+    near, density = np.minimum(np.maximum(z, T(-30)), T(30)), s * rest
+    bend = T(6 * TWICE * CUBE) * near  # d2v/dz2
+    second = (rest - s) * (slope * slope) + bend
+    third = (T(1) - T(6) * density) * (slope * slope * slope)
+    third += T(3) * (rest - s) * (slope * bend) + T(6 * TWICE * CUBE)
+    return density * (T(3) * second + near * third)
+
+
 register(
     "gelu_tanh",
     gelu_tanh,
     gelu_tanh_derivative,
     "z (1 + tanh u) / 2, u = sqrt(2 / pi) (z + 0.044715 z^3)",
     second=gelu_tanh_second,
+    third=gelu_tanh_third,
 )
 
 
@@ -93,7 +122,15 @@ def silu_second(z, a):
     return s * rest * (T(2) + z * (rest - s))
 
 
-register("silu", silu, silu_derivative, "z / (1 + e^-z)", second=silu_second)
+@formula
+def silu_third(z, a):
+    T = scalar(z)
+    s, rest = sigmoid(z), sigmoid(-z)
+    density = s * rest
+    return density * (T(3) * (rest - s) + z * (T(1) - T(6) * density))
+
+
+register("silu", silu, silu_derivative, "z / (1 + e^-z)", second=silu_second, third=silu_third)
 
 
 @formula
@@ -121,6 +158,7 @@ register(
     hard_swish_derivative,
     "z min(max(z + 3, 0), 6) / 6",
     second=hard_swish_second,
+    third=zero,
 )
 
 
@@ -157,4 +195,21 @@ def mish_second(z, a):
     return T(2) * slope + (z * slope) * (s_rest - T(2) * w * s)
 
 
-register("mish", mish, mish_derivative, "z tanh(log(1 + e^z))", second=mish_second)
+@formula
+def mish_third(z, a):
+    T = scalar(z)
+    w, rest, s, s_rest = _mish_parts(z)
+    slope = rest * (T(1) + w) * s  # dw/dz
+    q = s_rest - T(2) * w * s  # d2w/dz2 / slope
+    bend = T(-2) * slope * s - (T(1) + T(2) * w) * (s * s_rest)  # dq/dz
+    return T(3) * slope * q + (z * slope) * (q * q + bend)
+
+
+register(
+    "mish",
+    mish,
+    mish_derivative,
+    "z tanh(log(1 + e^z))",
+    second=mish_second,
+    third=mish_third,
+)

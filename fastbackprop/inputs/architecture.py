@@ -147,9 +147,10 @@ def _own_parts(
     dtype: np.dtype,
 ) -> None:
     if not function.coupled:
-        second = {"second": (function.second, words)} if function.has_second else {}
-        for part, (formula, arguments) in {**parts, **second}.items():
-            own_functions.check(formula, f"{part} of {what}", arguments, dtype, function.p)
+        further = {part: (getattr(function, part, None), words) for part in ("second", "third")}
+        for part, (formula, arguments) in {**parts, **further}.items():
+            if formula is not None:
+                own_functions.check(formula, f"{part} of {what}", arguments, dtype, function.p)
 
 
 def have_second_derivatives(sigma: Sequence[Activation], cost: Cost) -> None:

@@ -23,6 +23,7 @@ from fastbackprop.network import notebook
 from fastbackprop.network.analysis import Analysis
 from fastbackprop.network.backward import backward as _backward
 from fastbackprop.network.conversion import Conversion
+from fastbackprop.network.jets import Jets
 from fastbackprop.network.results import Backward, Gradient, Trace
 from fastbackprop.network.samples import all_at_hand, dense_samples, total_weight
 from fastbackprop.network.training import Training
@@ -31,7 +32,7 @@ from fastbackprop.samples import COST, WEIGHT, Samples
 from fastbackprop.training.plan import for_targets, samples_of
 
 
-class Network(Training, Analysis, Conversion):
+class Network(Training, Analysis, Jets, Conversion):
     """A feed-forward network and its training by backpropagation.
 
     Parameters

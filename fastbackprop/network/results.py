@@ -26,6 +26,18 @@ class Backward(NamedTuple):
     input_gradient: np.ndarray
 
 
+class Jet(NamedTuple):
+    """Outputs and their derivatives along directions; d2a is None where order is 1.
+
+    a is a^L, (n_samples, n_L); da[d] and d2a[d] are its first and its second derivative along
+    direction d, da and d2a (n_directions, n_samples, n_L).
+    """
+
+    a: np.ndarray
+    da: np.ndarray
+    d2a: np.ndarray | None
+
+
 class Trace(NamedTuple):
     """Every quantity of the derivation for a batch; C is its (weighted) mean cost.
 

@@ -65,6 +65,8 @@ class Training:
         | Metrics
         | None = None,
         progress: Any = None,
+        slopes: Any = None,
+        slope_weight: float = 1.0,
         n_threads: int | None = None,
         missing_targets: bool = False,
     ) -> History:
@@ -108,6 +110,15 @@ class Training:
             `EarlyStopping()`, `ErrorFlow(X, y)`, or your own (`training.callbacks.Callbacks`).
         progress : None, True or an object like tqdm
             True shows tqdm's progress bar.
+        slopes : array_like or pair, optional
+            Known derivatives of the targets by the inputs (Czarnecki et al., 2017, "Sobolev
+            Training for Neural Networks"), NaN where unknown: Jacobians, (n_samples, n_L, n_0),
+            where n_L is 1 also (n_samples, n_0); or (directions, slopes along them), as `jet` takes
+            and gives them. Half of the squared differences of each sample is added to its cost. For
+            a dense X and activations as `jet_backward` needs them; not for LBFGS, batches and
+            dropout.
+        slope_weight : float
+            Positive factor of the slopes' part of the cost.
         n_threads : int or None
             Threads of the engine "tiles"; the result does not depend on it. None: chosen from the
             work. "loops" uses one thread, "numpy" those of its BLAS library.
@@ -154,6 +165,8 @@ class Training:
             early_stopping=early_stopping,
             metrics=metrics,
             progress=progress,
+            slopes=slopes,
+            slope_weight=slope_weight,
             n_threads=n_threads,
             missing_targets=missing_targets,
         )

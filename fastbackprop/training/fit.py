@@ -3,13 +3,15 @@
 from typing import Any
 
 from fastbackprop import inputs
+from fastbackprop.machine import Machine
 from fastbackprop.optimizers import LBFGS, OPTIMIZERS, Optimizer
 from fastbackprop.optimizers.schedules import Function, Plateau
 from fastbackprop.training.callbacks import Callbacks
 from fastbackprop.training.early_stopping import EarlyStopping
 from fastbackprop.training.lbfgs import LBFGSTrainer
-from fastbackprop.training.plan import for_targets, make_plan, samples_of
+from fastbackprop.training.plan import Plan, for_targets, make_plan, samples_of
 from fastbackprop.training.progress import bars
+from fastbackprop.training.slopes import Slopes, SlopesTrainer
 from fastbackprop.training.trainer import Trainer
 
 
@@ -27,6 +29,9 @@ def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
     if not isinstance(callbacks, Callbacks):
         callbacks = Callbacks(callbacks)
     trainer_class = LBFGSTrainer if isinstance(optimizer, LBFGS) else Trainer
+    if settings.get("slopes") is not None:
+        inputs.refuse_sparse(X, "slopes take a dense one")
+        trainer_class = SlopesTrainer
     batches = inputs.are_batches(X, y)
     trainer_class.check(settings, batches)
     if batches and not isinstance(optimizer.schedule, Function | Plateau):
@@ -47,6 +52,8 @@ def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
     for bar in bars(settings["progress"], plan.epochs):
         callbacks.add(bar)
     trainer = trainer_class(network, plan, optimizer, callbacks)
+    if isinstance(trainer, SlopesTrainer):
+        trainer.slopes = _slopes(machine, plan, settings)
     callbacks.for_training(trainer)
     trainer.stepper = optimizer.stepper(machine)  # the last that can refuse
     return trainer
@@ -59,6 +66,17 @@ def as_optimizer(value: Any) -> Optimizer:
     if isinstance(value, type) and issubclass(value, Optimizer):
         raise TypeError(f"optimizer must be an object: pass {value.__name__}(), not the class")
     return OPTIMIZERS[inputs.choice(value, OPTIMIZERS, "optimizer")]()
+
+
+def _slopes(machine: Machine, plan: Plan, settings: dict[str, Any]) -> Slopes:
+    """Of the samples in the plan, which are all of them, or those that are not held out."""
+    assert plan.samples is not None
+    n, rows = len(plan.samples.X), None
+    if isinstance(settings["validation"], float):
+        assert plan.validation is not None
+        n += len(plan.validation.X)
+        rows, _ = inputs.split(settings["validation"], n)
+    return Slopes(machine, settings["slopes"], settings["slope_weight"], n, rows)
 
 
 def _early_stopping(value: Any) -> EarlyStopping:

@@ -27,7 +27,14 @@ from fastbackprop.engines.functions import rows as _rows
 from fastbackprop.functions.activations import Activation, Coupled
 from fastbackprop.functions.arrays import of_known, with_p
 from fastbackprop.functions.costs import Cost, CoupledCost
-from fastbackprop.functions.curves import near_sine, near_sine_derivative, sine, sine_derivative
+from fastbackprop.functions.curves import (
+    near_sine,
+    near_sine_derivative,
+    near_sine_third,
+    sine,
+    sine_derivative,
+    sine_third,
+)
 from fastbackprop.functions.layer_norms import LayerNorm
 from fastbackprop.jit.call import address, call
 from fastbackprop.jit.kernels import EXACT, inlined, kernel
@@ -138,7 +145,8 @@ def normalised_formulas(function: LayerNorm, dtype: np.dtype) -> tuple[Any, ...]
         _, near = NEAR.get(formula, (0.0, formula))
         return near and with_p(near, n, dtype)
 
-    return tuple(of_near(getattr(function, name), n) for name, n in function.FORMULAS.items())
+    formulas = list(function.FORMULAS.items())[:3]
+    return tuple(of_near(getattr(function, name), n) for name, n in formulas)
 
 
 def _of_each_sample(rows: Sequence[Any], columns: bool, *loops: Callable[[Any], Any]) -> list[Any]:
@@ -181,16 +189,25 @@ def cost_gradient(cost, z, a, y, delta, lanes):
 NEAR: dict[Any, tuple[float, Callable]] = {
     sine: (SIN_LIMIT, near_sine),
     sine_derivative: (SIN_LIMIT, near_sine_derivative),
+    sine_third: (SIN_LIMIT, near_sine_third),
 }
 
 
 def _loop(function: Callable, n: int, loop: Callable[[Callable], Any], dtype: np.dtype) -> Any:
     """The loop over a formula of n arguments, or over a vectorised one while all z are near."""
-    everywhere = loop(with_p(function, n, dtype))
-    if function not in NEAR:
+    return near_or_far([function], n, loop, dtype)
+
+
+def near_or_far(
+    functions: Sequence[Callable], n: int, loop: Callable[..., Any], dtype: np.dtype
+) -> Any:
+    """The loop over formulas of n arguments, or over vectorised ones while all z are near."""
+    everywhere = loop(*(with_p(function, n, dtype) for function in functions))
+    limits = [NEAR[function][0] for function in functions if function in NEAR]
+    if not limits:
         return everywhere
-    limit, near = NEAR[function]
-    return _near(limit, loop(with_p(near, n, dtype)), everywhere)
+    nearer = (NEAR.get(function, (0.0, function))[1] for function in functions)
+    return _near(min(limits), loop(*(with_p(near, n, dtype) for near in nearer)), everywhere)
 
 
 @functools.cache

@@ -1,0 +1,131 @@
+"""Jets of all samples, for `Network`'s methods. Arguments are checked.
+
+Groups of row tiles go to threads. Directions that have no room beside each other in a row tile
+follow one after the other: all that is computed here is a sum over directions, or apart for each.
+"""
+
+from collections.abc import Callable, Iterator
+from types import ModuleType
+
+import numpy as np
+
+from fastbackprop.analysis.jets import Gradients, Jets, load
+from fastbackprop.engines import groups
+from fastbackprop.machine import Machine, slices
+
+
+def jet(
+    machine: Machine, X: np.ndarray, rays: np.ndarray, order: int, n_threads: int | None
+) -> np.ndarray:
+    """a^L, its first and its second derivatives, (1 + order D, n_samples, n_L)."""
+    D = rays.shape[1]
+    out = np.empty((1 + order * D, len(X), machine.sizes[-1]), machine.dtype)
+    for jets, channels in _at_once(machine, X, rays, order):
+        whole = len(channels) == len(out)
+        part = out if whole else np.empty((len(channels), *out.shape[1:]), machine.dtype)
+        _Calls(machine, jets).jet(part, n_threads)
+        if not whole:
+            out[channels] = part
+    return out
+
+
+def gradient(
+    machine: Machine,
+    X: np.ndarray,
+    rays: np.ndarray,
+    G: np.ndarray,
+    n_threads: int | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """From G = dC/d(what `jet` gives): dC/dtheta, of the machine's layout, and dC/dX."""
+    order = (len(G) - 1) // rays.shape[1]
+    total, input_gradient = machine.vector(), np.zeros(X.shape, machine.dtype)
+    for number, (jets, channels) in enumerate(_at_once(machine, X, rays, order)):
+        part = G if len(channels) == len(G) else G[channels]
+        if number > 0:  # what C depends on through the values is in the first part
+            part[0] = 0
+        gradients = _Calls(machine, jets).jet_backward(part, n_threads)
+        total += gradients[0]
+        input_gradient += gradients[1]
+    return total, input_gradient
+
+
+def laplacian(machine: Machine, X: np.ndarray, n_threads: int | None) -> np.ndarray:
+    """sum_j d2a^L/dx_j^2, (n_samples, n_L)."""
+    n_0 = machine.sizes[0]
+    channels = jet(machine, X, np.eye(n_0, dtype=machine.dtype)[None], 2, n_threads)
+    total: np.ndarray = channels[1 + n_0 :].sum(axis=0)
+    return total
+
+
+def input_hessian(machine: Machine, X: np.ndarray, n_threads: int | None) -> np.ndarray:
+    """d2a^L/dx_i dx_j, (n_samples, n_L, n_0, n_0): half of what e_i + e_j has over e_i and e_j."""
+    n_0, unit = machine.sizes[0], np.eye(machine.sizes[0], dtype=machine.dtype)
+    i, j = np.triu_indices(n_0, 1)
+    rays = np.concatenate([unit, unit[i] + unit[j]])
+    second = jet(machine, X, rays[None], 2, n_threads)[1 + len(rays) :]
+    own, mixed = second[:n_0], second[n_0:]
+    hessian = np.empty((n_0, n_0, *second.shape[1:]), machine.dtype)
+    hessian[np.arange(n_0), np.arange(n_0)] = own
+    hessian[i, j] = hessian[j, i] = (mixed - own[i] - own[j]) / 2
+    return np.ascontiguousarray(hessian.transpose(2, 3, 0, 1))
+
+
+def _at_once(
+    machine: Machine, X: np.ndarray, rays: np.ndarray, order: int
+) -> Iterator[tuple[Jets, np.ndarray]]:
+    """As many directions as one call takes, and which channels of all these are."""
+    module = load(machine.engine_name)
+    derivatives = module.derivatives(machine.sigma, machine.dtype)
+    D, most = rays.shape[1], (module.most_channels(machine.dtype) - 1) // order
+    for first in range(0, D, most):
+        d = np.arange(first, min(first + most, D))
+        channels = np.concatenate([[0], 1 + d, 1 + D + d] if order == 2 else [[0], 1 + d])
+        part = np.ascontiguousarray(rays[:, d]) if len(d) < D else rays
+        part.flags.writeable = False
+        yield Jets(derivatives, X, part, order), channels
+
+
+class _Calls:
+    """Calls of an engine, for all samples of some jets."""
+
+    def __init__(self, machine: Machine, jets: Jets) -> None:
+        self.machine, self.jets = machine, jets
+        self.module: ModuleType = load(machine.engine_name)
+        self.n, self.channels = len(jets.X), 1 + jets.order * jets.rays.shape[1]
+        self.tile = self.module.row_tile(machine.model, machine.dtype, self.channels)
+        n_parameters = machine.layout.n_parameters
+        self.rows = groups.rows_of_group(self.n, self.tile, n_parameters, self.channels)
+
+    def jet(self, out: np.ndarray, n_threads: int | None) -> None:
+        call = self.module.jet
+        self._in_parts(
+            lambda bound, start, stop: call(bound, self.jets, out, start, stop), n_threads
+        )
+
+    def jet_backward(self, G: np.ndarray, n_threads: int | None) -> tuple[np.ndarray, np.ndarray]:
+        call, n_groups = self.module.jet_backward, -(-self.n // self.rows)
+        gradients = np.zeros((n_groups, self.machine.theta.size), self.machine.dtype)
+        input_gradient = np.empty(self.jets.X.shape, self.machine.dtype)
+        into = Gradients(gradients, self.rows, input_gradient)
+        G.flags.writeable = False
+        self._in_parts(
+            lambda bound, start, stop: call(bound, self.jets, G, into, start, stop), n_threads
+        )
+        total: np.ndarray = gradients[0]
+        for gradient in gradients[1:]:
+            total += gradient
+        return total, input_gradient
+
+    def _in_parts(self, call: Callable[..., None], n_threads: int | None) -> None:
+        """Call with all samples, some tens of milliseconds at a time."""
+        machine, module = self.machine, self.module
+        if n_threads is None:
+            n_threads = machine.engine.threads(machine.model, None, self.n * self.channels)
+
+        def of_part(part: groups.Part) -> None:
+            first, n = part[0], part[1] - part[0]
+            with machine.bound(module=module) as bound:
+                for start, stop in slices(n, n, self.tile, machine.theta.size * self.channels):
+                    call(bound, first + start, first + stop)
+
+        groups.each(of_part, groups.parts(self.n, self.rows, n_threads), n_threads)
