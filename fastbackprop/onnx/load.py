@@ -200,7 +200,7 @@ class _Reader:
 
     def value(self, attribute: Any) -> Any:
         value = self.onnx.helper.get_attribute_value(attribute)
-        return value.decode() if isinstance(value, bytes) else value
+        return value.decode(errors="replace") if isinstance(value, bytes) else value
 
     def matrix(self, name: str, node: Any) -> np.ndarray:
         """The weights of a linear layer; the checker does not look at their shape."""
