@@ -159,8 +159,19 @@ def test_a_hostile_state_of_a_generator_is_refused(kind, tmp_path):
     fit(network(rng=np.random.Generator(bits(3))), tmp_path / "c", epochs=1)
     data, state = (tmp_path / "c").read_bytes(), checkpoint._plain(bits(3).state)
     for place in leaves(state):
-        for bad in (-1, 2**200, 10**6 + 0.5, None, "x", [], True, *HOSTILE_POSITIONS.get(place, ())):
-            altered(tmp_path / "c", lambda entry, p=place, b=bad: replaced(entry["generator"], p, b))
+        for bad in (
+            -1,
+            2**200,
+            10**6 + 0.5,
+            None,
+            "x",
+            [],
+            True,
+            *HOSTILE_POSITIONS.get(place, ()),
+        ):
+            altered(
+                tmp_path / "c", lambda entry, p=place, b=bad: replaced(entry["generator"], p, b)
+            )
             net = network(rng=np.random.Generator(bits(3)))
             before = net.get_parameters(), repr(net.rng.bit_generator.state)
             with pytest.raises(ValueError, match=f"its generator is no {kind}"):
@@ -182,7 +193,7 @@ def test_a_generator_of_another_library_is_refused_before_training(tmp_path):
         pass
 
     net = network(rng=np.random.Generator(Theirs(1)))
-    with pytest.raises(ValueError, match="NumPy's own generators, PCG64.* has a Theirs"):
+    with pytest.raises(ValueError, match=r"NumPy's own generators, PCG64.* has a Theirs"):
         fit(net, tmp_path / "c")
     assert not (tmp_path / "c").exists()
 

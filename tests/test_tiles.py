@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from problems import TOLERANCE, deviation, every_combination, every_dtype, problem
+from problems import deviation, every_combination, every_dtype, problem
 
 import fastbackprop as fb
 
@@ -122,34 +122,9 @@ def test_every_width_and_every_number_of_samples(vector_bytes):
 
 
 GUARDED = """
-    import ctypes, mmap
-    import numpy as np
-    from fastbackprop import machine
-    from fastbackprop.engines.tiles import task as _task
-    from fastbackprop.optimizers import steps
+    from tests.fuzz.guards import install, placed
 
-    libc, kept = ctypes.CDLL(None, use_errno=True), []
-
-    def at_the_end(n, dtype):
-        "Zeros that end where a page begins that may not be touched."
-        size = n * np.dtype(dtype).itemsize
-        pages = -(-size // mmap.PAGESIZE) + 1
-        memory = mmap.mmap(-1, pages * mmap.PAGESIZE)
-        kept.append(memory)
-        base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        guard = base + (pages - 1) * mmap.PAGESIZE
-        assert libc.mprotect(ctypes.c_void_p(guard), mmap.PAGESIZE, 0) == 0
-        start = (pages - 1) * mmap.PAGESIZE - size
-        return np.frombuffer(memory, dtype, n, start)
-
-    def placed(array):
-        moved = at_the_end(array.size, array.dtype).reshape(array.shape)
-        moved[...] = array
-        return moved
-
-    for module in (machine, steps, _task):
-        assert module.aligned_zeros
-        module.aligned_zeros = at_the_end
+    install()
 """
 
 
@@ -333,7 +308,9 @@ def test_a_million_probabilities_sum_to_one(output, engine, dtype):
     net.biases[0] = np.random.default_rng(0).normal(size=10**6)
     for n in (1, 2) if engine == "tiles" else (1,):
         a = net.predict(np.zeros((n, 1)))[-1].astype(float)
-        assert abs((np.exp(a) if output == "log_softmax" else a).sum() - 1) < 100 * np.finfo(dtype).eps
+        assert (
+            abs((np.exp(a) if output == "log_softmax" else a).sum() - 1) < 100 * np.finfo(dtype).eps
+        )
 
 
 def test_one_row_fills_out_even_over_its_own_input():

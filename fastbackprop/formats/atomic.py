@@ -30,8 +30,8 @@ def write(path: str | os.PathLike[str], parts: Iterable[Any]) -> None:
     Raises OSError, and then the old file is as it was: PermissionError where that is read-only.
     """
     if os.path.exists(path) and not os.path.isfile(path):
-        with open(path, "wb") as file:
-            file.writelines(parts)
+        with open(path, "wb") as device:
+            device.writelines(parts)
         return
     target = Path(os.path.realpath(path))  # through a link: the link stays
     old = _old(target)
@@ -104,7 +104,7 @@ def _temporary(target: Path, private: bool) -> BinaryIO:
 
     while True:
         path = target.with_name(f"{_stem(target)}{secrets.token_hex(4)}.tmp")
-        file = open(path, "xb", opener=opener)  # noqa: SIM115
+        file = open(path, "xb", opener=opener)
         if _lock(file.fileno()) != errno.EWOULDBLOCK and os.fstat(file.fileno()).st_nlink:
             return file
         file.close()  # another process has taken it for abandoned in between

@@ -4,8 +4,8 @@ They are plain scalar functions, or functions made by `numba.njit`. They are com
 each dtype, with the options of kernels: a number written in one is of the network's dtype, as in
 the built-in formulas, and exp of `math` or NumPy is the vectorised one of `fastbackprop.math`. The
 same holds for the `njit` functions that they call. A function that could raise an exception is
-refused: the threads of a team would wait for ever for the one that it ended. So is one that uses arrays, or
-that calls itself: it could read or write beyond memory.
+refused: the threads of a team would wait for ever for the one that it ended. So is one that uses
+arrays, or that calls itself: it could read or write beyond memory.
 
 Numba is imported when the first function is compiled.
 """

@@ -19,7 +19,6 @@ from fastbackprop.network import Network
 from fastbackprop.onnx.export import KEY, the_package
 from fastbackprop.onnx.operators import COMMUTATIVE, LAYER_NORM, Op, P, Z, ways
 
-
 MAX_PARAMETERS = 10_000_000  # of a model whose file has fewer numbers
 
 

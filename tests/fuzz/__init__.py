@@ -3,6 +3,7 @@
     python -m tests.fuzz --calls 5000 --seed 0          hostile calls of the public interface
     python -m tests.fuzz --kills 200 --damages 5000     processes killed while they write; files
     python -m tests.fuzz --configurations 1000          engines against an oracle
+    python -m tests.fuzz --guards 1000                  the same at the ends of memory
     python -m tests.fuzz --only calls:12345 --seed 0    one of them again
 
 A call may give a result, or an error of a documented kind; then no bit of any parameter is another.

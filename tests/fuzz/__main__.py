@@ -7,13 +7,18 @@ import tempfile
 
 from tests.fuzz import watch
 
-KINDS = ("calls", "kills", "damages", "configurations")
-IN_ONE_PROCESS = {"calls": 2500, "kills": 200, "damages": 20_000, "configurations": 2000}
+IN_ONE_PROCESS = {
+    "calls": 2500,
+    "kills": 200,
+    "damages": 20_000,
+    "configurations": 2000,
+    "guards": 2000,
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    for kind in KINDS:
+    for kind in IN_ONE_PROCESS:
         parser.add_argument(f"--{kind}", type=int, default=0, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", metavar="KIND:NUMBER", help="one attempt again")
@@ -22,7 +27,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.within:
         return _within(*options.within.split(":"))
-    asked = [(kind, 0, getattr(options, kind)) for kind in KINDS]
+    asked = [(kind, 0, getattr(options, kind)) for kind in IN_ONE_PROCESS]
     if options.only:
         kind, number = options.only.split(":")
         asked = [(kind, int(number), int(number) + 1)]

@@ -172,7 +172,9 @@ class World:
     def scope(self) -> dict[str, Any]:
         more: dict[str, Any] = {"net": self.net, "labels": np.arange(len(self.X)) % 2}
         if "sklearn" in self.names:
-            more["classifier"] = self.names["sklearn"].MLPClassifier((3,), max_iter=2, engine="numpy")
+            more["classifier"] = self.names["sklearn"].MLPClassifier(
+                (3,), max_iter=2, engine="numpy"
+            )
         return self.names | more
 
     def changed(self) -> str:

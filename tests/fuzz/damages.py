@@ -84,7 +84,9 @@ DAMAGE = [bytes_changed, bit_flipped, cut, part_removed, part_repeated, zeroed, 
 class Format:
     """A kind of file: how it is made, and read."""
 
-    def __init__(self, path: Path, write: Callable[[Path], Any], read: Callable[[Path], Any]) -> None:
+    def __init__(
+        self, path: Path, write: Callable[[Path], Any], read: Callable[[Path], Any]
+    ) -> None:
         self.path, self.read = path, read
         write(path)
         self.data = path.read_bytes()

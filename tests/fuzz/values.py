@@ -163,7 +163,8 @@ def flat(r: np.random.Generator, w: Any) -> np.ndarray:
 def a_file(r: np.random.Generator, w: Any) -> Any:
     return one_of(r, [
         w.folder / "net", w.folder / "new", str(w.folder / "net"), w.folder / "checkpoint",
-        w.folder / "damaged", w.folder / "empty", w.folder, w.folder / "no" / "net", w.folder / "x\0y",
+        w.folder / "damaged", w.folder / "empty", w.folder, w.folder / "no" / "net",
+        w.folder / "x\0y",
         w.folder / ("n" * 255), w.folder / ("n" * 256), os.fsencode(w.folder / "net"), "",
         w.folder / "link", w.folder / "loop", w.folder / "read_only", w.folder / "net.onnx",
         w.folder / "\ud800", "/dev/null", "/dev/full", Path("/proc/self/mem"), 3,

@@ -36,10 +36,10 @@ from fastbackprop.functions.likelihoods import of_moments
 from fastbackprop.jit.kernels import EXACT, inlined, kernel
 from fastbackprop.jit.tile import (
     VECTOR_BYTES,
+    folded,
     larger,
     load,
     minus,
-    folded,
     over,
     plus,
     scaled,
@@ -51,7 +51,6 @@ from fastbackprop.jit.tile import (
     zeros,
 )
 from fastbackprop.jit.words import exp, log, where
-
 
 FEW = 256  # terms that are added one after the other; of more, every CHAINS-th is
 CHAINS = 8
