@@ -244,6 +244,10 @@ def test_places_where_no_file_can_be(tmp_path):
         net.save(tmp_path / "no" / "net")
     with pytest.raises(TypeError, match="path of a file"):
         net.save(3)
+    for name in ("\ud800", "a\0b"):
+        for use in (net.save, fb.Network.load, fb.Checkpoint, lambda path: onnx.export(net, path)):
+            with pytest.raises(ValueError, match="no file has the name"):
+                use(name)
     with pytest.raises(FileNotFoundError):
         fb.Network.load(tmp_path / "nothing")
 

@@ -59,7 +59,7 @@ def load(
     try:
         proto = onnx.load(path)
         onnx.checker.check_model(proto)
-    except (DecodeError, onnx.checker.ValidationError) as error:
+    except (DecodeError, UnicodeDecodeError, onnx.checker.ValidationError) as error:
         raise ValueError(f"{os.fspath(path)!r} is not a valid ONNX model: {error}") from None
     reader = _Reader(onnx, proto, max_parameters)
     layers, sigma = reader.layers()

@@ -201,7 +201,7 @@ class _Found(saved.Saved):
     def _history(self) -> tuple[int, list[dict[str, float]], str]:
         """Steps, the figures of the epochs, and what ended them."""
         rows, steps, ended_by = (self.entry.get(n) for n in ("history", "steps", "ended_by"))
-        if type(steps) is not int or not 0 <= steps < 2**63 or ended_by not in REASONS:
+        if type(steps) is not int or not 0 <= steps < 2**53 or ended_by not in REASONS:
             raise self.error("its step count, or the reason why it ended, is missing or invalid")
         if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
             raise self.error("its history is not valid")

@@ -232,7 +232,7 @@ def attempt(world: World, found: list[Call], r: np.random.Generator) -> dict[str
         elif is_hostile or r.random() < 0.5:
             keywords[keyword] = value
         shown.append(_shown(value))
-    began, wrong = time.perf_counter(), ""
+    began, wrong, later = time.perf_counter(), "", False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -242,17 +242,20 @@ def attempt(world: World, found: list[Call], r: np.random.Generator) -> dict[str
     except Mine:
         outcome = "its own error"
     except DOCUMENTED as error:
-        outcome = type(error).__name__
-        if not str(error):
-            wrong = "an error without a message"
+        outcome, later = type(error).__name__, _raised_by_a_callback(error)
+        if not str(error) or isinstance(error, UnicodeError):
+            wrong = f"{outcome}: {error}"  # a message that is none, or of another library
     except Exception as error:
         outcome = type(error).__name__
-        wrong = f"{outcome}: {error}"
+        if not (isinstance(error, IndexError) and call.method == "__setitem__"):
+            wrong = f"{outcome}: {error}"
     change = world.changed()
     allowed = call.method in MUTATING and (
-        outcome in ("accepted", "its own error", "DivergenceError") or _read_later(positional)
+        outcome in ("accepted", "its own error", "DivergenceError")
+        or later
+        or _read_later(positional)
     )
-    if change and (not allowed or "not finite" in change):
+    if change and (not allowed or ("not finite" in change and call.method != "__setitem__")):
         wrong = wrong or f"{change} after {outcome}"
     if time.perf_counter() - began > SLOW:
         wrong = wrong or f"it took {time.perf_counter() - began:.0f} s"
@@ -266,6 +269,15 @@ def _read_later(arguments: list[Any]) -> bool:
     return isinstance(X, values.Liar) or any(isinstance(a, values.Liar) for a in arguments) or (
         hasattr(X, "__iter__") and not isinstance(X, np.ndarray)
     )  # fmt: skip
+
+
+def _raised_by_a_callback(error: BaseException) -> bool:
+    """Whether it comes from what the caller passed to be called between two epochs."""
+    traceback, names = error.__traceback__, set()
+    while traceback is not None:
+        names.add(traceback.tb_frame.f_code.co_name)
+        traceback = traceback.tb_next
+    return bool(names & {"tell", "_metrics", "_pause", "factors"})
 
 
 def _used(result: Any) -> None:

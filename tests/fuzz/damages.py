@@ -137,6 +137,7 @@ def attempt(file: Format, name: str, r: np.random.Generator) -> tuple[str, str]:
             wrong = "parameters that are not finite"
     except (ValueError, OSError, fb.DivergenceError) as error:
         outcome = type(error).__name__
+        wrong = f"{outcome}: {error}" if isinstance(error, UnicodeError) else ""
     except Exception as error:
         outcome = type(error).__name__
         wrong = f"{outcome}: {error}"
