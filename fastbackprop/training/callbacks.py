@@ -114,6 +114,11 @@ class Callbacks:
         self.objects: list[Any] = list(callbacks)
         self._having: dict[str, list[Any]] = {}  # answers to `having`
         for callback in self.objects:
+            if isinstance(callback, type):
+                raise TypeError(
+                    f"a callback must be an object; got the class {callback.__name__}: write "
+                    f"{callback.__name__}(...)"
+                )
             if not callable(callback) and not any(hasattr(callback, m) for m in self.METHODS):
                 raise TypeError(
                     f"a callback must be a function (network, epoch, logs) or have a method out of "

@@ -39,7 +39,7 @@ from fastbackprop.functions.layer_norms import LayerNorm
 from fastbackprop.jit.call import address, call
 from fastbackprop.jit.kernels import EXACT, inlined, kernel
 from fastbackprop.jit.vector_math import SIN_LIMIT
-from fastbackprop.jit.words import plus
+from fastbackprop.jit.words import formula, plus
 from fastbackprop.layout import N_P, Layout
 
 
@@ -202,12 +202,30 @@ def near_or_far(
     functions: Sequence[Callable], n: int, loop: Callable[..., Any], dtype: np.dtype
 ) -> Any:
     """The loop over formulas of n arguments, or over vectorised ones while all z are near."""
-    everywhere = loop(*(with_p(function, n, dtype) for function in functions))
+    everywhere = [with_p(function, n, dtype) for function in functions]
     limits = [NEAR[function][0] for function in functions if function in NEAR]
     if not limits:
-        return everywhere
-    nearer = (NEAR.get(function, (0.0, function))[1] for function in functions)
-    return _near(min(limits), loop(*(with_p(near, n, dtype) for near in nearer)), everywhere)
+        return loop(*everywhere)
+    limit = min(limits)
+    near = [with_p(NEAR.get(function, (0.0, function))[1], n, dtype) for function in functions]
+    either = [
+        _either(limit, *pair, n) if function in NEAR else pair[1]
+        for function, *pair in zip(functions, near, everywhere, strict=True)
+    ]
+    return _near(limit, loop(*near), loop(*either))
+
+
+@functools.cache
+def _either(limit: float, near: Callable, everywhere: Callable, n: int) -> Any:
+    """Each z by itself: what is far among the other samples changes no bit of a near one."""
+
+    def of_one(z, p):
+        return near(z, p) if abs(z) <= limit else everywhere(z, p)
+
+    def of_two(z, a, p):
+        return near(z, a, p) if abs(z) <= limit else everywhere(z, a, p)
+
+    return formula((of_one, of_two)[n - 1])
 
 
 @functools.cache
