@@ -7,7 +7,7 @@ from fastbackprop.names import names_keywords
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.training import Dropout, EarlyStopping, History, Metrics
 from fastbackprop.training.fit import prepare
-from fastbackprop.training.interrupted import finished
+from fastbackprop.training.interrupted import finished, raises_interrupted
 
 Function = Callable[..., Any]
 
@@ -17,6 +17,7 @@ class Training:
 
     _optimizer: Optimizer | None
 
+    @raises_interrupted
     @names_keywords("fit")
     def fit(
         self,
