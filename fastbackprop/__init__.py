@@ -1,7 +1,7 @@
 """Feed-forward neural networks on CPUs: the sums of backpropagation as compiled explicit loops."""
 
 from fastbackprop import math
-from fastbackprop.explain import Explanation, explain
+from fastbackprop.explanation import Explanation, explain
 from fastbackprop.functions import (
     CELU,
     ELU,

@@ -1,6 +1,6 @@
 """Converters for skl2onnx: a fitted pipeline with our estimators as one ONNX model.
 
-Needs skl2onnx (the extra `onnx`) and scikit-learn. `register` is called once in a process.
+Needs skl2onnx and scikit-learn (the extra `skl2onnx`). `register` is called once in a process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ try:
     )
     from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
 except ModuleNotFoundError as error:
-    raise missing("this needs skl2onnx", "onnx") from error
+    raise missing("this needs skl2onnx", "skl2onnx") from error
 
 from fastbackprop.sklearn import MLPClassifier, MLPRegressor
 

@@ -126,8 +126,9 @@ def test_ended_within_an_iteration_it_stands_at_an_accepted_point(how, monkeypat
         ],
     }
     if how == "interrupt":
-        with pytest.warns(RuntimeWarning, match="interrupted"):
-            assert net.fit(X, Y, epochs=50, **options).ended_by == how
+        with pytest.raises(fb.Interrupted) as info:
+            net.fit(X, Y, epochs=50, **options)
+        assert info.value.history.ended_by == how
     elif how == "time_budget":
         assert net.fit(X, Y, epochs=50, **options).ended_by == how
     else:

@@ -129,6 +129,7 @@ def test_predict_and_evaluate_of_batches():
     np.testing.assert_array_equal(net.predict(X[part] for part in PARTS), expected)
     assert net.evaluate(Stream()) == pytest.approx(net.evaluate(X, Y), rel=1e-14)
     assert net.evaluate(Stream(weights=True)) == pytest.approx(net.evaluate(X, Y, S), rel=1e-14)
+    np.testing.assert_array_equal(net.predict(iter([[X, Y]])), net.predict(X))
     assert net.predict(iter([])).shape == (0, 2)
     with pytest.raises(ValueError, match="contains no batches"):
         net.evaluate(iter([]))
@@ -200,6 +201,20 @@ def test_ctrl_c_ends_a_loop_over_partial_fit(monkeypatch):
     assert isinstance(info.value, fb.Interrupted) and info.value.history.interrupted
     assert np.isfinite(net.predict(X)).all()
     net.partial_fit(X, Y)
+
+
+def test_ctrl_c_while_functions_are_compiled(monkeypatch):
+    """Before the training begins: it is an Interrupted, and nothing is changed."""
+
+    def compile_for_long(*arguments):
+        signal.raise_signal(signal.SIGINT)
+
+    net = network()
+    before = bits(net)
+    monkeypatch.setattr(net.machine.engine, "model", compile_for_long)
+    with pytest.raises(fb.Interrupted, match="before the first epoch") as info:
+        net.fit(X, Y)
+    assert len(info.value.history) == 0 and bits(net) == before
 
 
 def test_ctrl_c_ends_a_search(monkeypatch):

@@ -63,7 +63,6 @@ net.set_parameters(net.get_parameters() * 0.5)
 
 net.predict()  # wrong
 net.predict(X, n_threads="all")  # wrong
-net.evaluate(X)  # wrong
 net.sizes = (2, 2)  # wrong
 print(gradient.weight)  # wrong
 net.check_gradient(X, y, None, 10)  # wrong
@@ -106,6 +105,8 @@ net.fit(X, y, optimizer=fb.SGD(lambda step: 1 / (1 + step)), shuffle=False)
 net.fit(X, y, dropout=0.5, metrics=fb.Metrics("accuracy", training=True))
 net.fit(X, y, dropout=fb.Dropout([0.5], inputs=0.1, noise=0.1), callbacks=fb.TimeBudget(0.5))
 net.fit(batches(), epochs=1)
+assert_type(net.evaluate(batches()), float)
+assert_type(net.predict(batches()), np.ndarray)
 net.partial_fit(X, y, optimizer=fb.SGD(learning_rate=0.1, momentum=0.9, nesterov=True))
 net.partial_fit(X, y, batch_size=4, n_threads=1)
 

@@ -52,7 +52,8 @@ def together(batches: Any) -> tuple[Any, ...]:
 def inputs_of(batches: Any) -> Iterator[Any]:
     """X of each batch: X itself, or the first of (X, y) or (X, y, sample_weight)."""
     for batch in batches:
-        yield batch[0] if isinstance(batch, tuple) else batch
+        arrays = isinstance(batch, list) and batch and hasattr(batch[0], "shape")
+        yield batch[0] if isinstance(batch, tuple) or arrays else batch
 
 
 def are_streamed(X: Any) -> bool:

@@ -13,7 +13,7 @@ from fastbackprop.optimizers import Optimizer
 from fastbackprop.training import Dropout, EarlyStopping, History, Metrics, StepTrainer
 from fastbackprop.training.dropout import as_dropout
 from fastbackprop.training.fit import prepare
-from fastbackprop.training.interrupted import finished
+from fastbackprop.training.interrupted import finished, raises_interrupted
 from fastbackprop.training.short_steps import ShortSteps
 from fastbackprop.training.trainer import diverged
 
@@ -43,6 +43,7 @@ class Training:
         finally:
             self._n_fits -= 1
 
+    @raises_interrupted
     @names_keywords("fit")
     def fit(
         self,

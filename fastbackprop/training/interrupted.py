@@ -1,9 +1,13 @@
 """What `fit` does when Ctrl-C has ended a training."""
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from fastbackprop.training.callbacks import warn
 from fastbackprop.training.history import History
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Interrupted(KeyboardInterrupt):
@@ -34,6 +38,21 @@ class ReturnOnInterrupt:
     def on_interrupt(self, network: Any, history: History) -> bool:
         """True: `fit` returns."""
         return True
+
+
+def raises_interrupted(function: Function) -> Function:
+    """A decorator: Ctrl-C before the first epoch, such as while compiling, is Interrupted too."""
+
+    @functools.wraps(function)
+    def raising(*arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except Interrupted:
+            raise
+        except KeyboardInterrupt:
+            raise Interrupted("training interrupted before the first epoch", History()) from None
+
+    return cast(Function, raising)
 
 
 def finished(training: Any) -> History:
