@@ -83,7 +83,7 @@ class Fastbackprop:
         best = self.net.predict(next_states).argmax(axis=1)
         future = self.target.predict(next_states)[self.rows, best]
         y = np.full((BATCH, 2), np.nan, np.float32)
-        y[self.rows, actions] = 1 + DISCOUNT * (1 - fallen) * future
+        y[self.rows, actions] = DISCOUNT * (1 - fallen) * future - fallen
         self.trainer.step(states, y)
         for slow, fast in self.pairs:
             slow += FOLLOW * (fast - slow)
@@ -112,7 +112,7 @@ class Torch:
         with torch.no_grad():
             best = self.net(next_states).argmax(dim=1, keepdim=True)
             future = self.target(next_states).gather(1, best)[:, 0]
-            y = 1 + DISCOUNT * (1 - fallen) * future
+            y = DISCOUNT * (1 - fallen) * future - fallen
         self.optimizer.zero_grad()
         values = self.net(states).gather(1, actions[:, None])[:, 0]
         (self.loss(values, y) / BATCH).backward()
