@@ -146,7 +146,7 @@ class Torch:
 
 
 def play(learner, most_steps, seed=0):
-    """Lengths of the episodes, means of the tests until the goal is reached, seconds of learning."""
+    """Lengths of the episodes, means of the tests until the goal, and seconds of learning."""
     rng = np.random.default_rng(seed)
     pole, memory = CartPole(rng), Memory(20_000)
     lengths, tests, seconds = [], [], 0.0
