@@ -16,7 +16,7 @@ import numpy as np
 
 import fastbackprop as fb
 
-LIMIT, GOAL = 500, 475  # steps of an episode at most, and the mean of 20 episodes to reach
+LIMIT, GOAL = 500, 475  # steps of an episode at most, and the mean of 20 tests to reach
 SIZES, BATCH, DISCOUNT, RATE, FOLLOW = [4, 64, 64, 2], 64, 0.99, 1e-3, 0.01
 
 
@@ -32,15 +32,35 @@ class CartPole:
 
     def step(self, action):
         """(state, whether the pole has fallen, whether the episode is over)."""
-        _, v, angle, spin = self.state.tolist()
-        force, sin, cos = (10.0 if action else -10.0), np.sin(angle), np.cos(angle)
-        push = (force + 0.05 * spin * spin * sin) / 1.1
-        turn = (9.8 * sin - cos * push) / (0.5 * (4 / 3 - 0.1 * cos * cos / 1.1))
-        rate = push - 0.05 * turn * cos / 1.1
-        self.state = self.state + 0.02 * np.array([v, rate, spin, turn])
-        self.n_steps += 1
-        fallen = bool(abs(self.state[0]) > 2.4 or abs(self.state[2]) > np.pi / 15)
+        self.state, self.n_steps = moved(self.state, action), self.n_steps + 1
+        fallen = bool(has_fallen(self.state))
         return self.state.astype(np.float32), fallen, fallen or self.n_steps == LIMIT
+
+
+def moved(state, action):
+    """The next states of one pole, (4,), or of several, (n, 4)."""
+    _, v, angle, spin = state.T
+    force, sin, cos = np.where(action, 10.0, -10.0), np.sin(angle), np.cos(angle)
+    push = (force + 0.05 * spin * spin * sin) / 1.1
+    turn = (9.8 * sin - cos * push) / (0.5 * (4 / 3 - 0.1 * cos * cos / 1.1))
+    return state + 0.02 * np.array([v, push - 0.05 * turn * cos / 1.1, spin, turn]).T
+
+
+def has_fallen(state):
+    return (abs(state[..., 0]) > 2.4) | (abs(state[..., 2]) > np.pi / 15)
+
+
+def tried(learner, n=20, seed=1):
+    """Mean steps that n new poles stay up when the best action is always taken."""
+    state = np.random.default_rng(seed).uniform(-0.05, 0.05, (n, 4))
+    up, total = np.ones(n, bool), 0
+    for _ in range(LIMIT):
+        state = moved(state, learner.values(state.astype(np.float32)).argmax(axis=1))
+        up &= ~has_fallen(state)
+        total += up.sum()
+        if not up.any():
+            break
+    return total / n
 
 
 class Memory:
@@ -77,13 +97,13 @@ class Fastbackprop:
         self.rows = np.arange(BATCH)
 
     def values(self, state):
-        return self.net.predict(state.reshape(1, 4))[0]
+        return self.net.predict(state)
 
     def learn(self, states, actions, next_states, fallen):
         best = self.net.predict(next_states).argmax(axis=1)
         future = self.target.predict(next_states)[self.rows, best]
         y = np.full((BATCH, 2), np.nan, np.float32)
-        y[self.rows, actions] = 1 + DISCOUNT * (1 - fallen) * future
+        y[self.rows, actions] = DISCOUNT * (1 - fallen) * future - fallen
         self.trainer.step(states, y)
         for slow, fast in self.pairs:
             slow += FOLLOW * (fast - slow)
@@ -112,7 +132,7 @@ class Torch:
         with torch.no_grad():
             best = self.net(next_states).argmax(dim=1, keepdim=True)
             future = self.target(next_states).gather(1, best)[:, 0]
-            y = 1 + DISCOUNT * (1 - fallen) * future
+            y = DISCOUNT * (1 - fallen) * future - fallen
         self.optimizer.zero_grad()
         values = self.net(states).gather(1, actions[:, None])[:, 0]
         (self.loss(values, y) / BATCH).backward()
@@ -126,14 +146,15 @@ class Torch:
 
 
 def play(learner, most_steps, seed=0):
-    """Lengths of the episodes until the goal is reached, steps, and seconds of the learner."""
+    """Lengths of the episodes, means of the tests until the goal, and seconds of learning."""
     rng = np.random.default_rng(seed)
-    pole, memory, lengths, seconds = CartPole(rng), Memory(20_000), [], 0.0
+    pole, memory = CartPole(rng), Memory(20_000)
+    lengths, tests, seconds = [], [], 0.0
     state = pole.reset()
     for step in range(1, most_steps + 1):
         began = perf_counter()
         curious = rng.random() < max(0.02, 1 - step / 3000)
-        action = int(rng.integers(2) if curious else learner.values(state).argmax())
+        action = int(rng.integers(2) if curious else learner.values(state[None]).argmax())
         seconds += perf_counter() - began
         next_state, fallen, over = pole.step(action)
         memory.add(state, action, next_state, fallen)
@@ -146,21 +167,22 @@ def play(learner, most_steps, seed=0):
         if over:
             lengths.append(pole.n_steps)
             state = pole.reset()
-            if len(lengths) >= 20 and np.mean(lengths[-20:]) >= GOAL:
+        if step % 1000 == 0:
+            tests.append(tried(learner))
+            if tests[-1] >= GOAL:
                 break
-    return lengths, step, seconds
+    return lengths, tests, seconds
 
 
-def picture(lengths, path="cartpole.png"):
+def picture(lengths, tests, path="cartpole.png"):
     from matplotlib.figure import Figure
 
     figure = Figure((7, 3.5), layout="constrained")
     axes = figure.subplots()
-    axes.plot(lengths, ".", color="0.7", label="episode")
-    means = [np.mean(lengths[max(0, i - 19) : i + 1]) for i in range(len(lengths))]
-    axes.plot(means, label="mean of 20")
+    axes.plot(np.cumsum(lengths) / 1000, lengths, ".", color="0.7", label="episode of training")
+    axes.plot(range(1, len(tests) + 1), tests, "o-", label="mean of 20 tests")
     axes.axhline(GOAL, color="0.5", ls=":", lw=1)
-    axes.set(xlabel="episode", ylabel="steps balanced")
+    axes.set(xlabel="thousand steps of training", ylabel="steps balanced")
     axes.legend()
     figure.savefig(path, dpi=150)
 
@@ -172,16 +194,17 @@ def main(most_steps=100_000):
         except ModuleNotFoundError as error:
             print(f"{name}: {error.name} is not installed")
             continue
-        lengths, steps, seconds = play(learner, most_steps)
+        lengths, tests, seconds = play(learner, most_steps)
+        steps = 1000 * len(tests)
         print(
-            f"{name}: {len(lengths)} episodes, {steps} steps, the last 20 of "
-            f"{np.mean(lengths[-20:]):.0f} on average; the learner took {seconds:.1f} s, "
+            f"{name}: the pole stays up for {tests[-1]:.0f} of {LIMIT} steps after {steps} steps, "
+            f"{len(lengths)} episodes; learning took {seconds:.1f} s, "
             f"{seconds / steps * 1e6:.0f} us a step",
             flush=True,
         )
         if name == "fastbackprop":
             try:
-                picture(lengths)
+                picture(lengths, tests)
             except ModuleNotFoundError:
                 print("no picture: Matplotlib is not installed")
 

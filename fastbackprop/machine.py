@@ -287,9 +287,9 @@ class Machine:
 
     def ready(self, model: Any = None, update: Update | None = None) -> Any:
         """All but the samples of calls in the short way, with an update also of steps."""
-        with self.bound(model=model) as bound:
-            work = self.engine.workspace(bound.model, self.dtype)
-        return self.engine.short.ready(bound._replace(work=work), self.cost, update)
+        model = self.model if model is None else model
+        bound = Bound(model, self.theta, self.engine.workspace(model, self.dtype))
+        return self.engine.short.ready(bound, self.cost, update)
 
     def few_cost(self, X: Any, y: Any, sample_weight: Any) -> float | None:
         """The mean cost of few samples that need no conversion, or None: see `predict_few`."""

@@ -9,7 +9,7 @@ error says what was passed, what is expected and, where it is known, what to do.
     data.py          X, dense or sparse, and sample weights; targets.py has y
     on_disk.py       matrices whose rows stay in their file
     batches.py       iterables of batches
-    few.py           few samples, for calls that take no time
+    few.py           few samples, of which the engine checks the values
     fit.py           dropout, noise, the validation split, rows
     many.py          one value for all networks, or one for each
     outputs.py       arrays of the caller to fill

@@ -103,8 +103,8 @@ class StepTrainer:
         Parameters
         ----------
         X, y, sample_weight
-            As for `Network.evaluate`. C-contiguous arrays of the network's dtype (y: or integer
-            labels) take no time to check.
+            As for `Network.evaluate`. C-contiguous arrays of the network's dtype, and integer
+            labels, are checked inside the native call.
 
         Returns
         -------
