@@ -8,7 +8,6 @@ where these are installed. Run it with `python examples/poisson.py`.
 """
 
 import sys
-from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -110,12 +109,12 @@ def with_torch(net, data):
 
 
 def with_jax(net, data):
-    """Forward derivatives of forward derivatives, and the gradient of all that, in one jit."""
+    """All in one jit. `jax.hessian` took half the time of `jvp` of `jvp`, and of `jet`."""
     import jax
 
     jnp = jax.numpy
     jax.config.update("jax_enable_x64", True)
-    inside, f, edge, directions = map(jnp.asarray, (*data, DIRECTIONS))
+    inside, f, edge = map(jnp.asarray, data)
 
     def u(layers, X):
         for W, b in layers[:-1]:
@@ -124,12 +123,8 @@ def with_jax(net, data):
         return X @ W + b
 
     def cost(layers):
-        def along(v):
-            v = jnp.broadcast_to(v, inside.shape)
-            slope = lambda X: jax.jvp(partial(u, layers), (X,), (v,))[1]  # noqa: E731
-            return jax.jvp(slope, (inside,), (v,))[1]
-
-        residual = jax.vmap(along)(directions).sum(axis=0) - f
+        laplacian = lambda x: jnp.trace(jax.hessian(lambda x: u(layers, x)[0])(x))  # noqa: E731
+        residual = jax.vmap(laplacian)(inside)[:, None] - f
         of_edge = 0.5 * BOUNDARY_WEIGHT * jnp.mean(u(layers, edge) ** 2)
         return 0.5 * jnp.mean(residual**2) + of_edge
 

@@ -57,7 +57,8 @@ def draw(X, nets, file):
     pictures |= {title: net.predict(points) for title, net in nets.items()}
     figure, axes = pyplot.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
     for axis, (title, values) in zip(axes, pictures.items(), strict=True):
-        axis.contourf(values.reshape(60, 60), levels=np.linspace(-1.2, 5, 26), extent=(0, 1, 0, 1))
+        levels, x = np.linspace(-1.2, 5, 26), (np.arange(60) + 0.5) / 60
+        axis.contourf(x, x, values.reshape(60, 60), levels=levels, extend="both")
         axis.plot(*X.T, "w.")
         axis.set(title=title, aspect="equal")
     figure.savefig(file, dpi=120)

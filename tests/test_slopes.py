@@ -157,7 +157,7 @@ def test_slopes_that_do_not_fit():
 def test_the_example(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "surrogate.py"))
-    without, with_slopes = example["main"](epochs=1500, file=tmp_path / "surrogate.png")
+    without, with_slopes = example["main"](epochs=400, file=tmp_path / "surrogate.png")
     assert with_slopes < without / 2
     assert (tmp_path / "surrogate.png").is_file()
     assert "error" in capsys.readouterr().out

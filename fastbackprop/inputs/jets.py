@@ -97,7 +97,9 @@ def slopes(
 def _with_nan(values: Any, dtype: np.dtype) -> np.ndarray:
     """Numbers of this dtype; NaN stays. Raises ValueError where there is nothing else."""
     array = as_array(values, "slopes")
-    unknown = np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
+    if array.dtype.kind != "f":
+        return numeric(array, dtype, "slopes")
+    unknown = np.isnan(array)
     if unknown.all():
         raise ValueError("slopes must have a value that is known; all of them are NaN")
     known = numeric(np.where(unknown, 0, array), dtype, "slopes")

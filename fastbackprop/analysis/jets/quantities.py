@@ -11,6 +11,7 @@ import numpy as np
 
 from fastbackprop.analysis.jets import Gradients, Jets, load
 from fastbackprop.engines import groups
+from fastbackprop.layout import read_only
 from fastbackprop.machine import Machine, slices
 
 
@@ -21,10 +22,11 @@ def jet(
     D = rays.shape[1]
     out = np.empty((1 + order * D, len(X), machine.sizes[-1]), machine.dtype)
     for jets, channels in _at_once(machine, X, rays, order):
-        whole = len(channels) == len(out)
-        part = out if whole else np.empty((len(channels), *out.shape[1:]), machine.dtype)
-        _Calls(machine, jets).jet(part, n_threads)
-        if not whole:
+        if channels is None:
+            _Calls(machine, jets).jet(out, n_threads)
+        else:
+            part = np.empty((len(channels), *out.shape[1:]), machine.dtype)
+            _Calls(machine, jets).jet(part, n_threads)
             out[channels] = part
     return out
 
@@ -38,21 +40,23 @@ def gradient(
 ) -> tuple[np.ndarray, np.ndarray]:
     """From G = dC/d(what `jet` gives): dC/dtheta, of the machine's layout, and dC/dX."""
     order = (len(G) - 1) // rays.shape[1]
-    total, input_gradient = machine.vector(), np.zeros(X.shape, machine.dtype)
-    for number, (jets, channels) in enumerate(_at_once(machine, X, rays, order)):
-        part = G if len(channels) == len(G) else G[channels]
-        if number > 0:  # what C depends on through the values is in the first part
+    gradients: list[tuple[np.ndarray, np.ndarray]] = []
+    for jets, channels in _at_once(machine, X, rays, order):
+        part = G if channels is None else G[channels]
+        if gradients:  # what C depends on through the values is in the first part
             part[0] = 0
-        gradients = _Calls(machine, jets).jet_backward(part, n_threads)
-        total += gradients[0]
-        input_gradient += gradients[1]
-    return total, input_gradient
+        gradients.append(_Calls(machine, jets).jet_backward(part, n_threads))
+    by_theta, by_X = gradients[0]
+    for other in gradients[1:]:
+        by_theta += other[0]
+        by_X += other[1]
+    return by_theta, by_X
 
 
 def laplacian(machine: Machine, X: np.ndarray, n_threads: int | None) -> np.ndarray:
     """sum_j d2a^L/dx_j^2, (n_samples, n_L)."""
     n_0 = machine.sizes[0]
-    channels = jet(machine, X, np.eye(n_0, dtype=machine.dtype)[None], 2, n_threads)
+    channels = jet(machine, X, read_only(np.eye(n_0, dtype=machine.dtype)[None]), 2, n_threads)
     total: np.ndarray = channels[1 + n_0 :].sum(axis=0)
     return total
 
@@ -62,7 +66,7 @@ def input_hessian(machine: Machine, X: np.ndarray, n_threads: int | None) -> np.
     n_0, unit = machine.sizes[0], np.eye(machine.sizes[0], dtype=machine.dtype)
     i, j = np.triu_indices(n_0, 1)
     rays = np.concatenate([unit, unit[i] + unit[j]])
-    second = jet(machine, X, rays[None], 2, n_threads)[1 + len(rays) :]
+    second = jet(machine, X, read_only(rays[None]), 2, n_threads)[1 + len(rays) :]
     own, mixed = second[:n_0], second[n_0:]
     hessian = np.empty((n_0, n_0, *second.shape[1:]), machine.dtype)
     hessian[np.arange(n_0), np.arange(n_0)] = own
@@ -72,16 +76,18 @@ def input_hessian(machine: Machine, X: np.ndarray, n_threads: int | None) -> np.
 
 def _at_once(
     machine: Machine, X: np.ndarray, rays: np.ndarray, order: int
-) -> Iterator[tuple[Jets, np.ndarray]]:
-    """As many directions as one call takes, and which channels of all these are."""
+) -> Iterator[tuple[Jets, np.ndarray | None]]:
+    """As many directions as one call takes, and which channels of all these are; None: all."""
     module = load(machine.engine_name)
     derivatives = module.derivatives(machine.sigma, machine.dtype)
     D, most = rays.shape[1], (module.most_channels(machine.dtype) - 1) // order
+    if D <= most:
+        yield Jets(derivatives, X, rays, order), None
+        return
     for first in range(0, D, most):
         d = np.arange(first, min(first + most, D))
         channels = np.concatenate([[0], 1 + d, 1 + D + d] if order == 2 else [[0], 1 + d])
-        part = np.ascontiguousarray(rays[:, d]) if len(d) < D else rays
-        part.flags.writeable = False
+        part = read_only(np.ascontiguousarray(rays[:, d]))
         yield Jets(derivatives, X, part, order), channels
 
 
@@ -107,9 +113,9 @@ class _Calls:
         gradients = np.zeros((n_groups, self.machine.theta.size), self.machine.dtype)
         input_gradient = np.empty(self.jets.X.shape, self.machine.dtype)
         into = Gradients(gradients, self.rows, input_gradient)
-        G.flags.writeable = False
         self._in_parts(
-            lambda bound, start, stop: call(bound, self.jets, G, into, start, stop), n_threads
+            lambda bound, start, stop: call(bound, self.jets, read_only(G), into, start, stop),
+            n_threads,
         )
         total: np.ndarray = gradients[0]
         for gradient in gradients[1:]:
