@@ -4,9 +4,9 @@ import hashlib
 import json
 import os
 import pickle
-import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numba
@@ -41,9 +41,7 @@ def test_machine_code_of_the_package_is_used(tmp_path):
     copy = copy_of_the_package(tmp_path / "site")
     shipped = copy / "machine_code"
     shipped.mkdir()
-    for file in files_below(compiled):
-        shutil.copy(file, shipped)
-    (shipped / _cache.CONTENTS).write_text(_cache.contents([here]))
+    _cache.pack(files_below(compiled), shipped, [here])
     files = {path: path.stat().st_mtime_ns for path in files_below(copy)}
     environment = {"NUMBA_CACHE_DIR": tmp_path / "cache", "PYTHONDONTWRITEBYTECODE": 1}
     assert run(SMALL, root=copy.parent, **environment)[:3] == (RIGHT, 1, 0)
@@ -63,7 +61,7 @@ def shipped(folder, tmp_path, monkeypatch):
     """The file of `fresh_kernel` in a package, and no files in the cache's folder."""
     package, here = tmp_path / "machine_code", level()
     package.mkdir()
-    (package / _cache.CONTENTS).write_text(_cache.contents([here]))
+    _cache.pack([], package, [here])
     monkeypatch.setattr(_cache, "SHIPPED", package)
     monkeypatch.setattr(_cache, "shipped", lambda: found)
     found = _cache.Shipped()
@@ -72,7 +70,9 @@ def shipped(folder, tmp_path, monkeypatch):
     assert not call(kernel)
     (kept,) = folder.glob("*.bin")
     name = kernel._cache._name(kernel.nopython_signatures[0].args, (here.cpu, here.features))
-    return kept.rename(package / name)
+    _cache.pack([kept.rename(folder / name)], package, [here])
+    (folder / name).unlink()
+    return package / name
 
 
 def flipped(path):
@@ -82,13 +82,20 @@ def flipped(path):
 
 
 def cut_short(path):
-    path.write_bytes(path.read_bytes()[:-1])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def of_another_version(path):
     """Whole, but what it unpickles to is something else."""
     payload = pickle.dumps(((), ("another", "number", "of parts")))
-    path.write_bytes(hashlib.sha256(payload).digest() + payload)
+    packer = zlib.compressobj(zdict=(path.parent / _cache.DICTIONARY).read_bytes())
+    content = hashlib.sha256(payload).digest() + payload
+    path.write_bytes(packer.compress(content) + packer.flush())
+
+
+def without_the_dictionary(path):
+    (path.parent / _cache.DICTIONARY).write_bytes(b"another")
+    _cache._dictionary.cache_clear()
 
 
 def a_folder(path):
@@ -96,7 +103,10 @@ def a_folder(path):
     path.mkdir()
 
 
-@pytest.mark.parametrize("damage", [flipped, cut_short, of_another_version, a_folder])
+DAMAGES = [flipped, cut_short, of_another_version, without_the_dictionary, a_folder]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_costs_a_compilation_and_a_line(damage, shipped, folder, caplog):
     with caplog.at_level("INFO", "fastbackprop"):
         assert call(fresh_kernel())
@@ -128,9 +138,11 @@ CHANGES = {
 
 @pytest.mark.parametrize("reason", CHANGES)
 def test_what_does_not_match_is_left_alone(reason, tmp_path, monkeypatch):
-    contents = json.loads(_cache.contents(levels_here()))
+    _cache.pack([], tmp_path, levels_here())
+    path = tmp_path / _cache.CONTENTS
+    contents = json.loads(path.read_text())
     CHANGES[reason](contents)
-    (tmp_path / _cache.CONTENTS).write_text(json.dumps(contents))
+    path.write_text(json.dumps(contents))
     monkeypatch.setattr(_cache, "SHIPPED", tmp_path)
     found = _cache.Shipped()
     assert found.level is None
