@@ -28,7 +28,7 @@ class MachineCode(BuildHookInterface):
             return
         self.folder = tempfile.TemporaryDirectory()
         sys.path.insert(0, self.root)
-        from fastbackprop.jit.cache import CONTENTS, SHIPPED, contents
+        from fastbackprop.jit.cache import SHIPPED, pack
         from fastbackprop.jit.processor import levels_here
 
         chosen = os.environ.get("FASTBACKPROP_LEVELS", "").split()
@@ -43,9 +43,11 @@ class MachineCode(BuildHookInterface):
         if failed:
             raise SystemExit("the package could not be compiled")
         (compiled,) = Path(self.folder.name, "fastbackprop").iterdir()
-        (compiled / CONTENTS).write_text(contents(levels), "utf-8")
+        packed = Path(self.folder.name, "packed")
+        packed.mkdir()
+        pack(compiled.glob("*.bin"), packed, levels)
         place = SHIPPED.relative_to(self.root).as_posix()
-        for file in compiled.iterdir():
+        for file in packed.iterdir():
             build_data["force_include"][str(file)] = f"{place}/{file.name}"
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{_platform()}"

@@ -111,8 +111,9 @@ LOADED = "print({*sys.modules} & {'numba', 'llvmlite'})"
         "net = fb.Network([2, 3, 1], engine='numpy'); net.fit([[0.0, 1.0]], [[1.0]], epochs=1)",
         "fb.Network([2, 3, 1], engine='numpy').predict(np.ones((3, 2)).tolist())",
         "fb.Adam(), fb.LeakyReLU(0.1), fb.Quantile(0.5), fb.engines.ENGINES",
+        "import fastbackprop.__main__",
     ],
-    ids=["import", "fit", "check an array", "settings"],
+    ids=["import", "fit", "check an array", "settings", "commands"],
 )
 def test_numba_is_not_loaded(use):
     assert run(f"import sys, numpy as np, fastbackprop as fb\n{use}\n{LOADED}") == set()

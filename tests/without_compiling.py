@@ -1,14 +1,14 @@
 """Trains, predicts and analyses with the default engine in a process that cannot compile.
 
-    python tests/without_compiling.py
+    python tests/without_compiling.py [float32] [float64]
 
 It prints the hash of all results, and fails where a kernel is on the disk neither in the package
 nor in the cache. `bits` walks the registries: every function, optimizer and option, sparse X,
-checkpoints and threads. FASTBACKPROP_MAY_COMPILE=1 allows compilations, for comparison.
+checkpoints and threads.
 """
 
 import hashlib
-import os
+import sys
 import warnings
 
 import bits
@@ -21,15 +21,14 @@ def refuse(self, function):
 
 
 if __name__ == "__main__":
-    if os.environ.get("FASTBACKPROP_MAY_COMPILE", "0") in ("", "0"):
-        numba_internals._Compiler.compile_extra = refuse
+    numba_internals._Compiler.compile_extra = refuse
     warnings.simplefilter("ignore")
     results, n = hashlib.sha256(), 0
-    for dtype in ("float32", "float64"):
+    for dtype in sys.argv[1:] or ("float32", "float64"):
         common = {"engine": "tiles", "dtype": dtype, "rng": 1}
         for part in (bits.functions, bits.optimizers, bits.data):
             for row in part(common):
                 results.update(repr(row).encode())
                 n += 1
-    assert n > 300
+        assert n > 100
     print(results.hexdigest())

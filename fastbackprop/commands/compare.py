@@ -17,10 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numba
-
 from fastbackprop.commands import UsageError, new_figure, progress
 from fastbackprop.commands.work import ACTIVATIONS, ANALYSES, OPTIMIZERS
+from fastbackprop.jit.availability import jit_disabled
 from fastbackprop.names import missing
 
 LADDER = (
@@ -215,7 +214,7 @@ def run(arguments: argparse.Namespace) -> int:
     threads = len(processors) if arguments.threads == "all" else arguments.threads
     if threads > len(processors):
         raise UsageError(f"--threads {threads}: this process may use {len(processors)} processors")
-    if numba.config.DISABLE_JIT:
+    if jit_disabled():
         raise UsageError("compare measures compiled code: unset NUMBA_DISABLE_JIT")
     figure = None
     if arguments.plot:

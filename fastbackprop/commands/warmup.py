@@ -1,7 +1,9 @@
 """Compile everything once and keep it on disk, so that later processes need not."""
 
 import argparse
+import contextlib
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -38,13 +40,14 @@ def calls(arguments: argparse.Namespace) -> Iterator[tuple[str, Callable[[], obj
                     yield f"{dtype}  {engine:6} {name:14}", call
 
 
-def what_it_did(call: Callable[[], object]) -> str:
+def what_it_did(call: Callable[[], object], nothing_runs: bool) -> str:
     """Call, and report what Numba did: it takes its lock to load machine code as well."""
     from numba.core import event
 
     compile_events = event.install_recorder("numba:compile")
     lock_events = event.install_recorder("numba:compiler_lock")
-    with compile_events as compilations, lock_events as locks:
+    zero_costs = contextlib.suppress(ArithmeticError) if nothing_runs else contextlib.nullcontext()
+    with compile_events as compilations, lock_events as locks, zero_costs:
         call()
     if compilations.buffer:
         return COMPILED
@@ -77,11 +80,12 @@ def run(arguments: argparse.Namespace) -> int:
         from fastbackprop.jit.numba_internals import compile_only
 
         compile_only()
+        warnings.simplefilter("ignore")  # of costs that nothing has computed
     start, outcomes, to_do = time.perf_counter(), Counter[str](), list(calls(arguments))
     for i, (name, call) in enumerate(to_do):
         progress(i, len(to_do), name)
         before = time.perf_counter()
-        did = what_it_did(call)
+        did = what_it_did(call, arguments.compile_only)
         seconds = time.perf_counter() - before
         outcomes[did] += 1
         if did != NOTHING:

@@ -1,14 +1,16 @@
-"""Ctrl-C waits while something is in progress that must not be left half done.
+"""Ctrl-C and forks wait while something is in progress that must not be left half done.
 
 Python raises KeyboardInterrupt between any two instructions. Where Numba is being imported, or
 fills its registries, that leaves them half full, and every later compilation fails.
 """
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 
 @contextmanager
@@ -39,3 +41,23 @@ def deferred() -> Iterator[Callable[[], None]]:
 
 
 def _nothing() -> None: ...
+
+
+def hold_before_forks(lock: Any) -> None:
+    """Let a fork wait for the lock.
+
+    A child has no thread that would release it, and all data as it was in the middle of something.
+    """
+    held: list[bool] = []
+
+    def before() -> None:
+        lock.acquire()
+        held.append(True)
+
+    def after() -> None:
+        if held:  # not if Ctrl-C ended the wait
+            held.pop()
+            lock.release()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=before, after_in_parent=after, after_in_child=after)

@@ -160,11 +160,11 @@ class _Library(JITCodeLibrary):  # type: ignore[misc, valid-type]
         manager.run(self._final_module, *builder)
 
     def machine_code(self) -> tuple[str, bytes, list[str]]:
-        """Its name, the code, and the names of what the code defines."""
+        """Its name, the code, and the names of what the code defines and Numba asks for."""
         module = self._final_module
         things = (*module.functions, *module.global_variables)
         names = [thing.name for thing in things if not thing.is_declaration]
-        return self.name, self._get_compiled_object(), names
+        return self.name, self._get_compiled_object(), [n for n in names if n.startswith("_ZN")]
 
     @classmethod
     def of(cls, codegen: Any, name: str, code: bytes, names: list[str]) -> "_Library":
@@ -186,8 +186,31 @@ class _LinkedLibrary(_Library):
         self._finalized = True
 
 
+# Numba's passes over its own representation that change no instruction of a kernel.
+_IDLE_PASSES = {
+    "WithLifting",
+    "RewriteDynamicRaises",
+    "FindLiterallyCalls",
+    "LiteralUnroll",
+    "LiteralPropagationSubPipelinePass",
+    "InlineOverloads",
+    "NopythonRewrites",
+    "AnnotateTypes",
+    "DumpParforDiagnostics",
+}
+
+
 class _Compiler(Compiler):  # type: ignore[misc, valid-type]
     library = _Library
+
+    def define_pipelines(self) -> Any:
+        pipelines = super().define_pipelines()
+        for pipeline in pipelines:
+            pipeline.passes = [
+                entry for entry in pipeline.passes if entry[0].__name__ not in _IDLE_PASSES
+            ]
+            pipeline.finalize()
+        return pipelines
 
     def compile_extra(self, func: Any) -> Any:
         _try_out()
@@ -347,23 +370,8 @@ if is_linked() and not _tried:
         _warn()
 
 
-def _before_fork() -> None:
-    """A child has no thread that would release the lock, and registries as they are right now."""
-    global_compiler_lock.acquire()
-    _forking.append(True)
-
-
-def _after_fork() -> None:
-    if _forking:  # not if Ctrl-C ended the wait
-        _forking.pop()
-        global_compiler_lock.release()
-
-
-_forking: list[bool] = []
-if is_linked() and hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
-    )
+if is_linked():
+    interrupts.hold_before_forks(global_compiler_lock)
 
 
 def _noting(calls: list[Call], implementation: Callable) -> Callable:
