@@ -32,7 +32,7 @@ from fastbackprop.functions.layer_norms import LayerNorm
 from fastbackprop.jit.call import address, call
 from fastbackprop.jit.kernels import EXACT, inlined, kernel
 from fastbackprop.jit.vector_math import SIN_LIMIT
-from fastbackprop.jit.words import plus
+from fastbackprop.jit.words import formula, plus
 from fastbackprop.layout import N_P, Layout
 
 
@@ -185,11 +185,25 @@ NEAR: dict[Any, tuple[float, Callable]] = {
 
 def _loop(function: Callable, n: int, loop: Callable[[Callable], Any], dtype: np.dtype) -> Any:
     """The loop over a formula of n arguments, or over a vectorised one while all z are near."""
-    everywhere = loop(with_p(function, n, dtype))
+    everywhere = with_p(function, n, dtype)
     if function not in NEAR:
-        return everywhere
+        return loop(everywhere)
     limit, near = NEAR[function]
-    return _near(limit, loop(with_p(near, n, dtype)), everywhere)
+    near = with_p(near, n, dtype)
+    return _near(limit, loop(near), loop(_either(limit, near, everywhere, n)))
+
+
+@functools.cache
+def _either(limit: float, near: Callable, everywhere: Callable, n: int) -> Any:
+    """Each z by itself: what is far among the other samples changes no bit of a near one."""
+
+    def of_one(z, p):
+        return near(z, p) if abs(z) <= limit else everywhere(z, p)
+
+    def of_two(z, a, p):
+        return near(z, a, p) if abs(z) <= limit else everywhere(z, a, p)
+
+    return formula((of_one, of_two)[n - 1])
 
 
 @functools.cache

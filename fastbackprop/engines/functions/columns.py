@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.engines.functions.rows import (
+    PART,
     cosine_gradient_row,
     cosine_row,
     gaussian_nll_gradient_row,
@@ -35,6 +36,7 @@ from fastbackprop.functions.likelihoods import of_moments
 from fastbackprop.jit.kernels import EXACT, inlined, kernel
 from fastbackprop.jit.tile import (
     VECTOR_BYTES,
+    folded,
     larger,
     load,
     minus,
@@ -50,15 +52,49 @@ from fastbackprop.jit.tile import (
 )
 from fastbackprop.jit.words import exp, log, where
 
+FEW = 256  # terms that are added one after the other; of more, every CHAINS-th is
+CHAINS = 8
+
 
 @kernel(fastmath=EXACT)
 def sums(M, lanes, out):
-    """out_i = sum_k M_ki; out (lanes,)."""
+    """out_i = sum_k M_ki; out (lanes,). Of many k in parts: errors grow with the terms of one."""
+    n, unit = M.shape[0], CHAINS * lanes
+    end = n // unit * unit if n > FEW * lanes else 0
     for i in range(0, lanes, vector_lanes(M)):
-        total = load(M, i, 0, 1, 1)
-        for at in range(lanes + i, M.shape[0], lanes):
+        total, at = zeros(M, 1, 1), i
+        while at < end:
+            part, stop = zeros(M, CHAINS, 1), min(at + PART * lanes, end)
+            while at < stop:
+                part = plus(load(M, at, lanes, CHAINS, 1), part)
+                at += unit
+            total = plus(folded(part), total)
+        while at < n:
             total = plus(load(M, at, 0, 1, 1), total)
+            at += lanes
         store(total, out, i, 0)
+
+
+@kernel(fastmath=EXACT)
+def _sum_of_one(x, part):
+    """The sum of a column by itself, in the order of `sums`; part (CHAINS,) is scratch."""
+    n, k, total = x.shape[0], 0, x.dtype.type(0)
+    end = n // CHAINS * CHAINS if n > FEW else 0
+    while k < end:
+        part[:] = 0
+        stop = min(k + PART, end)
+        while k < stop:
+            for r in range(CHAINS):
+                part[r] += x[k + r]
+            k += CHAINS
+        for half in (1, 2, 4):
+            for r in range(0, CHAINS, 2 * half):
+                part[r] += part[r + half]
+        total += part[0]
+    while k < n:
+        total += x[k]
+        k += 1
+    return total
 
 
 @kernel(fastmath=EXACT)
@@ -86,10 +122,26 @@ def _log(x):
 
 
 @kernel(fastmath=EXACT)
+def _softmax_of_one(z, a):
+    """`softmax` of one column, in the same order; returns m and t."""
+    m = z[0]
+    for k in range(z.shape[0]):
+        m = max(m, z[k])
+    for k in range(z.shape[0]):
+        a[k] = z[k] - m
+    _exp(a)
+    t = _sum_of_one(a, scratch(a, CHAINS))
+    part = t / t / t
+    for k in range(a.shape[0]):
+        a[k] *= part
+    return m, t
+
+
+@kernel(fastmath=EXACT)
 def softmax(z, a, delta, p, lanes):
     """a_ki = e^(z_ki - m_i) / t_i; m_i = max_k z_ki and t_i are left in delta's first two rows."""
-    if lanes == 1:  # a row by itself, whose cost nobody asks for
-        softmax_row(z, a, p)
+    if lanes == 1:
+        _softmax_of_one(z, a)
         return
     V, m_row, t_row = vector_lanes(z), delta[:lanes], delta[lanes : 2 * lanes]
     for i in range(0, lanes, V):
@@ -124,7 +176,11 @@ def softmax_pull_back(z, a, delta, p, lanes):
 def log_softmax(z, a, delta, p, lanes):
     """a_ki = (z_ki - m_i) - log t_i; delta is left as by `softmax`."""
     if lanes == 1:
-        log_softmax_row(z, a, p)
+        m, a[0] = _softmax_of_one(z, a)
+        _log(a[:1])
+        log_t = a[0]
+        for k in range(z.shape[0]):
+            a[k] = (z[k] - m) - log_t
         return
     softmax(z, a, delta, p, lanes)
     V, log_t_row = vector_lanes(z), a[:lanes]  # of all rows of a the first is written last

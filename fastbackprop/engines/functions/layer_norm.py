@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbackprop.engines.functions.rows import activate_row
 from fastbackprop.jit.kernels import EXACT, kernel
 from fastbackprop.jit.tile import (
     VECTOR_BYTES,
@@ -18,6 +17,7 @@ from fastbackprop.jit.tile import (
     plus,
     scaled,
     scratch,
+    spread,
     store,
     times,
     vector_lanes,
@@ -44,6 +44,29 @@ def moments(z, lanes, epsilon, m, r):
         store(scaled(squares, part), r, i, 0)
     for i in range(lanes):
         r[i] = z.dtype.type(1) / np.sqrt(r[i] + epsilon)
+
+
+@kernel(fastmath=EXACT)
+def _moments_of_one(z, epsilon, m, r):
+    """`moments` of one column, which fills all lanes, so that every rounding is the same."""
+    part, n = z.dtype.type(1) / z.dtype.type(z.shape[0]), z.shape[0]
+    z_0, total, squares = spread(z, 0, 1, 1), zeros(z, 1, 1), zeros(z, 1, 1)
+    for k in range(n):
+        total = plus(minus(spread(z, k, 1, 1), z_0), total)
+    mean = scaled(total, part)
+    for k in range(n):
+        d = minus(minus(spread(z, k, 1, 1), z_0), mean)
+        squares = plus(times(d, d), squares)
+    store(mean, m, 0, 0)
+    store(scaled(squares, part), r, 0, 0)
+    _reciprocal_roots(r[: vector_lanes(z)], epsilon)
+
+
+@kernel(fastmath=EXACT)
+def _reciprocal_roots(r, epsilon):
+    """A kernel by itself: a product that is added to may become one instruction with the sum."""
+    for i in range(r.shape[0]):
+        r[i] = r.dtype.type(1) / np.sqrt(r[i] + epsilon)
 
 
 @kernel(fastmath=EXACT)
@@ -74,19 +97,26 @@ def project(z, lanes, m, r, delta):
             store(times(scale, value), delta, at, 0)
 
 
+@kernel(fastmath=EXACT)
+def _normalise_one(z, m, r, x):
+    for k in range(z.shape[0]):
+        x[k] = ((z[k] - z[0]) - m) * r
+
+
 @functools.cache
 def activate(sigma: Callable, epsilon: float) -> Any:
     """a_ki = sigma(x_ki), with m and r in delta's first two rows."""
-    row = activate_row(sigma, epsilon)
 
     @kernel(fastmath=EXACT)
     def layer_norm_of_columns(z, a, delta, p, lanes):
         if lanes == 1:
-            row(z, a, p)
-            return
-        m, r = delta[:lanes], delta[lanes : 2 * lanes]
-        moments(z, lanes, z.dtype.type(epsilon), m, r)
-        normalise(z, lanes, m, r, 0, z.shape[0], a)
+            m, r = scratch(z, VECTOR_BYTES), scratch(z, VECTOR_BYTES)
+            _moments_of_one(z, z.dtype.type(epsilon), m, r)
+            _normalise_one(z, m[0], r[0], a)
+        else:
+            m, r = delta[:lanes], delta[lanes : 2 * lanes]
+            moments(z, lanes, z.dtype.type(epsilon), m, r)
+            normalise(z, lanes, m, r, 0, z.shape[0], a)
         for k in range(z.shape[0]):
             a[k] = sigma(a[k], p)
 

@@ -23,6 +23,8 @@ from fastbackprop.jit.words import exp, log, plus
 
 # --- softmax and log_softmax ---------------------------------------------------------------------
 
+PART = 2048  # terms of a part of a sum: rounding errors grow with their number
+
 
 @kernel(fastmath=EXACT)
 def softmax_row(z, a, p):
@@ -30,9 +32,12 @@ def softmax_row(z, a, p):
     for k in range(z.shape[0]):
         m = max(m, z[k])
     total = a.dtype.type(0)
-    for k in range(z.shape[0]):
-        a[k] = exp(z[k] - m)
-        total = plus(total, a[k])
+    for first in range(0, z.shape[0], PART):
+        z_part, a_part, part = z[first : first + PART], a[first : first + PART], a.dtype.type(0)
+        for k in range(z_part.shape[0]):
+            a_part[k] = exp(z_part[k] - m)
+            part = plus(part, a_part[k])
+        total += part
     for k in range(z.shape[0]):
         a[k] /= total
 
@@ -63,8 +68,11 @@ def log_sum(z):
     for k in range(z.shape[0]):
         m = max(m, z[k])
     total = z.dtype.type(0)
-    for k in range(z.shape[0]):
-        total = plus(total, exp(z[k] - m))
+    for first in range(0, z.shape[0], PART):
+        z_part, part = z[first : first + PART], z.dtype.type(0)
+        for k in range(z_part.shape[0]):
+            part = plus(part, exp(z_part[k] - m))
+        total += part
     return m, log(total)
 
 
