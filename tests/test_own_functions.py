@@ -245,6 +245,46 @@ def allocates(z):
     return np.array([z, 1.0]).sum()
 
 
+TABLE = np.arange(4.0)
+
+
+tables = type(math)("tables")  # another module
+tables.TABLE = TABLE
+
+
+@numba.njit
+def looks_up(z):
+    return TABLE[int(z)]
+
+
+tables.looks_up = looks_up
+
+
+def calls_what_looks_up(z):
+    return looks_up(z)
+
+
+def looks_up_flat(z):
+    return TABLE.flat[int(z)]
+
+
+def looks_up_elsewhere(z):
+    return tables.TABLE[int(z)]
+
+
+def calls_elsewhere(z):
+    return tables.looks_up(z)
+
+
+@numba.njit
+def countdown(z):
+    return 0.0 if z < 1.0 else 1.0 + countdown(z - 1.0)
+
+
+def calls_itself(z):
+    return countdown(z)
+
+
 def makes_a_pair(z):
     return z, z
 
@@ -264,6 +304,12 @@ BAD_SIGMAS = {
 DO_NOT_COMPILE = {
     "raises": (calls_what_raises, "calls_what_raises, could raise an exception"),
     "each other": (calls_two_that_call_each_other, "could raise an exception"),
+    "itself": (calls_itself, "could raise an exception"),
+    "an array": (looks_up.py_func, "uses an array in looks_up"),
+    "an array, called": (calls_what_looks_up, "uses an array in looks_up"),
+    "an array, flat": (looks_up_flat, "uses an array in looks_up_flat"),
+    "an array elsewhere": (looks_up_elsewhere, "uses an array in looks_up_elsewhere"),
+    "an array, called elsewhere": (calls_elsewhere, "uses an array in looks_up"),
     "prints": (prints, "could raise an exception"),
     "indexes": (indexes, "could raise an exception"),
     "allocates": (allocates, "allocates, cannot be compiled for float32"),

@@ -4,7 +4,8 @@ They are plain scalar functions, or functions made by `numba.njit`. They are com
 each dtype, with the options of kernels: a number written in one is of the network's dtype, as in
 the built-in formulas, and exp of `math` or NumPy is the vectorised one of `fastbackprop.math`. The
 same holds for the `njit` functions that they call. A function that could raise an exception is
-refused: the threads of a team would wait for ever for the one that it ended.
+refused: the threads of a team would wait for ever for the one that it ended. So is one that uses
+arrays, or that calls itself: it could read or write beyond memory.
 
 Numba is imported when the first function is compiled.
 """
@@ -162,12 +163,39 @@ def _check_compiled(
     (result,) = [s.return_type for s in dispatcher.nopython_signatures if s.args == arguments]
     if not isinstance(types.unliteral(result), types.Float | types.Integer | types.Boolean):
         raise ValueError(f"{what}, must return a number; it returns {result}")
+    if unsafe := _unsafe(dispatcher):
+        raise ValueError(f"{what}, {unsafe}")
     if can_raise(dispatcher, arguments):
         raise ValueError(
             f"{what}, could raise an exception, which kernels that run in threads cannot: leave "
             f"out raise, assert, print and indices that may be out of range, and return nan where "
             f"there is no value"
         )
+
+
+def _unsafe(dispatcher: Any, within: tuple[Any, ...] = ()) -> str:
+    """Why the function, or one that it calls, could read beyond memory; "" where it cannot.
+
+    Nothing checks the indices of arrays, nor the depth of calls. `within` are the functions whose
+    calls led here.
+    """
+    from numba import types
+
+    from fastbackprop.jit.numba_internals import variable_types
+
+    name, used = dispatcher.py_func.__name__, variable_types(dispatcher)
+    if dispatcher in within:
+        return f"calls {name} within {name}: write a loop, for no depth of calls is safe"
+    if used is None:
+        return f"calls {name}, whose machine code is from a disk: leave out its cache=True"
+    if any(isinstance(type_, types.Buffer | types.NumpyFlatType) for type_ in used):
+        return (
+            f"uses an array in {name}, whose indices nothing checks: use numbers, or a tuple with "
+            f"constant indices"
+        )
+    called = [type_.dispatcher for type_ in used if isinstance(type_, types.Dispatcher)]
+    theirs = (_unsafe(f, (*within, dispatcher)) for f in called if not is_ours(f))
+    return next(filter(None, theirs), "")
 
 
 def _first_lines(error: Exception) -> str:

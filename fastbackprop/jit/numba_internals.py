@@ -352,6 +352,22 @@ def can_raise(function: Any, argument_types: Any) -> bool:
     return body is None or {*re.findall(r"ret i32 (\S+)", body[0])} != {"0"}
 
 
+def variable_types(function: Any) -> set[Any] | None:
+    """Numba's types of the variables of a `numba.njit` function, in all versions of numbers so far.
+
+    None where they are not known: machine code from a disk has none.
+    """
+    found: set[Any] = set()
+    for argument_types, compiled in function.overloads.items():
+        if any(isinstance(type_, types.Buffer) for type_ in argument_types):
+            continue
+        typemap = getattr(compiled.type_annotation, "typemap", None)
+        if typemap is None:
+            return None
+        found.update(typemap.values())
+    return found
+
+
 # --- arrays --------------------------------------------------------------------------------------
 
 
