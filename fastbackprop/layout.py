@@ -8,7 +8,7 @@ this file and the engine see it.
 import functools
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -61,10 +61,15 @@ def read_only(array: np.ndarray) -> np.ndarray:
     return view
 
 
-class Views(list[np.ndarray]):
-    """A list of array views; assigning to an item writes the values through the view."""
+class Views(tuple[np.ndarray, ...]):
+    """Array views. Assigning to an item writes the values through the view; nothing else changes.
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    A list could lose its views, or have them in another order, and no longer be the network's.
+    """
+
+    def __setitem__(self, index: SupportsIndex, value: Any) -> None:
+        if isinstance(index, slice):
+            raise TypeError("assign to one item at a time, or write through the views")
         self[index][...] = value
 
 
@@ -96,12 +101,11 @@ class Layout:
 
     def weights(self, vector: np.ndarray) -> Views:
         """W^1 ... W^L as views into a vector, (n_{l-1}, n_l) each."""
-        views = Views()
-        for start, (m, n), (rows, columns) in zip(
-            self.weight_start, pairwise(self.sizes), pairwise(self.strides), strict=True
-        ):
-            views.append(vector[start : start + rows * columns].reshape(rows, columns)[:m, :n])
-        return views
+        places = zip(self.weight_start, pairwise(self.sizes), pairwise(self.strides), strict=True)
+        return Views(
+            vector[start : start + rows * columns].reshape(rows, columns)[:m, :n]
+            for start, (m, n), (rows, columns) in places
+        )
 
     def biases(self, vector: np.ndarray) -> Views:
         """b^1 ... b^L as views into a vector, (n_l,) each."""

@@ -60,7 +60,6 @@ def test_attributes(dtype, engine):
     assert [W.shape for W in net.weights] == [(3, 5), (5, 4), (4, 2)]
     assert [b.shape for b in net.biases] == [(5,), (4,), (2,)]
     for views in (net.weights, net.biases):
-        assert isinstance(views, list)
         assert all(v.dtype == dtype and v.flags.writeable for v in views)
     assert all(W.any() for W in net.weights) and not any(b.any() for b in net.biases)
 
@@ -70,6 +69,25 @@ def test_attributes_cannot_be_replaced(name):
     net = fb.Network([2, 1])
     with pytest.raises(AttributeError):
         setattr(net, name, getattr(net, name))
+
+
+@every_engine
+def test_weights_and_biases_cannot_be_reordered(engine, tmp_path):
+    """Else `save` would write another network."""
+    net = network(engine)
+    before = bits(net)
+    for views in (net.weights, net.biases):
+        for method in ("pop", "reverse", "append", "clear", "remove", "insert", "extend", "sort"):
+            assert not hasattr(views, method)
+        with pytest.raises(TypeError, match="one item at a time"):
+            views[:] = views[::-1]
+        with pytest.raises(AttributeError):
+            del views[0]
+    with pytest.raises(AttributeError):
+        net.weights *= 2
+    assert bits(net) == before
+    net.save(tmp_path / "net")
+    assert bits(fb.Network.load(tmp_path / "net")) == before
 
 
 def test_defaults():

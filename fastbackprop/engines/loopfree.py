@@ -60,7 +60,11 @@ def bias_gradient(Delta: np.ndarray) -> np.ndarray:
 
 
 def forward(
-    W: Arrays, b: Arrays, sigma: Sequence[Activation], X: np.ndarray, dropout: Masks = NO_MASKS
+    W: Sequence[Any],
+    b: Sequence[Any],
+    sigma: Sequence[Activation],
+    X: np.ndarray,
+    dropout: Masks = NO_MASKS,
 ) -> tuple[Arrays, Arrays]:
     """Z^1 ... Z^L and A^0 ... A^L; of dropout, the mask of each A^l that has one."""
     Z: Arrays = []
@@ -73,7 +77,7 @@ def forward(
 
 
 def backward(
-    W: Arrays,
+    W: Sequence[Any],
     sigma: Sequence[Activation],
     cost: Cost,
     Z: Arrays,

@@ -24,11 +24,11 @@ class Writable(Protocol):
         """Of all parameters."""
 
     @property
-    def weights(self) -> list[np.ndarray]:
+    def weights(self) -> Sequence[np.ndarray]:
         """W^1 ... W^L, (n_{l-1}, n_l) each."""
 
     @property
-    def biases(self) -> list[np.ndarray]:
+    def biases(self) -> Sequence[np.ndarray]:
         """b^1 ... b^L, (n_l,) each."""
 
     @property

@@ -155,6 +155,7 @@ class Conversion:
     def from_dense(cls, dense: Dense) -> "Network":
         """The network that a reader of a format has described."""
         network: Network = cls(**dense.arguments)  # type: ignore[assignment]
+        weights, biases = network.weights, network.biases
         for l, (W, b) in enumerate(dense.layers):
-            network.weights[l], network.biases[l] = W, b
+            weights[l], biases[l] = W, b
         return network

@@ -61,9 +61,9 @@ class Network(Training, Analysis, Conversion):
 
     Attributes
     ----------
-    weights, biases : list of ndarray
+    weights, biases : tuple of ndarray
         Views: `weights[l-1]` is W^l, (n_{l-1}, n_l), `biases[l-1]` is b^l, (n_l,). Writing through
-        a view, or assigning to an item of the list, changes the network.
+        a view, or assigning to an item, changes the network.
     sizes, n_layers, n_parameters, dtype, engine, hidden, output, cost
         As constructed; `n_layers` is L.
     machine : fastbackprop.machine.Machine
