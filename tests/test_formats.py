@@ -3,7 +3,10 @@
 import json
 import os
 import stat
+import subprocess
 import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ import pytest
 import fastbackprop as fb
 from fastbackprop import formats, onnx
 from fastbackprop.engines import ENGINES
-from fastbackprop.formats import atomic, safetensors
+from fastbackprop.formats import atomic, safetensors, saved
 
 every_engine = pytest.mark.parametrize("engine", ENGINES)
 
@@ -124,6 +127,11 @@ def in_tensor(**values):
     return lambda data: with_header(data, lambda said: said["weights.1"].update(values))
 
 
+def many(part, n):
+    """A header with a list of so many parts."""
+    return lambda data: with_header(data, lambda said: b'{"a":[' + part * n + b"1]}")
+
+
 def duplicated(data):
     return with_header(data, lambda said: json.dumps(said).encode()[:-1] + b', "biases.0": 1}')
 
@@ -140,6 +148,13 @@ HOSTILE = {
     "not UTF-8": (lambda data: data[:9] + b"\xff" + data[10:], "not JSON"),
     "deep JSON": (lambda data: with_header(data, lambda said: b"[" * 100_000), "not JSON"),
     "long number": (lambda data: with_header(data, lambda said: b"9" * 10_000), "not JSON"),
+    "long": (many(b" ", 16_000_000), "has 160000.. bytes, more than 16000000"),
+    "many objects": (many(b"{},", 200_000), "has 40000. values, more than 300000"),
+    "many numbers": (many(b"1,", 400_000), "has 40000. values"),
+    "long name": (
+        lambda data: with_header(data, lambda h: h.update({"x" * 10**6: 1})),
+        "x{400}",
+    ),
     "list": (lambda data: with_header(data, lambda said: [said]), "not a JSON object"),
     "duplicate": (duplicated, "duplicate"),
     "no metadata": (
@@ -190,7 +205,18 @@ def test_a_file_that_is_none_is_refused(name, tmp_path):
     (tmp_path / "net").write_bytes(change(data))
     with pytest.raises(ValueError, match=message) as error:
         fb.Network.load(tmp_path / "net")
-    assert str(tmp_path / "net") in str(error.value)
+    assert str(tmp_path / "net") in str(error.value) and len(str(error.value)) < 1000
+
+
+def test_no_file_is_written_that_cannot_be_read(tmp_path):
+    """A history of many epochs is a long header."""
+    net, rows = network(), [{"cost": 0.1, "seconds": 0.2}] * 60_000
+    saved.write(tmp_path / "c", net, {"plan": {}, "history": rows})
+    assert saved.Saved(tmp_path / "c").json("training")["history"] == rows
+    data = (tmp_path / "c").read_bytes()
+    with pytest.raises(OSError, match="values, more than"):
+        saved.write(tmp_path / "c", net, {"plan": {}, "history": rows * 2})
+    assert (tmp_path / "c").read_bytes() == data and len([*tmp_path.iterdir()]) == 1
 
 
 def test_random_damage_is_refused_or_harmless(tmp_path):
@@ -218,6 +244,13 @@ def test_places_where_no_file_can_be(tmp_path):
         net.save(tmp_path / "no" / "net")
     with pytest.raises(TypeError, match="path of a file"):
         net.save(3)
+    for name in ("\ud800", "a\0b"):
+        for use in (net.save, fb.Network.load, fb.Checkpoint, lambda path: onnx.export(net, path)):
+            with pytest.raises(ValueError, match="no file has the name"):
+                use(name)
+    pytest.importorskip("onnx")
+    with pytest.raises(ValueError, match="no file has the name"):
+        onnx.load("\ud800")
     with pytest.raises(FileNotFoundError):
         fb.Network.load(tmp_path / "nothing")
 
@@ -276,7 +309,83 @@ def test_every_file_of_a_network_is_whole_or_the_old_one(write, tmp_path, monkey
     assert list(tmp_path.iterdir()) == [file] and file.read_bytes() != b"old"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="links and permissions")
+posix = pytest.mark.skipif(os.name != "posix", reason="links and permissions")
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o755])
+def test_a_file_keeps_its_permissions(mode, tmp_path):
+    path = tmp_path / "net"
+    path.touch()
+    path.chmod(mode)
+    network().save(path)
+    assert stat.S_IMODE(path.stat().st_mode) == mode and fb.Network.load(path)
+
+
+def test_a_read_only_file_is_not_replaced(tmp_path):
+    path = tmp_path / "net"
+    path.write_bytes(b"old")
+    path.chmod(0o444)
+    with pytest.raises(PermissionError, match="read-only"):
+        network().save(path)
+    assert path.read_bytes() == b"old" and [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "ä" * 127, "n" * 201])
+def test_the_longest_names(name, tmp_path):
+    for _ in range(2):
+        network().save(tmp_path / name)
+    assert fb.Network.load(tmp_path / name) and [*tmp_path.iterdir()] == [tmp_path / name]
+
+
+KILLED = """
+    import os, signal, sys
+    from fastbackprop.formats import atomic
+
+    def parts():
+        yield b"half of it"
+        sys.stdout.write("writing")
+        sys.stdout.flush()
+        signal.pause()
+
+    atomic.write(sys.argv[1], parts())
+"""
+
+
+def half_written(path):
+    """A process that has begun to write the file."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(KILLED), path],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(Path(fb.__file__).parents[1])},
+    )
+    assert process.stdout.read(7) == b"writing"
+    return process
+
+
+@posix
+@pytest.mark.parametrize("name", ["net", "n" * 240])
+def test_what_killed_processes_leave_is_removed(name, tmp_path):
+    path, other = tmp_path / name, tmp_path / f"{name[:-1]}x"
+    beside = [tmp_path / f".{n}" for n in (f"{name[:9]}.0123abcd.tmp.txt", "n.tmp", "0123abcd.tmp")]
+    for file in beside:
+        file.touch()
+    killed, alive, of_other = half_written(path), half_written(path), half_written(other)
+    for process in (killed, of_other):
+        process.kill()
+        process.communicate()
+    assert len([*tmp_path.iterdir()]) == 6
+    network().save(path)
+    assert len([*tmp_path.iterdir()]) == 6  # without one, with the file
+    alive.kill()
+    alive.communicate()
+    for _ in range(2):
+        network().save(path)
+        network().save(other)
+    assert {*tmp_path.iterdir()} == {path, other, *beside}
+
+
+@posix
 def test_links_stay_links_and_files_have_the_usual_permissions(tmp_path):
     (tmp_path / "plain").touch()
     (tmp_path / "link").symlink_to(tmp_path / "target")

@@ -5,6 +5,7 @@ and data_offsets, and __metadata__), then the data, little-endian, C order, with
 https://github.com/huggingface/safetensors. Here because that package is more than NumPy.
 """
 
+import errno
 import json
 import math
 import os
@@ -30,14 +31,21 @@ DTYPES = {
     "U8": "u1",
     "BOOL": "?",
 }
+LONGEST = 500  # characters of a message
 _NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
-MAX_HEADER = 100_000_000  # bytes, as in the safetensors package
+
+# Of a header: bytes, and brackets and commas, whose number bounds that of its values. A hostile one
+# costs a second and 0.2 GB; without the limits it costs a minute. 60,000 epochs of a history fit.
+MAX_BYTES, MAX_VALUES = 16_000_000, 300_000
 
 
 def write(
     path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """Write the tensors and the metadata, atomically. Raises OSError."""
+    """Write the tensors and the metadata, atomically.
+
+    Raises OSError, also for a header beyond the limits: no file is written that cannot be read.
+    """
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     arrays, end = [], 0
     for name, tensor in tensors.items():
@@ -52,7 +60,17 @@ def write(
         end += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the data start at a multiple of 8 bytes
+    if beyond := _beyond_limits(text):
+        raise OSError(errno.EFBIG, f"the file is not written: its header {beyond}", str(path))
     atomic.write(path, [len(text).to_bytes(8, "little"), text, *arrays])
+
+
+def _beyond_limits(header: bytes) -> str:
+    """Which limit of a header this one exceeds; "" for none."""
+    if len(header) > MAX_BYTES:
+        return f"has {len(header)} bytes, more than {MAX_BYTES}"
+    values = sum(map(header.count, (b"{", b"[", b",")))
+    return f"has {values} values, more than {MAX_VALUES}" if values > MAX_VALUES else ""
 
 
 class Tensor(NamedTuple):
@@ -79,9 +97,9 @@ class Contents:
             length = int.from_bytes(start, "little")
             if len(start) < 8 or length > size - 8:
                 raise self.error("it is truncated, or of another format")
-            if length > MAX_HEADER:
-                raise self.error(f"its header has {length} bytes, more than {MAX_HEADER}")
-            text = file.read(length)
+            text = file.read(min(length, MAX_BYTES + 1))
+        if beyond := _beyond_limits(text):
+            raise self.error(f"its header {beyond}")
         header = self._parse(text)
         metadata = header.pop("__metadata__", {})
         if not isinstance(metadata, dict) or not all(isinstance(x, str) for x in metadata.values()):
@@ -98,7 +116,8 @@ class Contents:
             raise self.error(f"it has {size} bytes where its header asks for {self._data + end}")
 
     def error(self, message: str) -> ValueError:
-        """The error that this file is not as it should be."""
+        """The error that this file is not as it should be. What the file says may be long."""
+        message = message if len(message) < LONGEST else f"{message[:LONGEST]}..."
         return ValueError(f"cannot read {str(self.path)!r}: {message}")
 
     def _parse(self, text: bytes) -> dict[str, Any]:

@@ -82,6 +82,12 @@ def file_path(value: Any, what: str) -> Path:
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise TypeError(f"{what} must be the path of a file; got {shown(value)}")
     path = Path(value)
+    try:
+        impossible = b"\0" in os.fsencode(path)
+    except UnicodeEncodeError:
+        impossible = True
+    if impossible:
+        raise ValueError(f"{what} must be the path of a file; no file has the name {text(value)}")
     if path.is_dir():
         raise IsADirectoryError(f"{what} must be a file; {str(path)!r} is a folder")
     if not path.parent.is_dir():
