@@ -1,6 +1,7 @@
 """Checkpoints: a training that was killed and run again ends with the bits of one that was not."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from fastbackprop import machine
 from fastbackprop.engines import ENGINES
 from fastbackprop.formats import atomic
 from fastbackprop.optimizers import OPTIMIZERS
+from fastbackprop.training import checkpoint
 
 rng = np.random.default_rng(5)
 X, Y = rng.standard_normal((23, 3)), rng.standard_normal((23, 2))
@@ -87,6 +89,113 @@ def test_killed_and_run_again_is_uninterrupted(options, engine, tmp_path):
     once_more = network(engine)
     assert end(once_more, *fit(once_more, tmp_path / "parts", **OPTIONS[options]())) == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "whole"]
+
+
+class Large:
+    """A callback whose state is large, and not finite."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_epoch_end(self, net, epoch, logs):
+        self.seen.append(epoch)
+
+    def get_state(self):
+        return {"sums": np.array([np.inf, np.nan, 1.0])}
+
+    def set_state(self, state):
+        assert np.array_equal(state["sums"], [np.inf, np.nan, 1.0], equal_nan=True)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_state_that_overflowed_goes_on(engine, tmp_path):
+    """Squares of gradients are infinite in float32 where every weight is finite."""
+
+    def run(path, *epochs):
+        for n in epochs:
+            net, adam = fb.Network([3, 4, 2], rng=0, engine=engine), fb.Adam(1e-6)
+            large = {"optimizer": adam, "callbacks": [Large(), fb.Checkpoint(tmp_path / path)]}
+            history = net.fit(X * 1e10, Y * 1e12, epochs=n, batch_size=5, **large)
+        return end(net, history, adam)
+
+    whole = run("whole", 3)
+    assert np.isinf(np.frombuffer(whole[1][1], np.float32)).any()
+    assert np.isfinite(np.frombuffer(whole[0], np.float32)).all()
+    assert run("parts", 1, 2, 3) == whole
+
+
+def altered(path, change):
+    """The file with the entry of its training changed."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    entry = json.loads(header["__metadata__"]["training"])
+    change(entry)
+    header["__metadata__"]["training"] = json.dumps(entry)
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
+
+
+GENERATORS = ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"]
+
+
+def leaves(value, path=()):
+    """The places of all numbers in nested dicts and lists."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else [*enumerate(value)][:2]
+        return [leaf for key, part in items for leaf in leaves(part, (*path, key))]
+    return [path]
+
+
+def replaced(value, path, by):
+    for key in path[:-1]:
+        value = value[key]
+    value[path[-1]] = by
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_a_hostile_state_of_a_generator_is_refused(kind, tmp_path):
+    bits = getattr(np.random, kind)
+    fit(network(rng=np.random.Generator(bits(3))), tmp_path / "c", epochs=1)
+    data, state = (tmp_path / "c").read_bytes(), checkpoint._plain(bits(3).state)
+    for place in leaves(state):
+        for bad in (
+            -1,
+            2**200,
+            10**6 + 0.5,
+            None,
+            "x",
+            [],
+            True,
+            *HOSTILE_POSITIONS.get(place, ()),
+        ):
+            altered(
+                tmp_path / "c", lambda entry, p=place, b=bad: replaced(entry["generator"], p, b)
+            )
+            net = network(rng=np.random.Generator(bits(3)))
+            before = net.get_parameters(), repr(net.rng.bit_generator.state)
+            with pytest.raises(ValueError, match=f"its generator is no {kind}"):
+                fit(net, tmp_path / "c", epochs=2)
+            assert (net.get_parameters() == before[0]).all()
+            assert repr(net.rng.bit_generator.state) == before[1]
+            (tmp_path / "c").write_bytes(data)
+
+
+HOSTILE_POSITIONS = {
+    ("state", "pos"): (625, 2**31 - 1),
+    ("buffer_pos",): (5, 2**31 - 1),
+    ("has_uint32",): (2,),
+}
+
+
+def test_a_generator_of_another_library_is_refused_before_training(tmp_path):
+    class Theirs(np.random.PCG64):
+        pass
+
+    net = network(rng=np.random.Generator(Theirs(1)))
+    with pytest.raises(ValueError, match=r"NumPy's own generators, PCG64.* has a Theirs"):
+        fit(net, tmp_path / "c")
+    assert not (tmp_path / "c").exists()
 
 
 @pytest.mark.parametrize("bits", [np.random.MT19937, np.random.Philox, np.random.SFC64])
@@ -374,10 +483,10 @@ def test_a_path_that_cannot_be_written_is_refused_before_training(tmp_path, monk
     with pytest.raises(FileNotFoundError, match="checkpoint: there is no folder"):
         fit(net, tmp_path / "no" / "c")
 
-    def denied(self, mode):
-        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+    def denied(path, *arguments):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(atomic.Path, "open", denied)  # a folder that is read-only, also for root
+    monkeypatch.setattr(atomic.os, "open", denied)  # a folder that is read-only, also for root
     with pytest.raises(PermissionError):
         fit(net, tmp_path / "c")
     assert (net.get_parameters() == before).all()

@@ -96,6 +96,11 @@ class Callbacks:
             callbacks = [callbacks]
         self._objects: list[Any] = list(callbacks)
         for callback in self._objects:
+            if isinstance(callback, type):
+                raise TypeError(
+                    f"a callback must be an object; got the class {callback.__name__}: write "
+                    f"{callback.__name__}(...)"
+                )
             if not callable(callback) and not any(hasattr(callback, m) for m in self.METHODS):
                 raise TypeError(
                     f"a callback must be a function (network, epoch, logs) or have a method out of "

@@ -5,6 +5,7 @@ the number of steps, the states of the schedule and of the callbacks, and the hi
 the states of the optimizer, the mean of the parameters, and arrays of callbacks.
 """
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,15 @@ from fastbackprop.training.callbacks import warn
 
 PLAN, STATES, MEAN, CALLBACKS = "plan", "training.optimizer.", "training.mean", "training.callback."
 REASONS = ("epochs", "callback", "early_stopping")
+
+# Bit generators by the largest values of those parts of their state that are indices or flags.
+POSITIONS: dict[type, dict[str, int]] = {
+    np.random.PCG64: {"has_uint32": 1, "uinteger": 2**32 - 1},
+    np.random.PCG64DXSM: {"has_uint32": 1, "uinteger": 2**32 - 1},
+    np.random.MT19937: {"pos": 624},
+    np.random.Philox: {"buffer_pos": 4, "has_uint32": 1, "uinteger": 2**32 - 1},
+    np.random.SFC64: {"has_uint32": 1, "uinteger": 2**32 - 1},
+}
 
 
 class Checkpoint:
@@ -57,6 +67,12 @@ class Checkpoint:
         """The file of one training."""
         if training.no_checkpoint:
             raise ValueError(training.no_checkpoint)
+        if training.rng is not None and type(training.rng.bit_generator) not in POSITIONS:
+            raise ValueError(
+                f"a checkpoint keeps the state of NumPy's own generators, "
+                f"{', '.join(kind.__name__ for kind in POSITIONS)}; the network has a "
+                f"{type(training.rng.bit_generator).__name__}"
+            )
         return _Checkpointing(inputs.file_path(self.path, "checkpoint"), training)
 
 
@@ -157,12 +173,12 @@ class _Found(saved.Saved):
     def restore(self, training: Any) -> None:
         """Put everything where it was. All is checked first: ValueError, and nothing is changed."""
         entry, machine, stepper = self.entry, training.machine, training.stepper
-        n, rng = machine.layout.n_parameters, training.rng
-        flat_states = [self._vector(f"{STATES}{i}", n) for i in range(len(stepper.states))]
-        flat_mean = self._vector(MEAN, n) if stepper.mean.size else None
+        rng = training.rng
+        flat_states = [self._vector(f"{STATES}{i}", machine) for i in range(len(stepper.states))]
+        flat_mean = self._vector(MEAN, machine) if stepper.mean.size else None
         parameters, history = self.parameters(), self._history()
         if rng is not None:
-            self._set_generator(type(rng.bit_generator)(), "a trial")
+            self._check_generator(rng.bit_generator)
         self._restore_callbacks(training.callbacks.stateful())
         if stepper.schedule is not None:
             try:
@@ -171,7 +187,7 @@ class _Found(saved.Saved):
                 raise self.error(str(error)) from None
         training.network.set_parameters(parameters)
         if rng is not None:
-            self._set_generator(rng.bit_generator, "the network's generator")
+            rng.bit_generator.state = entry["generator"]
         for flat, state in zip(flat_states, stepper.states, strict=True):
             machine.layout.unflatten(flat, state)
         if flat_mean is not None:
@@ -185,7 +201,7 @@ class _Found(saved.Saved):
     def _history(self) -> tuple[int, list[dict[str, float]], str]:
         """Steps, the figures of the epochs, and what ended them."""
         rows, steps, ended_by = (self.entry.get(n) for n in ("history", "steps", "ended_by"))
-        if type(steps) is not int or not 0 <= steps < 2**63 or ended_by not in REASONS:
+        if type(steps) is not int or not 0 <= steps < 2**53 or ended_by not in REASONS:
             raise self.error("its step count, or the reason why it ended, is missing or invalid")
         if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
             raise self.error("its history is not valid")
@@ -200,24 +216,29 @@ class _Found(saved.Saved):
                 raise self.error("its states of callbacks are not those of this training")
             prefix = f"{CALLBACKS}{i}."
             names = [name for name in self.tensors if name.startswith(prefix)]
-            arrays = {name.removeprefix(prefix): self.finite(name) for name in names}
+            arrays = {name.removeprefix(prefix): self.read(name) for name in names}
             try:
                 callback.set_state(state | arrays)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise self.error(str(error)) from None
 
-    def _vector(self, name: str, n: int) -> np.ndarray:
-        tensor = self.tensors.get(name)
-        if tensor is None or tensor.shape != (n,):
-            raise self.error(f"the tensor {name!r}, ({n},), is missing")
-        return self.finite(name)
+    def _vector(self, name: str, machine: Any) -> np.ndarray:
+        """A state: not all of them are finite, as where the square of a gradient overflowed."""
+        tensor, shape = self.tensors.get(name), (machine.layout.n_parameters,)
+        if tensor is None or tensor.shape != shape or tensor.dtype != machine.dtype:
+            raise self.error(f"the tensor {name!r}, {shape} of {machine.dtype}, is missing")
+        return self.read(name)
 
-    def _set_generator(self, bits: np.random.BitGenerator, whose: str) -> None:
+    def _check_generator(self, bits: np.random.BitGenerator) -> None:
+        """NumPy does not check every part of a state, and trusts its positions."""
+        kind, state = type(bits), self.entry.get("generator")
+        usual = _plain(kind(0).state)
+        if not _is_state(state, usual, POSITIONS[kind]):
+            raise self.error(f"its generator is no {kind.__name__}, as the network's")
         try:
-            bits.state = self.entry.get("generator")
+            kind(0).state = state
         except (ValueError, TypeError, KeyError, OverflowError) as error:
-            name = type(bits).__name__
-            raise self.error(f"its generator is no {name}, as the network's ({error})") from None
+            raise self.error(f"its generator is no {kind.__name__} ({error})") from None
 
 
 def _parts(callback: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -230,6 +251,19 @@ def _parts(callback: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         if array.dtype.kind not in "biuf":
             raise TypeError(f"the array {name!r} of a callback's state is of {array.dtype}")
     return {name: x for name, x in whole.items() if name not in arrays}, arrays
+
+
+def _is_state(state: Any, usual: Any, positions: dict[str, int], name: str = "") -> bool:
+    """Whether the state of a bit generator has the parts of the usual one."""
+    if isinstance(usual, dict):
+        same = isinstance(state, dict) and state.keys() == usual.keys()
+        return same and all(_is_state(state[n], usual[n], positions, n) for n in usual)
+    if isinstance(usual, list):
+        same = isinstance(state, list) and len(state) == len(usual)
+        return same and all(map(_is_state, state, usual, [positions] * len(usual)))
+    if isinstance(usual, str):
+        return bool(state == usual)
+    return type(state) is int and 0 <= state <= positions.get(name, math.inf)
 
 
 def _is_row(row: Any) -> bool:

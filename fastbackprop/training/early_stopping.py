@@ -102,7 +102,9 @@ class Stopping:
         """Continue from a checkpoint. Raises ValueError."""
         best, waited, flat = state.get("best"), state.get("waited", 0), state.get("parameters")
         shape = None if flat is None else np.shape(flat)
-        fits = shape in (None, (self._machine.layout.n_parameters,))
+        fits = flat is None or (
+            shape == (self._machine.layout.n_parameters,) and bool(np.isfinite(flat).all())
+        )
         if type(waited) is not int or not isinstance(best, float | None) or not fits:
             raise ValueError("its state of the early stopping is not valid")
         self.best, self.waited = best, waited
