@@ -2,6 +2,7 @@
 
 import io
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -173,6 +174,32 @@ def test_what_is_refused(case, tmp_path):
     path = save(tmp_path / "other.onnx", nodes, constants)
     with pytest.raises(ValueError, match=message):
         load(path)
+
+
+@pytest.mark.parametrize(
+    "W", [np.zeros((0, 5)), np.float32(2), np.ones((1, 3, 2)), np.zeros((3, 0))]
+)
+@pytest.mark.parametrize("node", ["Gemm", "MatMul"])
+def test_a_weight_that_is_no_matrix_is_refused(node, W, tmp_path):
+    path = save(tmp_path / "other.onnx", [(node, ["X", "W"], ["Y"], {"name": "n"})], {"W": W})
+    with pytest.raises(ValueError, match=r"the node 'n' \(\w+\) must multiply by a matrix"):
+        load(path)
+
+
+def test_a_small_file_makes_no_large_network(tmp_path):
+    """One weight that all products share."""
+    names = ["X", *(f"z{i}" for i in range(19)), "Y"]
+    nodes = [("MatMul", [a, "W"], [z], {}) for a, z in pairwise(names)]
+    path = save(tmp_path / "shared.onnx", nodes, {"W": np.eye(1000)}, n_in=1000)
+    with pytest.raises(ValueError, match=r"shares weights.* more than 10000000 parameters"):
+        load(path, cost="squared_error", engine="numpy")
+    for most in (10**4, 20_020_000 - 1):
+        with pytest.raises(ValueError, match=f"more than {most} parameters"):
+            load(path, max_parameters=most)
+    net = load(path, cost="squared_error", engine="numpy", max_parameters=20_020_000)
+    assert net.n_parameters == 20_020_000
+    with pytest.raises(ValueError, match="max_parameters must be a positive integer"):
+        load(path, max_parameters=0)
 
 
 def test_several_outputs_are_refused(tmp_path):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbackprop import inputs
 from fastbackprop.formats import saved
 from fastbackprop.formats.dense import activation as named
 from fastbackprop.formats.dense import dense, layer_norm
@@ -18,8 +19,12 @@ from fastbackprop.network import Network
 from fastbackprop.onnx.export import KEY, the_package
 from fastbackprop.onnx.operators import COMMUTATIVE, LAYER_NORM, Op, P, Z, ways
 
+MAX_PARAMETERS = 10_000_000  # of a model whose file has fewer numbers
 
-def load(path: str | os.PathLike[str], **options: Any) -> Network:
+
+def load(
+    path: str | os.PathLike[str], *, max_parameters: int | None = None, **options: Any
+) -> Network:
     """The network of an ONNX file, from whatever tool, where it is a dense one.
 
     That is one input, one output, and between them a chain of linear layers (Gemm, MatMul, or
@@ -30,6 +35,9 @@ def load(path: str | os.PathLike[str], **options: Any) -> Network:
     Parameters
     ----------
     path : str or path-like
+    max_parameters : int or None
+        Nodes may share a weight, so a small file can ask for a network of any size. None: as many
+        as the file has numbers, or ten million if that is more.
     **options
         `Network`'s; they replace arguments that were read. A file of ours knows its cost; of
         others, give `cost`, and `output="softmax"` where the softmax is not in the file.
@@ -40,18 +48,21 @@ def load(path: str | os.PathLike[str], **options: Any) -> Network:
         Without the onnx package (the extra `onnx`).
     ValueError
         For a file that is not a valid model, or one that is something else than a dense network:
-        the message names the node. And for one of ours with a cost of your own, unless `cost` is
-        given.
+        the message names the node. For a network of more than `max_parameters`. And for one of
+        ours with a cost of your own, unless `cost` is given.
     """
     onnx = the_package()
+    if max_parameters is not None:
+        inputs.positive_integer(max_parameters, "max_parameters")
     from google.protobuf.message import DecodeError
 
+    path = inputs.file_path(path, "path")
     try:
         proto = onnx.load(path)
         onnx.checker.check_model(proto)
-    except (DecodeError, onnx.checker.ValidationError) as error:
+    except (DecodeError, UnicodeDecodeError, onnx.checker.ValidationError) as error:
         raise ValueError(f"{os.fspath(path)!r} is not a valid ONNX model: {error}") from None
-    reader = _Reader(onnx, proto)
+    reader = _Reader(onnx, proto, max_parameters)
     layers, sigma = reader.layers()
     if "cost" not in options:
         options |= _cost(proto)
@@ -72,7 +83,7 @@ def _cost(proto: Any) -> dict[str, Any]:
 class _Reader:
     """A graph, read backwards from its output."""
 
-    def __init__(self, onnx: ModuleType, proto: Any) -> None:
+    def __init__(self, onnx: ModuleType, proto: Any, max_parameters: int | None) -> None:
         self.onnx, graph = onnx, proto.graph
         self.opset = max(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
         self.constants = {tensor.name: self.array(tensor) for tensor in graph.initializer}
@@ -88,6 +99,8 @@ class _Reader:
                 f"the outputs {[o.name for o in graph.output]}"
             )
         self.input, self.output = inputs[0], graph.output[0].name
+        stored = sum(constant.size for constant in self.constants.values())
+        self.most = max_parameters or max(stored, MAX_PARAMETERS)
 
     def array(self, tensor: Any) -> np.ndarray:
         """The values of a tensor; of a type that there is not, the checker says nothing."""
@@ -101,7 +114,7 @@ class _Reader:
 
     def layers(self) -> tuple[list[Any], list[Any]]:
         """(W, b) of each linear layer, and the activation after it."""
-        layers, sigma = [], []
+        layers, sigma, n_parameters = [], [], 0
         a = self.source(self.output)
         while a != self.input:
             name, p, z = self.activation(a)
@@ -111,6 +124,12 @@ class _Reader:
                     activation, z = layer_norm(activation, found[P]), found[Z]
                     break
             a, W, b = self.linear(z)
+            n_parameters += W.size + b.size
+            if n_parameters > self.most:
+                raise ValueError(
+                    f"the model shares weights between its nodes, and asks for more than "
+                    f"{self.most} parameters: pass max_parameters= if that is meant"
+                )
             layers.append((W, b))
             sigma.append(activation)
             a = self.source(a)
@@ -181,7 +200,17 @@ class _Reader:
 
     def value(self, attribute: Any) -> Any:
         value = self.onnx.helper.get_attribute_value(attribute)
-        return value.decode() if isinstance(value, bytes) else value
+        return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+    def matrix(self, name: str, node: Any) -> np.ndarray:
+        """The weights of a linear layer; the checker does not look at their shape."""
+        W = self.constants[name]
+        if W.ndim != 2 or not W.size:
+            raise ValueError(
+                f"the node {node.name!r} ({node.op_type}) must multiply by a matrix; it has "
+                f"{name!r} of shape {W.shape}"
+            )
+        return W
 
     def linear(self, name: str) -> tuple[str, np.ndarray, np.ndarray]:
         """Input, W and b of the linear layer whose value this is. Raises ValueError."""
@@ -190,7 +219,8 @@ class _Reader:
             options = self.attributes(node)
             a, W, *b = node.input
             if W in self.constants and not options["transA"] and set(b) <= self.constants.keys():
-                weights = self.constants[W].T if options["transB"] else self.constants[W]
+                weights = self.matrix(W, node)
+                weights = weights.T if options["transB"] else weights
                 biases = self.constants[b[0]] if b else np.zeros(1, weights.dtype)
                 return a, options["alpha"] * weights, _bias(options["beta"] * biases, weights, node)
         if node is not None and node.op_type == "Add":
@@ -202,7 +232,7 @@ class _Reader:
         if node is not None and node.op_type == "MatMul":
             a, W = node.input
             if W in self.constants:
-                weights = self.constants[W]
+                weights = self.matrix(W, node)
                 return a, weights, np.zeros(weights.shape[-1], weights.dtype)
         known = ", ".join(ACTIVATIONS)
         what = f"the value {name!r}" if node is None else f"the node {node.name!r} ({node.op_type})"
