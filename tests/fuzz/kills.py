@@ -1,0 +1,90 @@
+"""Processes that are killed while they write a network, or a checkpoint of a training.
+
+What is there afterwards is the old file or the new one, whole; the training goes on and ends with
+the bits of one that nobody killed; and no temporary file stays.
+"""
+
+import os
+import signal
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastbackprop as fb
+
+X, Y = (np.random.default_rng(i).normal(size=(40, 3)) for i in (0, 1))
+EPOCHS = 12
+
+
+def network(seed: int) -> fb.Network:
+    return fb.Network([3, 40, 3], hidden="tanh", rng=seed, engine="numpy")
+
+
+def train(folder: Path) -> fb.Network:
+    net = network(0)
+    net.fit(X, Y, epochs=EPOCHS, batch_size=8, callbacks=fb.Checkpoint(folder / "c"))
+    return net
+
+
+def killed(work: Any, seconds: float) -> bool:
+    """Do the work in a forked process that is killed after so long; whether it had not ended."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def of_save(r: np.random.Generator, folder: Path) -> tuple[str, str]:
+    path, nets = folder / "net", [network(1), network(2)]
+    versions = {net.get_parameters().tobytes() for net in nets}
+    nets[0].save(path)
+
+    def work() -> None:
+        for i in range(10**6):
+            nets[i % 2].save(path)
+
+    killed(work, r.uniform(0, 0.01))
+    if fb.Network.load(path).get_parameters().tobytes() not in versions:
+        return "killed", "another file"
+    left = len(os.listdir(folder)) - 1
+    nets[1].save(path)
+    if os.listdir(folder) != ["net"]:
+        return "killed", f"a temporary file stays: {os.listdir(folder)}"
+    return ("killed while it wrote" if left else "killed between files"), ""
+
+
+def of_checkpoint(r: np.random.Generator, folder: Path, expected: bytes) -> tuple[str, str]:
+    kills = 0
+    while killed(lambda: train(folder), r.uniform(0.002, 0.03)):
+        kills += 1
+        if (folder / "c").exists():
+            fb.Network.load(folder / "c")
+        if kills > 200:
+            break
+    if train(folder).get_parameters().tobytes() != expected:
+        return f"{kills} kills", "another end"
+    (folder / "c").unlink()
+    train(folder)
+    return ("killed in training", "" if os.listdir(folder) == ["c"] else f"{os.listdir(folder)}")
+
+
+def within(seed: int, first: int, last: int, tell: Any) -> None:
+    """Kills first ... last."""
+    with tempfile.TemporaryDirectory() as whole:
+        expected = train(Path(whole)).get_parameters().tobytes()
+    for i in range(first, last):
+        tell(begin=i)
+        r, name = np.random.default_rng([seed, i]), ("save", "checkpoint")[i % 4 == 3]
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            work = (r, folder) if name == "save" else (r, folder, expected)
+            outcome, wrong = (of_save if name == "save" else of_checkpoint)(*work)  # type: ignore
+        tell(attempt=i, name=name, outcome=outcome, wrong=wrong)
