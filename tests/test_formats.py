@@ -248,6 +248,9 @@ def test_places_where_no_file_can_be(tmp_path):
         for use in (net.save, fb.Network.load, fb.Checkpoint, lambda path: onnx.export(net, path)):
             with pytest.raises(ValueError, match="no file has the name"):
                 use(name)
+    pytest.importorskip("onnx")
+    with pytest.raises(ValueError, match="no file has the name"):
+        onnx.load("\ud800")
     with pytest.raises(FileNotFoundError):
         fb.Network.load(tmp_path / "nothing")
 

@@ -81,14 +81,11 @@ def test_weights_and_biases_cannot_be_reordered(engine, tmp_path):
             assert not hasattr(views, method)
         with pytest.raises(TypeError, match="one item at a time"):
             views[:] = views[::-1]
-        with pytest.raises(TypeError):
+        with pytest.raises(AttributeError):
             del views[0]
     with pytest.raises(AttributeError):
         net.weights *= 2
-    W = net.weights[0]
-    W.shape = W.shape[1], W.shape[0]
-    del W
-    assert [W.shape for W in net.weights] == [*pairwise(net.sizes)] and bits(net) == before
+    assert bits(net) == before
     net.save(tmp_path / "net")
     assert bits(fb.Network.load(tmp_path / "net")) == before
 

@@ -56,6 +56,7 @@ def load(
         inputs.positive_integer(max_parameters, "max_parameters")
     from google.protobuf.message import DecodeError
 
+    path = inputs.file_path(path, "path")
     try:
         proto = onnx.load(path)
         onnx.checker.check_model(proto)

@@ -8,7 +8,7 @@ import tempfile
 from tests.fuzz import watch
 
 IN_ONE_PROCESS = {
-    "calls": 2500,
+    "calls": 10_000,
     "kills": 200,
     "damages": 20_000,
     "configurations": 2000,
