@@ -14,7 +14,7 @@ from fastbackprop.functions import (
     Quantile,
     Tweedie,
 )
-from fastbackprop.many import fit_many
+from fastbackprop.many import Ensemble, fit_many
 from fastbackprop.network import Gradient, Network, Trace
 from fastbackprop.optimizers import (
     EMA,
@@ -77,6 +77,7 @@ __all__ = [
     "DivergenceError",
     "Dropout",
     "EarlyStopping",
+    "Ensemble",
     "ErrorFlow",
     "Exponential",
     "Focal",
