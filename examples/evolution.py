@@ -1,9 +1,10 @@
 """An evolution strategy balances a pole on a cart: no gradients, a population of networks.
 
 The cart-pole of Barto, Sutton and Anderson (1983): a force of 10 N to either side on a cart of 1 kg
-that carries a pole of 0.1 kg and 1 m. An episode ends when the pole is 12 degrees from upright, or the cart 2.4 m
-from the middle, or after 500 steps of 20 ms. All networks act in one call, each on the state of its
-own cart. The strategy is that of Salimans et al. (2017), with antithetic noise and ranks.
+that carries a pole of 0.1 kg and 1 m. An episode ends when the pole is 12 degrees from upright, or
+the cart 2.4 m from the middle, or after 500 steps of 20 ms. All networks act in one call, each on
+the state of its own cart. The strategy is that of Salimans et al. (2017), with antithetic noise and
+ranks.
 
     python examples/evolution.py
 """
@@ -15,7 +16,7 @@ import numpy as np
 import fastbackprop as fb
 
 PAIRS, STEPS, GENERATIONS = 32, 500, 30
-SIGMA, RATE = 0.5, 0.5  # of the noise, and of a step of the mean
+SIGMA, RATE = 0.5, 3.0  # of the noise, and of a step of the mean
 GRAVITY, CART, POLE, HALF_LENGTH, FORCE, SECONDS = 9.8, 1.0, 0.1, 0.5, 10.0, 0.02
 
 

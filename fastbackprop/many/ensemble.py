@@ -8,6 +8,7 @@ import numpy as np
 from fastbackprop import inputs
 from fastbackprop.engines import lanes
 from fastbackprop.inputs import many
+from fastbackprop.layout import aligned_zeros
 from fastbackprop.machine import Machine
 from fastbackprop.network import Network
 from fastbackprop.samples import without_targets
@@ -18,9 +19,9 @@ BLOCK = 1 << 22  # numbers that `predict` and the others have in memory at once
 class Ensemble:
     """Networks with the same numbers of inputs and outputs, for predictions of all of them.
 
-    Their parameters are copied: training the networks later does not change the ensemble. Networks
-    of one description are predicted with together, one on each lane of the vectors, by native
-    calls for some networks each; every result has the bits of `Network.predict`.
+    Their parameters are copied: training the networks later does not change the ensemble. Small
+    networks of one description are predicted with together, one on each lane of the vectors, by one
+    native call of one thread. Every result has the bits of `Network.predict`.
 
     Parameters
     ----------
@@ -208,26 +209,34 @@ class Ensemble:
 
 
 class _Together:
-    """Up to V members of one description, on the lanes of vectors."""
+    """Members of one description, on the lanes of vectors."""
 
     def __init__(self, members: list[int], machines: Sequence[Machine]) -> None:
         self.members, first = np.array(members), machines[0]
-        self._lanes = lanes.make(first.model, 0, 1, first.dtype)
-        self._values = self._lanes.values.reshape(-1, lanes.width(first.dtype))
+        self._lanes, self._V = lanes.make(first.model, 0, 1, first.dtype), lanes.width(first.dtype)
+        groups, n = -(-len(members) // self._V), first.layout.n_parameters
+        self._values = aligned_zeros(groups * n * self._V, first.dtype).reshape(groups, n, self._V)
         self.put(np.array([machine.layout.flatten(machine.theta) for machine in machines]))
 
     def put(self, rows: np.ndarray) -> None:
-        self._values[:, : len(rows)] = rows.T
+        for g, values in enumerate(self._values):
+            some = rows[g * self._V : (g + 1) * self._V]
+            values[:, : len(some)] = some.T
 
     def get(self) -> np.ndarray:
-        return self._values[:, : len(self.members)].T
+        rows = self._values.transpose(0, 2, 1).reshape(-1, self._values.shape[1])
+        return rows[: len(self.members)]
 
     def predict(self, X: np.ndarray, n: int, first_row: np.ndarray, out: np.ndarray) -> None:
-        of_lanes = np.zeros(self._values.shape[1], np.int64)
+        groups, of_lanes = len(self._values), np.zeros(len(self._values) * self._V, np.int64)
         of_lanes[: len(first_row)] = first_row
-        results = np.empty((len(self.members), *out.shape[1:]), out.dtype)
-        lanes.predict(self._lanes, X, of_lanes, results, n)
-        out[self.members] = results
+        values = self._values.reshape(groups, -1)
+        if len(out) == len(self.members):
+            lanes.predict(self._lanes, values, X, of_lanes, out, n)
+        else:
+            results = np.empty((len(self.members), *out.shape[1:]), out.dtype)
+            lanes.predict(self._lanes, values, X, of_lanes, results, n)
+            out[self.members] = results
 
 
 class _Alone:
@@ -261,13 +270,13 @@ def _parts(machines: list[Machine]) -> list[_Together | _Alone]:
     parts: list[_Together | _Alone] = []
     for members in alike.values():
         machine = machines[members[0]]
-        V = lanes.width(machine.dtype)
-        for start in range(0, len(members), V):
-            some = members[start : start + V]
-            if machine.engine_name != "tiles" or len(some) < lanes.fewest(
-                machine.layout.n_parameters, machine.dtype
-            ):
-                parts += [_Alone(k, machines[k]) for k in some]
-            else:
-                parts.append(_Together(some, [machines[k] for k in some]))
+        fewest, n = lanes.fewest(machine.layout.n_parameters, machine.dtype), len(members)
+        rest = n % lanes.width(machine.dtype)
+        together = n if rest == 0 or rest >= fewest else n - rest
+        if machine.engine_name != "tiles" or fewest > lanes.width(machine.dtype):
+            together = 0
+        if together:
+            some = members[:together]
+            parts.append(_Together(some, [machines[k] for k in some]))
+        parts += [_Alone(k, machines[k]) for k in members[together:]]
     return parts

@@ -99,7 +99,7 @@ def make(model: Model, n_states: int, batch_size: int, dtype: np.dtype) -> Lanes
     work = Work(
         a=aligned_zeros(a + V * STRIP * V, dtype),  # X comes in blocks of V columns
         z=aligned_zeros(z, dtype),
-        delta=aligned_zeros(d + 2 * STRIP * V, dtype),  # softmax writes two rows, even of one
+        delta=aligned_zeros(d, dtype),
         y=aligned_zeros(widths[-1] * STRIP * V, dtype),
         C=aligned_zeros(STRIP * V, dtype),
         factor=aligned_zeros(STRIP * V, dtype),
@@ -336,21 +336,25 @@ def train(networks, minibatches, sums, first, last):
 
 
 @kernel(entry=True)
-def predict(networks, X, first_row, out, n):
-    """out[k, i] = a^L of the network on lane k, for row first_row[k] + i of X, i < n.
+def predict(networks, values, X, first_row, out, n):
+    """out[k, i] = a^L of network k, for row first_row[k] + i of X, i < n.
 
-    first_row (V,); out (networks, n, n_L).
+    values (groups, size) has the parameters of V networks in each row; first_row (groups V,);
+    out (n_networks, n, n_L).
     """
-    lanes = reference(networks)
-    V, rows, L = vector_lanes(lanes.values), lanes.work.rows, lanes.model.layers.shape[0] - 1
-    for first in range(0, n, STRIP):
-        for i in range(STRIP):
-            for lane in range(V):
-                rows[lane] = first_row[lane] + min(first + i, n - 1)
-            gather(X, rows, lanes, 0, i)
-        forward(lanes, 0)
-        a = layer_of(lanes, L, 0).a
-        for lane in range(out.shape[0]):
-            for i in range(min(STRIP, n - first)):
-                for k in range(out.shape[2]):
-                    out[lane, first + i, k] = a[(k * STRIP + i) * V + lane]
+    V, rows, L = vector_lanes(values), networks.work.rows, networks.model.layers.shape[0] - 1
+    for g in range(values.shape[0]):
+        theta, size, work = values[g], networks.size, networks.work
+        lanes = reference(Lanes(networks.model, networks.places, theta, size, work))
+        members = min(V, out.shape[0] - g * V)
+        for first in range(0, n, STRIP):
+            for i in range(STRIP):
+                for lane in range(V):
+                    rows[lane] = first_row[g * V + lane] + min(first + i, n - 1)
+                gather(X, rows, lanes, 0, i)
+            forward(lanes, 0)
+            a = layer_of(lanes, L, 0).a
+            for lane in range(members):
+                for i in range(min(STRIP, n - first)):
+                    for k in range(out.shape[2]):
+                        out[g * V + lane, first + i, k] = a[(k * STRIP + i) * V + lane]
