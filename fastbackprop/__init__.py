@@ -16,7 +16,7 @@ from fastbackprop.functions import (
     SmallOutput,
     Tweedie,
 )
-from fastbackprop.many import fit_many
+from fastbackprop.many import Ensemble, fit_many
 from fastbackprop.network import Backward, Gradient, Jet, Network, Trace
 from fastbackprop.optimizers import (
     EMA,
@@ -84,6 +84,7 @@ __all__ = [
     "DivergenceError",
     "Dropout",
     "EarlyStopping",
+    "Ensemble",
     "ErrorFlow",
     "Explanation",
     "Exponential",

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from asv_runner.discovery import disc_benchmarks, get_benchmark_from_name
 
-from asv_bench import equations, memory, network
+from asv_bench import equations, many, memory, network
 
 ROOT = str(Path(equations.__file__).parent)
-SMALLEST = {repr(next(iter(module.SHAPES))) for module in (equations, memory, network)}
+SMALLEST = {repr(next(iter(module.SHAPES))) for module in (equations, many, memory, network)}
 QUICK = {"number": 1, "repeat": 1, "rounds": 1, "warmup_time": 0}  # asv run --quick
 
 

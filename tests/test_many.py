@@ -4,11 +4,13 @@ import copy
 import signal
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
 
 import fastbackprop as fb
+from fastbackprop.many import lanes
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
@@ -62,6 +64,18 @@ def each_alone(networks, X, y, each):
     return histories
 
 
+def examples(n):
+    """So many configurations, the same ones in every run."""
+    return hypothesis.settings(
+        derandomize=True,
+        deadline=None,
+        max_examples=n,
+        database=None,
+        phases=[hypothesis.Phase.generate],  # to shrink a failure takes minutes
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+
+
 @st.composite
 def members(draw):
     """A network, and the settings of its training."""
@@ -89,13 +103,7 @@ def members(draw):
     return network, own
 
 
-@hypothesis.settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(hypothesis.HealthCheck),
-)
+@examples(25)
 @hypothesis.given(st.lists(members(), min_size=1, max_size=6), st.booleans(), st.integers(1, 3))
 def test_each_network_has_the_bits_of_its_own_fit(drawn, shuffle, n_threads):
     networks, each = [network for network, _ in drawn], [one for _, one in drawn]
@@ -107,6 +115,83 @@ def test_each_network_has_the_bits_of_its_own_fit(drawn, shuffle, n_threads):
     check_same(networks, references, histories, each_alone(references, X, Y, alone))
     for network, reference in zip(networks, references, strict=True):
         assert network.rng.bit_generator.state == reference.rng.bit_generator.state
+
+
+def alike(draw):
+    """Networks of one kind, each with its own settings."""
+    sizes = draw(st.sampled_from([[3, 2], [3, 1], [3, 17, 2], [3, 5, 3, 2]]))
+    output, cost = draw(st.sampled_from(PAIRS if sizes[-1] > 1 else PAIRS[2:]))
+    kind = {
+        "hidden": draw(st.sampled_from(["relu", "tanh", fb.LayerNorm("relu")])),
+        "output": output,
+        "cost": cost,
+        "dtype": draw(st.sampled_from(["float32", "float64"])),
+    }
+    n, optimizer = draw(st.integers(1, 20)), draw(st.sampled_from(SIMPLE))
+    labels = cost == "cross_entropy" and output == "softmax"
+    batch_size = draw(st.sampled_from([None, 1, 5, 16, 200]))
+    weighted = draw(st.booleans())
+    networks, each = [], []
+    for seed in range(n):
+        rate = draw(st.sampled_from([1e-3, 1e-2, 0.1, 1e30]))
+        rows = draw(st.sampled_from([None, np.arange(20), np.arange(30) % 11, [5]]))
+        networks.append(fb.Network(sizes, rng=seed, **kind))
+        own = {"optimizer": optimizer(rate), "rows": rows, "batch_size": batch_size}
+        own["epochs"] = draw(st.integers(1, 4))
+        own["early_stopping"] = draw(st.sampled_from([None, 1]))
+        if weighted:
+            own["sample_weight"] = draw(st.sampled_from([WEIGHTS, HOLES]))
+        each.append(own)
+    return networks, each, LABELS if labels else Y[:, : sizes[-1]]
+
+
+SIMPLE = [
+    lambda r: fb.SGD(r),
+    lambda r: fb.SGD(r, momentum=0.9, dampening=0.1),
+    lambda r: fb.SGD(fb.Exponential(r, factor=0.5), momentum=0.9, nesterov=True),
+    lambda r: fb.Adam(r, betas=(0.9, 1 - r) if r < 1 else (0.9, 0.999)),
+    lambda r: fb.AdamW(fb.Cosine(r, epochs=4), weight_decay=0.1),
+    lambda r: fb.NAdam(r),
+    lambda r: fb.RAdam(r),
+    lambda r: fb.RMSprop(r),
+    lambda r: fb.Adagrad(r, rate_decay=0.1),
+]
+PAIRS = [("softmax", "cross_entropy"), ("softmax", "squared_error"), ("identity", "cosine")]
+PAIRS += [("identity", "squared_error"), ("sigmoid", "cross_entropy")]
+HOLES = np.where(np.arange(N) % 7 == 5, WEIGHTS, 0.0)  # of some minibatches all are zero
+
+
+@examples(40)
+@hypothesis.given(st.composite(alike)(), st.booleans())
+def test_networks_on_lanes_have_the_bits_of_their_own_fit(drawn, shuffle):
+    networks, each, y = drawn
+    references, taken = copy.deepcopy(networks), []
+    alone = [copy.deepcopy(one) | {"shuffle": shuffle} for one in each]
+    columns = {name: [one[name] for one in each] for name in each[0]}
+    columns["optimizers"] = columns.pop("optimizer")
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "training diverged")
+        patch.setattr(lanes, "few", lambda trainings: False)
+        patch.setattr(lanes.Group, "epoch", spied(lanes.Group.epoch, taken))
+        histories = fb.fit_many(networks, X, y, **columns, shuffle=shuffle, n_threads=1)
+    assert taken or columns["batch_size"][0] is None
+    check_same(networks, references, histories, each_alone(references, X, y, alone))
+    for network, reference, one, other in zip(networks, references, each, alone, strict=True):
+        steppers = (
+            one["optimizer"].stepper(network.machine),
+            other["optimizer"].stepper(reference.machine),
+        )
+        assert steppers[0].steps == steppers[1].steps
+        np.testing.assert_array_equal(steppers[0].states, steppers[1].states)
+        assert network.rng.bit_generator.state == reference.rng.bit_generator.state
+
+
+def spied(function, calls):
+    def spy(*arguments):
+        calls.append(arguments)
+        return function(*arguments)
+
+    return spy
 
 
 def some(n, sizes=(3, 4, 2), **options):

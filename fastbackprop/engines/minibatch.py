@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastbackprop.engines.rules import step
-from fastbackprop.jit.kernels import inlined
+from fastbackprop.jit.kernels import EXACT, inlined, kernel
 from fastbackprop.samples import COST, MINIBATCH_COST, WEIGHT
 
 
@@ -31,17 +31,24 @@ def weight(samples, i):
     return samples.s[i] if samples.s.shape[0] > 0 else 1.0
 
 
+@kernel(linked=True, fastmath=EXACT)
+def sum_of_weights(s, order, first, last):
+    """sum_i s_i of samples order[first:last], one after the other."""
+    total = 0.0
+    for i in range(first, last):
+        total += s[order[i]]
+    return total
+
+
 @inlined
 def minibatch(samples, order, batch_size, place):
     """(first, last, sum of s_i) of the minibatch order[first:last] that contains the place."""
     first = place // batch_size * batch_size
     last = min(first + batch_size, order.shape[0])
-    sum_of_weights = float(last - first)
+    total = float(last - first)
     if samples.s.shape[0] > 0:
-        sum_of_weights = 0.0
-        for i in range(first, last):
-            sum_of_weights += samples.s[order[i]]
-    return first, last, sum_of_weights
+        total = sum_of_weights(samples.s, order, first, last)
+    return first, last, total
 
 
 @inlined

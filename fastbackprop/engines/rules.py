@@ -29,12 +29,13 @@ from fastbackprop.engines.update import (
     Update,
 )
 from fastbackprop.jit.call import address, call
-from fastbackprop.jit.kernels import EXACT, inlined, kernel
+from fastbackprop.jit.kernels import EXACT, ROUNDED, inlined, kernel
 from fastbackprop.layout import layer_type
 
 # --- rules ---------------------------------------------------------------------------------------
 # One loop for each number of states. c is copied into registers: in memory the compiler must assume
-# that writing theta changes it.
+# that writing theta changes it. Each operation rounds: `engines.lanes` has the same rules for many
+# networks, and the same results.
 
 
 @inlined
@@ -43,7 +44,7 @@ def _registers(c):
 
 
 def _loop_0(rule):
-    @kernel
+    @kernel(fastmath=EXACT)
     def step(theta, g, states, c, start, stop):
         k = _registers(c)
         for p in range(theta.shape[0]):
@@ -53,7 +54,7 @@ def _loop_0(rule):
 
 
 def _loop_1(rule):
-    @kernel
+    @kernel(fastmath=ROUNDED)
     def step(theta, g, states, c, start, stop):
         k, u = _registers(c), states[0][start:stop]
         for p in range(theta.shape[0]):
@@ -63,7 +64,7 @@ def _loop_1(rule):
 
 
 def _loop_2(rule):
-    @kernel
+    @kernel(fastmath=ROUNDED)
     def step(theta, g, states, c, start, stop):
         k, u, v = _registers(c), states[0][start:stop], states[1][start:stop]
         for p in range(theta.shape[0]):
@@ -73,7 +74,7 @@ def _loop_2(rule):
 
 
 def _loop_3(rule):
-    @kernel
+    @kernel(fastmath=ROUNDED)
     def step(theta, g, states, c, start, stop):
         k, u, v = _registers(c), states[0][start:stop], states[1][start:stop]
         w = states[2][start:stop]

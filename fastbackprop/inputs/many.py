@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbackprop.inputs.arrays import numeric
 from fastbackprop.numbers import shown
 
 
@@ -91,6 +92,19 @@ def weights_of_each(sample_weight: Any, n: int) -> list[Any]:
     if isinstance(sample_weight, np.ndarray) and sample_weight.ndim == 2:
         sample_weight = list(sample_weight)
     return for_each(sample_weight, n, "sample_weight", lambda s: s is None or np.ndim(s) > 0)
+
+
+def shares(weights: Any, n: int) -> np.ndarray:
+    """Weights of n networks, (n,) float64, whose sum is 1. Raises TypeError or ValueError."""
+    if weights is None:
+        return np.full(n, 1 / n)
+    w = numeric(weights, np.dtype(np.float64), "weights")
+    if w.shape != (n,):
+        raise ValueError(f"weights must have shape (n_networks,) = ({n},); got {w.shape}")
+    if w.min() < 0 or w.sum() == 0:
+        raise ValueError(f"weights must not be negative, nor all zero; got {weights!r}")
+    normalised: np.ndarray = w / w.sum()
+    return normalised
 
 
 def _is_matrix(value: Any) -> bool:

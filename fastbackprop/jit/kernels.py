@@ -30,6 +30,9 @@ FASTMATH = frozenset({"contract", "reassoc", "nsz"})
 # For formulas whose roundings must not be rearranged.
 EXACT = frozenset({"contract", "nsz"})
 
+# For results that two kernels must share: `contract` leaves open which product of a sum is fused.
+ROUNDED = frozenset({"nsz"})
+
 # Without the runtime (`_nrt`) nothing counts references, and nothing can be allocated: a step of a
 # small network takes a quarter of the time, and an allocation in a kernel is an error.
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}

@@ -7,10 +7,12 @@ time; nothing that it changes belongs to another.
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from fastbackprop.jit.team import available_processors
+from fastbackprop.many import lanes
 from fastbackprop.training.callbacks import Callbacks, EndOfTraining
 from fastbackprop.training.trainer import DivergenceError, Trainer
 
@@ -83,13 +85,54 @@ def take_turns(trainings: Sequence[Trainer], n_threads: int | None, stop: Stop) 
         for training in begun:
             training.close()
         raise
-    queue = deque(begun)
+    queue = Queue(begun)
     members = _started(workers - 1, queue, stop)
     _work(queue, stop)
     for member in members:
         member.join()
     if stop.error is not None:
         raise stop.error
+
+
+class Queue:
+    """Trainings that wait for a turn, first in, first out; those of one kind share turns."""
+
+    def __init__(self, trainings: Sequence[Trainer]) -> None:
+        self._waiting = deque((training, lanes.kind(training)) for training in trainings)
+        self._lock = threading.Lock()
+        self._idle: dict[Any, list[lanes.Group]] = {}
+
+    def take(self) -> tuple[list[Trainer], Any]:
+        """Trainings of the first one's kind, as many as have a turn together; [] if none wait."""
+        with self._lock:
+            if not self._waiting:
+                return [], None
+            first, kind = self._waiting.popleft()
+            taken, others = [first], []
+            while self._waiting and len(taken) < lanes.share(kind):
+                training, its_kind = self._waiting.popleft()
+                if its_kind == kind:
+                    taken.append(training)
+                else:
+                    others.append((training, its_kind))
+            self._waiting.extendleft(reversed(others))
+            return taken, kind
+
+    def put(self, trainings: Sequence[Trainer], kind: Any) -> None:
+        """Behind all that wait."""
+        with self._lock:
+            self._waiting.extend((training, kind) for training in trainings)
+
+    @contextmanager
+    def group(self, kind: Any, training: Trainer) -> Iterator[lanes.Group]:
+        """Memory for networks of a kind that nobody else uses at the same time."""
+        idle = self._idle.setdefault(kind, [])
+        try:
+            group = idle.pop()
+        except IndexError:
+            group = lanes.Group(kind, training)
+        yield group
+        idle.append(group)
 
 
 def _threads(trainings: Sequence[Trainer]) -> int:
@@ -100,7 +143,7 @@ def _threads(trainings: Sequence[Trainer]) -> int:
     return max(1, min(available_processors(), work // MIN_WORK))
 
 
-def _started(n: int, queue: deque[Trainer], stop: Stop) -> list[threading.Thread]:
+def _started(n: int, queue: Queue, stop: Stop) -> list[threading.Thread]:
     """n threads at work; fewer where no more can be started."""
     members = []
     for _ in range(n):
@@ -113,37 +156,62 @@ def _started(n: int, queue: deque[Trainer], stop: Stop) -> list[threading.Thread
     return members
 
 
-def _work(queue: deque[Trainer], stop: Stop) -> None:
+def _work(queue: Queue, stop: Stop) -> None:
     """What a thread does until nothing is in the queue: the others have what is left."""
     while True:
-        try:
-            training = queue.popleft()
-        except IndexError:
+        trainings, kind = queue.take()
+        if not trainings:
             return
         try:
-            if _turn(training):
-                queue.append(training)
+            queue.put(_turn(trainings, kind, queue), kind)
         except BaseException as error:
             stop.because_of(error)
 
 
-def _turn(training: Trainer) -> bool:
-    """An epoch; False where the training has ended."""
-    history = training.history
-    try:
+def _turn(trainings: list[Trainer], kind: Any, queue: Queue) -> list[Trainer]:
+    """An epoch of each; returns those that go on."""
+    live = []
+    for training in trainings:
         if training.goes_on():
-            training.one_epoch()
-            return True
+            live.append(training)
+        else:
+            _end(training, training.history.ended_by)
+    if kind is None or not live or lanes.few(live):
+        return [training for training in live if _alone(training)]
+    try:
+        with queue.group(kind, live[0]) as group:
+            diverged = group.epoch(live)
     except EndOfTraining as end:
-        history.ended_by = end.reason
+        for training in live:
+            _end(training, end.reason)
+        return []
+    except BaseException:
+        for training in live:
+            training.close()
+        raise
+    for training in diverged:
+        _end(training, "divergence")
+    return [training for training in live if training not in diverged]
+
+
+def _alone(training: Trainer) -> bool:
+    """An epoch; False where it ended the training."""
+    try:
+        training.one_epoch()
+        return True
+    except EndOfTraining as end:
+        _end(training, end.reason)
     except DivergenceError:
-        history.ended_by = "divergence"
-        training.close()
-        return False
+        _end(training, "divergence")
     except BaseException:
         training.close()
         raise
-    training.close()
-    if history.ended_by != "error":
-        training.finish()
     return False
+
+
+def _end(training: Trainer, reason: str) -> None:
+    """As `fit` ends; after an error, or a divergence, nothing is restored."""
+    training.history.ended_by = reason
+    training.close()
+    if reason not in ("divergence", "error"):
+        training.finish()

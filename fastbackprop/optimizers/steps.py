@@ -101,6 +101,12 @@ class Stepper:
         self._t[0] = n
 
     @property
+    def is_rule_alone(self) -> bool:
+        """Whether a step is the rule with the same coefficients for all elements."""
+        of_all = self.settings.layer_rates is None and self.settings.function is None
+        return of_all and not self._update.completion
+
+    @property
     def rate(self) -> float:
         """The learning rate of the last step; of the first to come, where the epoch took none."""
         if self._factors is None:
@@ -132,6 +138,11 @@ class Stepper:
             if self.steps > before:
                 self._finish(self.settings.function)
             start = end
+
+    def coefficients(self, n: int) -> np.ndarray:
+        """c of the next n steps for layer 1, (n, N_COEFFICIENTS), or one row for all of them."""
+        first, c = self._coefficients(self.steps, n)
+        return c[:, 0] if len(c) == 1 else c[self.steps - first :, 0][:n]
 
     def next(self, n: int) -> Update:
         """The arguments of a call of at most n steps."""

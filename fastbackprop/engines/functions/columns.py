@@ -54,6 +54,7 @@ from fastbackprop.jit.words import exp, log, where
 
 FEW = 256  # terms that are added one after the other; of more, every CHAINS-th is
 CHAINS = 8
+MOST_LANES = 2 * VECTOR_BYTES  # of a strip: eight samples of as many networks as a vector holds
 
 
 @kernel(fastmath=EXACT)
@@ -344,8 +345,8 @@ def _cosines(a, y, lanes, a_scale, a_part, y_scale, y_part, c):
 @kernel(fastmath=EXACT)
 def cosine(z, a, y, delta, C, p, lanes):
     """C_i = 1 - c_i."""
-    a_scale, a_part = scratch(a, VECTOR_BYTES), scratch(a, VECTOR_BYTES)
-    y_scale, y_part = scratch(a, VECTOR_BYTES), scratch(a, VECTOR_BYTES)
+    a_scale, a_part = scratch(a, MOST_LANES), scratch(a, MOST_LANES)
+    y_scale, y_part = scratch(a, MOST_LANES), scratch(a, MOST_LANES)
     _cosines(a, y, lanes, a_scale, a_part, y_scale, y_part, C)
     for i in range(lanes):
         C[i] = a.dtype.type(1) - C[i]
@@ -355,11 +356,11 @@ def cosine(z, a, y, delta, C, p, lanes):
 def cosine_gradient(z, a, y, delta, p, lanes):
     """delta_ji = (c_i u_ji - v_ji) / |a_i|."""
     a_scale, a_part, c = (
-        scratch(a, VECTOR_BYTES),
-        scratch(a, VECTOR_BYTES),
-        scratch(a, VECTOR_BYTES),
+        scratch(a, MOST_LANES),
+        scratch(a, MOST_LANES),
+        scratch(a, MOST_LANES),
     )
-    y_scale, y_part = scratch(a, VECTOR_BYTES), scratch(a, VECTOR_BYTES)
+    y_scale, y_part = scratch(a, MOST_LANES), scratch(a, MOST_LANES)
     _cosines(a, y, lanes, a_scale, a_part, y_scale, y_part, c)
     for i in range(0, lanes, vector_lanes(a)):
         of_a, a_i, c_i = load(a_scale, i, 0, 1, 1), load(a_part, i, 0, 1, 1), load(c, i, 0, 1, 1)

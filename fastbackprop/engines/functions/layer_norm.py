@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastbackprop.engines.functions.columns import MOST_LANES
 from fastbackprop.jit.kernels import EXACT, kernel
 from fastbackprop.jit.tile import (
     VECTOR_BYTES,
@@ -147,7 +148,7 @@ def product_with_derivative(derivative: Callable, epsilon: float, transposed: bo
 
     @kernel(fastmath=EXACT)
     def product_of_columns(z, a, v, p, lanes):
-        m, r = scratch(z, VECTOR_BYTES), scratch(z, VECTOR_BYTES)
+        m, r = scratch(z, MOST_LANES), scratch(z, MOST_LANES)
         moments(z, lanes, z.dtype.type(epsilon), m, r)
         if not transposed:
             project(z, lanes, m, r, v)
@@ -236,7 +237,7 @@ def second(derivative: Callable, second_derivative: Callable, epsilon: float) ->
 
     @kernel(fastmath=EXACT)
     def layer_norm_second_of_columns(z, a, u, Rz, Ra, Rdelta, p, lanes):
-        m, r, w = scratch(z, VECTOR_BYTES), scratch(z, VECTOR_BYTES), scratch(z, VECTOR_BYTES)
+        m, r, w = scratch(z, MOST_LANES), scratch(z, MOST_LANES), scratch(z, MOST_LANES)
         x, g, q, sums = scratch(z, SOME), scratch(z, SOME), scratch(z, SOME), scratch(z, SOME)
         moments(z, lanes, z.dtype.type(epsilon), m, r)
         _inner(z, Rz, lanes, m, r, w)

@@ -33,7 +33,7 @@ from fastbackprop.engines.tiles.task import (
     weights,
 )
 from fastbackprop.jit.call import call
-from fastbackprop.jit.kernels import inlined, kernel
+from fastbackprop.jit.kernels import EXACT, ROUNDED, inlined, kernel
 from fastbackprop.jit.team import share
 from fastbackprop.jit.tile import gather_block, transpose_block, vector_lanes, view
 from fastbackprop.samples import COST, WEIGHT
@@ -126,9 +126,9 @@ def targets(task, y, s, lanes):
                 y[j * lanes + i] = Y[rows[i], j]
 
 
-@kernel
+@kernel(fastmath=ROUNDED)
 def costs(task, tile, own):
-    """sum_i s_i C_i of each vector of samples, in work.costs."""
+    """sum_i s_i C_i of each vector of samples, one after the other, in work.costs."""
     model, work, lanes, V = task.model, task.work, own.lanes, vector_lanes(task.theta)
     for s in range(own.first, own.last):
         z, a, delta, y = outputs(model, work, s, lanes)
@@ -283,7 +283,7 @@ def backward_tile(task, tile, total, noise, Delta_rows, own):
         call(task.work.of_sparse.errors_as_rows, arguments)
 
 
-@inlined
+@kernel(linked=True, fastmath=EXACT)
 def cost_of_tile(work, n, V):
     """sum_i s_i C_i of a row tile, when every thread has its costs."""
     cost = 0.0

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastbackprop.jit.kernels import inlined, kernel
+from fastbackprop.jit.kernels import EXACT, inlined, kernel
 from fastbackprop.jit.tile import (
     VECTOR_BYTES,
     folded,
@@ -256,7 +256,7 @@ def sums_over_samples(A, Delta_rows, into, depth, n, first, last):
 def _column_sums(C):
     """g[c] (+)= sum_i D[i, c], for C vectors c."""
 
-    @kernel
+    @kernel(fastmath=EXACT)
     def sums(D, g, fresh, depth):
         acc = zeros(D.array, ROW_UNIT, C)
         for i in range(0, depth, ROW_UNIT):
