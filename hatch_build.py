@@ -1,7 +1,8 @@
 """Machine code in a wheel: HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 pip wheel --no-deps .
 
 Without the variable a wheel has Python files alone, serves every platform, and is made in a second.
-FASTBACKPROP_LEVELS chooses among the levels of fastbackprop/jit/processor.py, by LLVM's names.
+FASTBACKPROP_LEVELS chooses among the levels of fastbackprop/jit/processor.py, by LLVM's names, and
+FASTBACKPROP_DTYPES among float32 and float64.
 """
 
 import os
@@ -37,7 +38,8 @@ class MachineCode(BuildHookInterface):
             raise SystemExit(
                 f"FASTBACKPROP_LEVELS={' '.join(chosen)} names no level of this machine"
             )
-        parts = [(level, dtype) for level in levels for dtype in ("float32", "float64")]
+        dtypes = os.environ.get("FASTBACKPROP_DTYPES", "float32 float64").split()
+        parts = [(level, dtype) for level in levels for dtype in dtypes]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             failed = any(pool.map(self._compile, parts))
         if failed:
