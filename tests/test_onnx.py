@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from itertools import pairwise
 
 import numpy as np
@@ -215,6 +216,9 @@ def test_no_model(tmp_path):
         load(tmp_path / "a.onnx")
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "b.onnx")
+    if os.path.exists("/dev/zero"):
+        with pytest.raises(ValueError, match="is a device or a pipe, which may never end"):
+            load("/dev/zero")
 
 
 def test_random_damage_is_refused_or_harmless(tmp_path):

@@ -57,6 +57,8 @@ def load(
     from google.protobuf.message import DecodeError
 
     path = inputs.file_path(path, "path")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{str(path)!r} is a device or a pipe, which may never end: copy the file")
     try:
         proto = onnx.load(path)
         onnx.checker.check_model(proto)
