@@ -161,10 +161,14 @@ def test_the_regressor(early_stopping):
     y = np.column_stack([X[:, 0], X[:, 1] - X[:, 2]])
     Y = with_holes(y)[0]
     settings = {"max_iter": 200, "learning_rate_init": 0.02, "random_state": 0, "tol": 0}
-    settings |= {"early_stopping": early_stopping, "n_iter_no_change": 200}
+    settings |= {
+        "hidden_layer_sizes": (8,),
+        "early_stopping": early_stopping,
+        "n_iter_no_change": 200,
+    }
     with pytest.raises(ValueError, match="NaN"):
-        estimators.MLPRegressor((8,), **settings).fit(X, Y)
-    model = estimators.MLPRegressor((8,), **settings, **MISSING)
+        estimators.MLPRegressor(**settings).fit(X, Y)
+    model = estimators.MLPRegressor(**settings, **MISSING)
     with pytest.warns(Warning, match="did not suffice"):
         model.fit(X, Y)
     assert model.score(X, y) > 0.9 and model.score(X, Y) > 0.9

@@ -145,6 +145,12 @@ class MLPClassifier(ClassifierMixin, MLP):
     def _predictions(self, a: np.ndarray) -> np.ndarray:
         return self._label_binarizer.inverse_transform(a if a.shape[1] > 1 else a.ravel())
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy; with `missing_targets` the mean over the outputs, of the targets known."""
+        if self.missing_targets:
+            return self._score(X, y, self._outputs(X), sample_weight)
+        return super().score(X, y, sample_weight)
+
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of `classes_`, (n_samples, n_classes).
 
