@@ -339,14 +339,11 @@ def jax_jets(weights, biases, hidden, output, X, rays, G):
         da, d2a = jax.vmap(along)(rays.swapaxes(0, 1))
         return jax.numpy.concatenate([network(X)[None], da, d2a])
 
-    def cost(flat, X, rays, G):
-        return (G * channels(flat, X, rays)).sum()
+    def everything(flat, X, rays, G):
+        cost = lambda flat, X: (G * channels(flat, X, rays)).sum()  # noqa: E731
+        return channels(flat, X, rays), *jax.grad(cost, (0, 1))(flat, X)
 
     with jax.enable_x64(True):
         parameters, (X, rays, G) = jax_data(jax, weights, biases, X, rays, G)
         flat, unflatten = flatten_util.ravel_pytree(list(zip(*parameters, strict=True)))
-        results = (
-            jax.jit(channels)(flat, X, rays),
-            *jax.jit(jax.grad(cost, (0, 1)))(flat, X, rays, G),
-        )
-        return [np.asarray(result) for result in results]
+        return [np.asarray(result) for result in jax.jit(everything)(flat, X, rays, G)]
