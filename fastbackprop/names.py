@@ -170,9 +170,18 @@ def missing(what: str, extra: str) -> ImportError:
     )
 
 
-def refuse_unknown(given: Any, known: Iterable[str], what: str, table: str) -> None:
-    """Raise TypeError for the first keyword that is not known."""
-    names = frozenset(known)
+@functools.cache
+def keywords_of(kind: type) -> frozenset[str] | None:
+    """The keywords that a class is made with; None if it takes any."""
+    parameters = inspect.signature(kind.__init__).parameters  # type: ignore[misc]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return None
+    return frozenset(parameters) - {"self"}
+
+
+def refuse_unknown(given: Any, known: Iterable[str] | None, what: str, table: str) -> None:
+    """Raise TypeError for the first keyword that is not known, where anything is."""
+    names = frozenset(given if known is None else known)
     for name in given:
         if name not in names:
             raise unknown_keyword(what, name, names, table)

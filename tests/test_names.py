@@ -94,6 +94,21 @@ def test_an_unknown_keyword_is_answered_with_ours(call, keyword, message):
     assert (net.get_parameters() == before).all()
 
 
+def test_own_optimizers_have_their_own_keywords():
+    class Gentle(fb.SGD):
+        def __init__(self, lr, **options):
+            super().__init__(learning_rate=lr / 10, **options)
+
+    class Fixed(fb.SGD):
+        def __init__(self, eta):
+            super().__init__(eta)
+
+    assert Gentle(lr=1.0, momentum=0.5).learning_rate == 0.1
+    assert Fixed(eta=0.5).learning_rate == 0.5
+    with pytest.raises(TypeError, match="Fixed has no argument 'lr': pass learning_rate="):
+        Fixed(lr=1)
+
+
 def test_an_unknown_keyword_without_a_hint():
     with pytest.raises(TypeError, match=r"^fit has no argument 'zzz'$"):
         network().fit(X, Y, zzz=1)

@@ -5,14 +5,14 @@ import dataclasses
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
 from fastbackprop.engines.update import NOTHING
 from fastbackprop.functions.named import called
 from fastbackprop.layout import Layout
-from fastbackprop.names import refuse_unknown
+from fastbackprop.names import keywords_of, refuse_unknown
 from fastbackprop.numbers import number
 from fastbackprop.optimizers.averaging import EMA, SWA
 from fastbackprop.optimizers.rules import Rule
@@ -64,7 +64,7 @@ class Optimizer:
     _stepper: Stepper | None = field(init=False, repr=False, compare=False)
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
-        refuse_unknown(options, cls.__dataclass_fields__, cls.__name__, "optimizer")
+        refuse_unknown(options, keywords_of(cast(Any, cls)), cls.__name__, "optimizer")
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
