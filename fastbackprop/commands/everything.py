@@ -10,6 +10,7 @@ import numpy as np
 
 import fastbackprop as fb
 from fastbackprop import analysis
+from fastbackprop.engines import lanes
 from fastbackprop.functions.activations import ACTIVATIONS
 from fastbackprop.functions.costs import COSTS, Cost
 from fastbackprop.optimizers import OPTIMIZERS
@@ -26,6 +27,17 @@ VARIANTS = (
     fb.RMSprop(momentum=0.9),
     fb.SGD(0.01, clip_norm=1.0),
     fb.Custom(lambda theta, g, states, step, rate: None),
+)
+
+ON_LANES = (
+    fb.SGD(0.01),
+    *VARIANTS[:2],
+    fb.Adam(),
+    fb.AdamW(),
+    fb.NAdam(),
+    fb.RAdam(),
+    fb.RMSprop(),
+    fb.Adagrad(),
 )
 
 
@@ -53,6 +65,7 @@ def usual(dtype: str, engine: str) -> Iterator[Call]:
     yield "activations", lambda: network.activations(X)
     yield "trace", lambda: network.trace(X, y)
     yield "analysis", lambda: _analyse(network, X, y)
+    yield "jets", partial(_differentiate, data)
     for optimizer in OPTIMIZERS:
         if optimizer == "lbfgs":  # compiles nothing of its own, and needs SciPy
             continue
@@ -74,6 +87,22 @@ def _analyse(network: fb.Network, X: np.ndarray, y: np.ndarray) -> None:
     network.hessian_vector_product(X, y, network.get_parameters())
 
 
+def _differentiate(data: _Data) -> None:
+    X, rays = data.X, np.eye(2, dtype=data.X.dtype)
+    network = fb.Network([2, 3, 2], hidden="tanh", **data.common)
+    a, da, d2a = network.jet(X, rays, order=2)
+    network.jet_backward(X, rays, a, da)
+    network.jet_backward(X, rays, a, da, d2a)
+    network.fit(X, X, epochs=1, optimizer="sgd", slopes=np.zeros((2, 2, 2)))
+
+
+def _on_lanes(data: _Data, optimizer: fb.Optimizer) -> None:
+    networks = [copy.copy(data.network) for _ in range(lanes.width(data.X.dtype))]
+    optimizers = [copy.copy(optimizer) for _ in networks]
+    fb.fit_many(networks, data.X, data.y, epochs=1, optimizers=optimizers, shuffle=False)
+    fb.Ensemble(networks).predict(data.X)
+
+
 def remaining(dtype: str, engine: str) -> Iterator[Call]:
     """Every function, and options that have machine code of their own; sparse X if SciPy is there.
 
@@ -82,6 +111,9 @@ def remaining(dtype: str, engine: str) -> Iterator[Call]:
     data = _Data(dtype, engine)
     for optimizer in VARIANTS:
         yield f"fit with another {optimizer.name}", partial(data.fit, optimizer)
+    if engine == "tiles":
+        for optimizer in ON_LANES:
+            yield f"many networks with {optimizer.name}", partial(_on_lanes, data, optimizer)
     yield "fit with dropout", partial(data.fit, dropout=Dropout(0.5, inputs=0.5, noise=0.1))
     yield "erf of arrays", lambda: fb.math.erf(data.X)
     if importlib.util.find_spec("scipy"):
