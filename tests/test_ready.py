@@ -187,7 +187,7 @@ COVERED = """
     sys.stdout, out = io.StringIO(), sys.stdout
     assert main(["warmup", "--all", "--engine", "tiles", "--dtype", "float32"]) == 0
     sys.stdout = out
-    rooms = "engines.tiles.", "engines.lanes.", "analysis.tiles", "analysis.rows", "analysis.jets.tiles"
+    rooms = "engines.tiles.", "engines.lanes.", "analysis.tiles", "analysis.rows", "analysis.jets.t"
     rooms = tuple(f"fastbackprop.{room}" for room in rooms)
     print({
         ".".join(identity[:2]): "float32" in str(kernel.signatures)

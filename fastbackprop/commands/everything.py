@@ -19,7 +19,7 @@ from fastbackprop.training import Dropout
 Call = tuple[str, Callable[[], object]]
 
 # Options with which an optimizer has another rule, or a step another end.
-VARIANTS = (
+VARIANTS: tuple[fb.Optimizer, ...] = (
     fb.SGD(0.01, momentum=0.9),
     fb.SGD(0.01, momentum=0.9, nesterov=True),
     fb.Adam(amsgrad=True),
@@ -29,7 +29,7 @@ VARIANTS = (
     fb.Custom(lambda theta, g, states, step, rate: None),
 )
 
-ON_LANES = (
+ON_LANES: tuple[fb.Optimizer, ...] = (
     fb.SGD(0.01),
     *VARIANTS[:2],
     fb.Adam(),
