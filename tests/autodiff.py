@@ -346,4 +346,8 @@ def jax_jets(weights, biases, hidden, output, X, rays, G):
     with jax.enable_x64(True):
         parameters, (X, rays, G) = jax_data(jax, weights, biases, X, rays, G)
         flat, unflatten = flatten_util.ravel_pytree(list(zip(*parameters, strict=True)))
-        return [np.asarray(result) for result in jax.jit(everything)(flat, X, rays, G)]
+        quickly = {
+            "xla_backend_optimization_level": 0
+        }  # compiled in half of the time, and run once
+        compiled = jax.jit(everything, compiler_options=quickly)
+        return [np.asarray(result) for result in compiled(flat, X, rays, G)]
