@@ -248,6 +248,8 @@ def test_places_where_no_file_can_be(tmp_path):
         for use in (net.save, fb.Network.load, fb.Checkpoint, lambda path: onnx.export(net, path)):
             with pytest.raises(ValueError, match="no file has the name"):
                 use(name)
+    with pytest.raises(ValueError, match="no file has the name"):
+        fb.Network.from_torch("\ud800")
     pytest.importorskip("onnx")
     with pytest.raises(ValueError, match="no file has the name"):
         onnx.load("\ud800")

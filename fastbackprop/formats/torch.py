@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbackprop import inputs
 from fastbackprop.formats import safetensors
 from fastbackprop.formats.dense import Dense, P, Writable, activation, dense, entry, layer_norm
 from fastbackprop.functions import ACTIVATIONS, LayerNorm
@@ -180,7 +181,7 @@ def _from_state(state: Mapping[str, Any], options: Mapping[str, Any], what: str)
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The tensors of a .safetensors file, in the natural order of their names: 2 before 10."""
-    contents = safetensors.Contents(path)
+    contents = safetensors.Contents(inputs.file_path(path, "source"))
     return {key: contents.read(key) for key in sorted(contents.tensors, key=_natural)}
 
 
