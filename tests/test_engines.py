@@ -180,7 +180,7 @@ def cut_at_every_tile(monkeypatch, net, name):
     ("name", "ask"),
     [
         ("predict", lambda p, s: [p.net.predict(p.X.tolist())]),  # no array: the long way
-        ("cost_sum", lambda p, s: [p.net.evaluate(p.X, p.Y, s)]),
+        ("cost_sum", lambda p, s: [p.net.evaluate(p.X.tolist(), p.Y, s)]),
         ("gradient_sums", lambda p, s: p.net.gradient_sums(p.X, p.Y, s)),
     ],
 )
