@@ -21,7 +21,7 @@ from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
 from fastbackprop.inputs.few import FewSamples
 from fastbackprop.inputs.on_disk import at_hand, rows_at_once
-from fastbackprop.layout import Layout, Views, aligned_zeros
+from fastbackprop.layout import Layout, aligned_zeros
 from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples
 
 SLICE_SECONDS = 0.03
@@ -131,6 +131,7 @@ class Machine:
         self.engine = engines.load(engine_name)
         self.layout = Layout(sizes, [self.engine.stride(n, dtype) for n in sizes])
         self.theta = self.vector()
+        self.weights, self.biases = self.layout.weights(self.theta), self.layout.biases(self.theta)
         # Scratch of earlier calls, by the module that made it, threads, and whether X is sparse.
         self._idle: dict[Any, list[Any]] = {}
         self._idle_rows: list[np.ndarray] = []
@@ -163,16 +164,6 @@ class Machine:
                 other.__dict__.pop(cached, None)
             other.cost, other._idle_ready, other._others = cost, [], {}
             return self._others.setdefault(cost, other)
-
-    @property
-    def weights(self) -> Views:
-        """New ones: the shape of a view can be changed in place."""
-        return self.layout.weights(self.theta)
-
-    @property
-    def biases(self) -> Views:
-        """Likewise."""
-        return self.layout.biases(self.theta)
 
     @property
     def likeness(self) -> str:

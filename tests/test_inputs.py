@@ -159,6 +159,10 @@ def test_bad_X_is_refused(case, engine):
     make, *words = BAD_X[case]
     methods = set(METHODS) - {"check_gradient"} if "float32" in words else set(METHODS)
     methods -= {"predict"} if case == "no rows" else set()
+    if case in ("set", "generator"):  # of batches, to `predict`
+        methods -= {"predict"}
+        with refused(network(engine), "X must have shape (n_samples, 3)"):
+            network(engine).predict(make())
     refused_by(network(engine), methods, ["X", *words], make(), Y["real"], None)
 
 

@@ -100,9 +100,9 @@ def test_the_network_stands_at_an_accepted_point():
         fb.minimize(net, ending(9, fail), callbacks=note)
     np.testing.assert_array_equal(net.get_parameters(), accepted[-1])
     function = ending(9, lambda: os.kill(os.getpid(), signal.SIGINT))
-    with pytest.warns(RuntimeWarning, match="interrupted"):
-        history = fb.minimize(net, function, callbacks=note)
-    assert history.interrupted
+    with pytest.raises(fb.Interrupted) as caught:
+        fb.minimize(net, function, callbacks=note)
+    assert caught.value.history.interrupted
     np.testing.assert_array_equal(net.get_parameters(), accepted[-1])
 
     limit = np.abs(net.get_parameters()).max() * 1.01

@@ -73,7 +73,7 @@ def usual(dtype: str, engine: str) -> Iterator[Call]:
 
 
 def _step(network: fb.Network, X: np.ndarray, y: np.ndarray) -> None:
-    trainer = network.trainer(fb.SGD())
+    trainer = network.trainer(fb.SGD(lambda step: 0.01))  # a schedule: coefficients are set too
     trainer.step(X, y)
     trainer.apply(network.backward(X, X).parameter_gradient)
 

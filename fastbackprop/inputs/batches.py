@@ -64,7 +64,8 @@ def are_streamed(X: Any) -> bool:
 def are_batches(X: Any, y: Any) -> bool:
     """Whether X is an iterable of batches: y is left out, and X is neither an array nor a frame."""
     iterable = hasattr(X, "__iter__") or hasattr(X, "__getitem__")
-    data = isinstance(X, str | bytes | Mapping) or hasattr(X, "shape") or hasattr(X, "__array__")
+    data = isinstance(X, str | bytes | Mapping) or hasattr(type(X), "columns")
+    data = data or hasattr(X, "shape") or hasattr(X, "__array__")
     return y is None and iterable and not data
 
 

@@ -44,3 +44,10 @@ def numba_or_none() -> Any:
 def compiles() -> bool:
     """Whether Numba is there and compiles."""
     return not jit_disabled() and import_error() is None
+
+
+def available_processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

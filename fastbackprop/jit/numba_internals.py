@@ -64,6 +64,7 @@ _needed_to_link, _missing = _missing, []
 # `engines.load` refuses "tiles"; "loops" and "numpy" work.
 cgutils = _found("numba.core", "cgutils")  # short-hands for LLVM's instructions
 AttributeTemplate = _found("numba.core.typing.templates", "AttributeTemplate")  # of a reference
+as_dtype = _found("numba.np.numpy_support", "as_dtype")  # NumPy's dtype of a type
 _make_array = _found("numba.np.arrayobj", "make_array")  # an array's fields in a kernel
 _populate_array = _found("numba.np.arrayobj", "populate_array")
 

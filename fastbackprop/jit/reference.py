@@ -10,10 +10,15 @@ import numba
 from llvmlite import ir
 from numba import types
 from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
-from numba.np.numpy_support import as_dtype
 
 from fastbackprop.jit.kernels import in_python
-from fastbackprop.jit.numba_internals import AttributeTemplate, array_bytes, array_data, cgutils
+from fastbackprop.jit.numba_internals import (
+    AttributeTemplate,
+    array_bytes,
+    array_data,
+    as_dtype,
+    cgutils,
+)
 
 
 class ReferenceType(types.Type):

@@ -21,6 +21,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from fastbackprop.jit.availability import available_processors as available_processors
 from fastbackprop.jit.kernels import kernel
 from fastbackprop.jit.numba_internals import array_data, cgutils
 
@@ -193,10 +194,3 @@ def run(function: Callable, n_threads: int, *arguments: Any) -> Any:
         done.get()
     _idle.extend(members)
     return result
-
-
-def available_processors() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,12 +1,12 @@
 """Ensemble: the predictions of many networks together."""
 
+import importlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastbackprop import inputs
-from fastbackprop.engines import lanes
 from fastbackprop.inputs import many
 from fastbackprop.layout import aligned_zeros
 from fastbackprop.machine import Machine
@@ -212,7 +212,7 @@ class _Together:
     """Members of one description, on the lanes of vectors."""
 
     def __init__(self, members: list[int], machines: Sequence[Machine]) -> None:
-        self.members, first = np.array(members), machines[0]
+        self.members, first, lanes = np.array(members), machines[0], _lanes()
         self._lanes, self._V = lanes.make(first.model, 0, 1, first.dtype), lanes.width(first.dtype)
         groups, n = -(-len(members) // self._V), first.layout.n_parameters
         self._values = aligned_zeros(groups * n * self._V, first.dtype).reshape(groups, n, self._V)
@@ -232,10 +232,10 @@ class _Together:
         of_lanes[: len(first_row)] = first_row
         values = self._values.reshape(groups, -1)
         if len(out) == len(self.members):
-            lanes.predict(self._lanes, values, X, of_lanes, out, n)
+            _lanes().predict(self._lanes, values, X, of_lanes, out, n)
         else:
             results = np.empty((len(self.members), *out.shape[1:]), out.dtype)
-            lanes.predict(self._lanes, values, X, of_lanes, results, n)
+            _lanes().predict(self._lanes, values, X, of_lanes, results, n)
             out[self.members] = results
 
 
@@ -269,14 +269,26 @@ def _parts(machines: list[Machine]) -> list[_Together | _Alone]:
         alike.setdefault(key, []).append(k)
     parts: list[_Together | _Alone] = []
     for members in alike.values():
-        machine = machines[members[0]]
-        fewest, n = lanes.fewest(machine.layout.n_parameters, machine.dtype), len(members)
-        rest = n % lanes.width(machine.dtype)
-        together = n if rest == 0 or rest >= fewest else n - rest
-        if machine.engine_name != "tiles" or fewest > lanes.width(machine.dtype):
-            together = 0
+        together = _together(machines[members[0]], len(members))
         if together:
             some = members[:together]
             parts.append(_Together(some, [machines[k] for k in some]))
         parts += [_Alone(k, machines[k]) for k in members[together:]]
     return parts
+
+
+def _together(machine: Machine, n: int) -> int:
+    """How many of n networks like this one are faster on lanes than by themselves."""
+    if machine.engine_name != "tiles":
+        return 0
+    width = _lanes().width(machine.dtype)
+    fewest = _lanes().fewest(machine.layout.n_parameters, machine.dtype)
+    if fewest > width:
+        return 0
+    rest: int = n % width
+    return n if rest == 0 or rest >= fewest else n - rest
+
+
+def _lanes() -> Any:
+    """`engines.lanes`, which compiles: the engine "numpy" works without Numba."""
+    return importlib.import_module("fastbackprop.engines.lanes")

@@ -33,7 +33,6 @@ def kind(training: Trainer) -> Any:
     samples, rule = plan.samples, stepper.settings.rule
     if (
         type(training) is not Trainer
-        or machine.engine_name != "tiles"
         or training.perturbed is not machine.model
         or samples is None
         or samples.is_sparse
@@ -55,7 +54,7 @@ def kind(training: Trainer) -> Any:
 
 def share(kind: Any) -> int:
     """How many trainings of a kind have a turn together."""
-    return 1 if kind is None else lanes.width(kind[3])
+    return lanes.width(kind[3])
 
 
 def few(trainings: Sequence[Trainer]) -> bool:

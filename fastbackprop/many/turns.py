@@ -5,14 +5,14 @@ no thread waits for another, and all trainings come equally far. A training is i
 time; nothing that it changes belongs to another.
 """
 
+import importlib
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from fastbackprop.jit.team import available_processors
-from fastbackprop.many import lanes
+from fastbackprop.jit.availability import available_processors
 from fastbackprop.training.callbacks import Callbacks, EndOfTraining
 from fastbackprop.training.trainer import DivergenceError, Trainer
 
@@ -94,13 +94,22 @@ def take_turns(trainings: Sequence[Trainer], n_threads: int | None, stop: Stop) 
         raise stop.error
 
 
+def _lanes() -> Any:
+    """`many.lanes`, which compiles: the engine "numpy" works without Numba."""
+    return importlib.import_module("fastbackprop.many.lanes")
+
+
+def _kind(training: Trainer) -> Any:
+    return _lanes().kind(training) if training.machine.engine_name == "tiles" else None
+
+
 class Queue:
     """Trainings that wait for a turn, first in, first out; those of one kind share turns."""
 
     def __init__(self, trainings: Sequence[Trainer]) -> None:
-        self._waiting = deque((training, lanes.kind(training)) for training in trainings)
+        self._waiting = deque((training, _kind(training)) for training in trainings)
         self._lock = threading.Lock()
-        self._idle: dict[Any, list[lanes.Group]] = {}
+        self._idle: dict[Any, list[Any]] = {}
 
     def take(self) -> tuple[list[Trainer], Any]:
         """Trainings of the first one's kind, as many as have a turn together; [] if none wait."""
@@ -109,7 +118,8 @@ class Queue:
                 return [], None
             first, kind = self._waiting.popleft()
             taken, others = [first], []
-            while self._waiting and len(taken) < lanes.share(kind):
+            most = 1 if kind is None else _lanes().share(kind)
+            while self._waiting and len(taken) < most:
                 training, its_kind = self._waiting.popleft()
                 if its_kind == kind:
                     taken.append(training)
@@ -124,13 +134,13 @@ class Queue:
             self._waiting.extend((training, kind) for training in trainings)
 
     @contextmanager
-    def group(self, kind: Any, training: Trainer) -> Iterator[lanes.Group]:
-        """Memory for networks of a kind that nobody else uses at the same time."""
+    def group(self, kind: Any, training: Trainer) -> Iterator[Any]:
+        """A `lanes.Group` for networks of a kind that nobody else uses at the same time."""
         idle = self._idle.setdefault(kind, [])
         try:
             group = idle.pop()
         except IndexError:
-            group = lanes.Group(kind, training)
+            group = _lanes().Group(kind, training)
         yield group
         idle.append(group)
 
@@ -176,7 +186,7 @@ def _turn(trainings: list[Trainer], kind: Any, queue: Queue) -> list[Trainer]:
             live.append(training)
         else:
             _end(training, training.history.ended_by)
-    if kind is None or not live or lanes.few(live):
+    if kind is None or not live or _lanes().few(live):
         return [training for training in live if _alone(training)]
     try:
         with queue.group(kind, live[0]) as group:
