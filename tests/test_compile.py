@@ -136,7 +136,6 @@ EVERYTHING = """
     import fastbackprop as fb
     from fastbackprop.engines import ENGINES
     from fastbackprop.jit import cache as _cache
-    from fastbackprop.optimizers import OPTIMIZERS
 
     rng, results = np.random.default_rng(0), []
     CE = dict(cost="cross_entropy")
@@ -151,9 +150,8 @@ EVERYTHING = """
         results.append(net.evaluate(X, y, s))
         results.append(net.gradient_sums(X, y, s)[2])
         results.extend(net.trace(X, y, s).delta)
-        for name in OPTIMIZERS:
-            if name != "lbfgs":
-                net.fit(X, y, epochs=2, batch_size=2, optimizer=name, sample_weight=s)
+        for name in ("sgd", "adam"):
+            net.fit(X, y, epochs=2, batch_size=2, optimizer=name, sample_weight=s)
         net.fit(X, y, epochs=1, batch_size=None, shuffle=False, validation=0.4,
                 optimizer=fb.SGD(0.1, momentum=0.9))
         results.append(net.get_parameters())

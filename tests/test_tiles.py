@@ -57,7 +57,7 @@ COMPUTE = """
     rng, worst = np.random.default_rng(0), 0.0
     placed = globals().get("placed", np.array)
     for sizes, batches in CASES:
-        for dtype in ("float32", "float64"):
+        for dtype in DTYPES:
             net = fb.Network(sizes, hidden="softplus", dtype=dtype, rng=rng)
             for n_samples in batches:
                 X = placed(rng.normal(size=(n_samples, sizes[0])).astype(dtype))
@@ -78,12 +78,17 @@ COMPUTE = """
 
 
 def run(script, cases, vector_bytes):
-    """The script's output, in a process of its own: the width of vectors is read at import."""
+    """The script's output, in a process of its own: the width of vectors is read at import.
+
+    Another width than the processor's has to be compiled: one dtype for each.
+    """
     from fastbackprop.jit.tile import VECTOR_BYTES
 
-    asked = {"FASTBACKPROP_VECTOR_BYTES": str(vector_bytes)}
-    environment = asked if vector_bytes != VECTOR_BYTES else {}  # else there is machine code
-    script = textwrap.dedent(script).replace("CASES", repr(cases))
+    environment, dtypes = {}, ["float32", "float64"]
+    if vector_bytes != VECTOR_BYTES:
+        environment = {"FASTBACKPROP_VECTOR_BYTES": str(vector_bytes)}
+        dtypes = ["float32"] if vector_bytes == 16 else ["float64"]
+    script = textwrap.dedent(script).replace("CASES", repr(cases)).replace("DTYPES", repr(dtypes))
     completed = subprocess.run(
         [sys.executable, "-c", script],
         env=os.environ | {"PYTHONPATH": str(Path(fb.__file__).parents[1])} | environment,
