@@ -90,10 +90,13 @@ def _analyse(network: fb.Network, X: np.ndarray, y: np.ndarray) -> None:
 def _differentiate(data: _Data) -> None:
     X, rays = data.X, np.eye(2, dtype=data.X.dtype)
     network = fb.Network([2, 3, 2], hidden="tanh", **data.common)
-    a, da, d2a = network.jet(X, rays, order=2)
-    network.jet_backward(X, rays, a, da)
-    network.jet_backward(X, rays, a, da, d2a)
-    network.fit(X, X, epochs=1, optimizer="sgd", slopes=np.zeros((2, 2, 2)))
+    network.jet(X, rays, order=2)
+    of_a, of_jets = np.zeros((2, 2)), np.zeros((2, 2, 2))
+    network.jet_backward(X, rays, of_a, of_jets)
+    network.jet_backward(X, rays, of_a, of_jets, of_jets)
+    machine, optimizer = network.machine, fb.SGD()
+    with machine.bound() as bound:  # the step of a training on slopes
+        machine.engine.take_step(bound, optimizer.stepper(machine).next(1))
 
 
 def _on_lanes(data: _Data, optimizer: fb.Optimizer) -> None:
