@@ -104,16 +104,6 @@ def minimize(
     plan = Plan(
         epochs=inputs.positive_integer(iterations, "iterations"),
         parts=[None],  # type: ignore[list-item] # the function has its own samples
-        samples=None,
-        rows=None,
-        validation=None,
-        batch_size=None,
-        shuffle=False,
-        rates=(),
-        noise=0.0,
-        metrics=(),
-        of_training=False,
-        n_threads=None,
     )
     listeners = Callbacks(callbacks)
     for bar in bars(progress, plan.epochs):

@@ -17,16 +17,16 @@ class Plan(NamedTuple):
 
     epochs: int
     parts: Iterable[Samples]  # an epoch goes through all samples, or through batches as they come
-    samples: Samples | None  # all of them, unless they come in batches
-    rows: np.ndarray | None  # the samples to train on, by number; None: all of them
-    validation: Samples | None
-    batch_size: int | None  # None takes each part as one minibatch
-    shuffle: bool
-    rates: tuple[float, ...]  # of the dropout of a^0 ... a^{L-1}
-    noise: float  # standard deviation of the noise on a^0
-    metrics: Sequence[Metric]
-    of_training: bool  # whether the metrics are computed for the training samples
-    n_threads: int | None
+    samples: Samples | None = None  # all of them, unless they come in batches
+    rows: np.ndarray | None = None  # the samples to train on, by number; None: all of them
+    validation: Samples | None = None
+    batch_size: int | None = None  # None takes each part as one minibatch
+    shuffle: bool = False
+    rates: tuple[float, ...] = ()  # of the dropout of a^0 ... a^{L-1}
+    noise: float = 0.0  # standard deviation of the noise on a^0
+    metrics: Sequence[Metric] = ()
+    of_training: bool = False  # whether the metrics are computed for the training samples
+    n_threads: int | None = None
     missing_targets: bool = False
 
     @property

@@ -58,15 +58,8 @@ class StepTrainer:
         plan = Plan(
             epochs=1,
             parts=(),
-            samples=None,
-            rows=None,
-            validation=None,
-            batch_size=None,
-            shuffle=False,
             rates=dropout.rates(self.network.n_layers),
             noise=dropout.deviation(),
-            metrics=(),
-            of_training=False,
             n_threads=inputs.thread_count(n_threads),
             missing_targets=inputs.flag(missing_targets, "missing_targets"),
         )
