@@ -156,8 +156,7 @@ def fit_many(
             for bar in shown:
                 bar.on_train_begin(None)
             for training in trainings:
-                at_work.enter_context(training.network.in_training())
-                training.network._optimizer = training.optimizer
+                at_work.enter_context(training.network.in_training(training.optimizer))
             take_turns(trainings, n_threads, stop)
     except KeyboardInterrupt:
         interrupted = True

@@ -35,8 +35,13 @@ class Training:
         return self._n_fits > 0
 
     @contextlib.contextmanager
-    def in_training(self) -> Iterator[None]:
-        """While a training is at work, no trainer takes a step in between."""
+    def in_training(self, optimizer: Optimizer | None = None) -> Iterator[None]:
+        """While a training is at work, no trainer takes a step in between.
+
+        The optimizer is the one that `partial_fit` continues.
+        """
+        if optimizer is not None:
+            self._optimizer = optimizer
         self._n_fits += 1
         try:
             yield
@@ -171,8 +176,7 @@ class Training:
             n_threads=n_threads,
             missing_targets=missing_targets,
         )
-        self._optimizer = training.optimizer
-        with self.in_training():
+        with self.in_training(training.optimizer):
             training.run()
         return finished(training)
 
