@@ -51,6 +51,7 @@ multiples of `row_tile(model)`, which keeps every sum in one order.
                                     the short way for at most `few(sizes)` rows
 """
 
+import sys
 from importlib import import_module
 from types import ModuleType
 
@@ -81,5 +82,8 @@ def load(name: str) -> ModuleType:
                 f"engine='tiles' needs {missing_for_tiles()}, and this version of Numba has none; "
                 f"engine='loops' works without"
             )
+    module = f"{__name__}.{MODULES[name]}"
+    if module in sys.modules:  # nothing of Numba is imported any more
+        return import_module(module)
     with deferred():
-        return import_module(f"{__name__}.{MODULES[name]}")
+        return import_module(module)
