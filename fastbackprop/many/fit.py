@@ -163,6 +163,11 @@ def fit_many(
     finally:
         for bar in shown:
             bar.on_close()
+    return _histories(trainings, interrupted)
+
+
+def _histories(trainings: list[Trainer], interrupted: bool) -> list[History]:
+    """What the trainings leave, with a warning of those that diverged. Raises Interrupted."""
     histories = [training.history for training in trainings]
     diverged = [k for k, history in enumerate(histories) if history.ended_by == "divergence"]
     if diverged:

@@ -87,16 +87,8 @@ def make_plan(
             raise ValueError(
                 "sample_weight cannot be passed with batches: yield (X, y, sample_weight)"
             )
-        if not (validation is None or isinstance(validation, tuple | list)):
-            if not inputs.are_batches(validation, None):
-                raise ValueError(
-                    f"with batches, validation must be (X, y), (X, y, sample_weight) or an "
-                    f"iterable of these; got {validation!r}"
-                )
-            with inputs.naming("validation"):
-                validation = inputs.together(validation)
         parts = inputs.Batches(X, epochs, check)
-        held_out = _validation_samples(machine, validation, samples_of)
+        held_out = _validation_samples(machine, _beside_batches(validation), samples_of)
     else:
         samples = check(X, y, sample_weight)
         if rows is not None:
@@ -144,6 +136,19 @@ def samples_of(machine: Machine, X: Any, y: Any, sample_weight: Any = None) -> S
     """Checked samples for this network."""
     n_in, n_out = machine.sizes[0], machine.sizes[-1]
     return inputs.samples(X, y, sample_weight, n_in, n_out, machine.dtype, machine.cost)
+
+
+def _beside_batches(validation: Any) -> Any:
+    """`validation` beside batches; an iterable of batches becomes one. Raises ValueError."""
+    if validation is None or isinstance(validation, tuple | list):
+        return validation
+    if not inputs.are_batches(validation, None):
+        raise ValueError(
+            f"with batches, validation must be (X, y), (X, y, sample_weight) or an iterable of "
+            f"these; got {validation!r}"
+        )
+    with inputs.naming("validation"):
+        return inputs.together(validation)
 
 
 def _validation_samples(
