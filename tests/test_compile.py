@@ -134,7 +134,6 @@ EVERYTHING = """
     import numpy as np
     from numba.core import event
     import fastbackprop as fb
-    from fastbackprop.engines import ENGINES
     from fastbackprop.jit import cache as _cache
 
     rng, results = np.random.default_rng(0), []
@@ -157,15 +156,16 @@ EVERYTHING = """
         results.append(net.get_parameters())
 
     with event.install_recorder("numba:compile") as recorder:
-        for engine in ENGINES:
+        for engine in ("loops", "tiles"):
             X, s = rng.standard_normal((5, 3)).astype("f4"), np.arange(5.0)
             make = lambda *sizes, **kw: fb.Network(sizes, rng=0, engine=engine, **kw)
             use(make(3, 2), X, X[:, :2])
-            use(make(3, 1, hidden=[], output="sigmoid", **CE), X, [0, 1, 1, 0, 1], s)
-            use(make(3, 4, 2, hidden="gelu", output="softmax", **CE), X, [0, 1, 1, 0, 1])
+            use(make(3, 4, 2, output="softmax", **CE), X, [0, 1, 1, 0, 1])
             use(make(3, 4, 2, output="softmax", **CE), X, np.eye(2)[[0, 1, 1, 0, 1]], s)
-            use(make(3, 7, 5, 4, hidden=["tanh", "elu"], output="softmax"), X, X[:, [0, 1, 2, 0]])
-            make(3, 4, 2, dtype="float64").predict(X)
+            if engine == "loops":
+                use(make(3, 1, hidden=[], output="sigmoid", **CE), X, [0, 1, 1, 0, 1], s)
+                use(make(3, 7, 4, hidden=["gelu"], output="softmax"), X, X[:, [0, 1, 2, 0]])
+                make(3, 4, 2, dtype="float64").predict(X)
 
     kernels = {}
     for identity, kernel in _cache.KERNELS.items():

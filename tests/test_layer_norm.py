@@ -91,9 +91,10 @@ def test_every_activation_by_differences(hidden):
 # --- engines, threads, numbers -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("engine", ["loops", "tiles"])
 @pytest.mark.parametrize("hidden", SOME)
+@pytest.mark.parametrize(
+    ("engine", "dtype"), [("tiles", "float32"), ("tiles", "float64"), ("loops", "float64")]
+)
 def test_engines_agree(hidden, engine, dtype):
     ref = everything(layer_normed(fb.LayerNorm(hidden), "numpy", dtype, output=fb.LayerNorm()))
     comp = everything(layer_normed(fb.LayerNorm(hidden), engine, dtype, output=fb.LayerNorm()))
