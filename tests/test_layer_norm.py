@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from problems import DTYPES, HIDDEN, TOLERANCE, deviation, every_dtype, every_engine, problem
+from problems import HIDDEN, TOLERANCE, deviation, every_dtype, every_engine, problem
 
 import fastbackprop as fb
 from fastbackprop.formats import write_numpy

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numba
 import pytest
+from llvmlite.binding import ObjectFileRef
 from test_compile import (
     PACKAGE,
     RIGHT,
@@ -48,6 +49,28 @@ def test_machine_code_of_the_package_is_used(tmp_path):
     assert run(SMALL, root=copy.parent, **environment)[:3] == (RIGHT, 1, 0)
     assert files_below(tmp_path / "cache") == []
     assert {path: path.stat().st_mtime_ns for path in files_below(copy)} == files
+
+
+@of_a_level
+def test_compiled_here_and_for_a_wheel_is_the_same_code(tmp_path):
+    """So results have the same bits. `.ci/run` compares those of everything in a wheel."""
+    script = "import fastbackprop as fb; net = fb.Network([2, 1], rng=0); "
+    script += "print(net.predict([[1, 2]]).tolist())"
+    results, code = [], []
+    for where, told in (("here", {}), ("wheel", {"NUMBA_CPU_NAME": level().cpu})):
+        told |= {"NUMBA_CPU_FEATURES": level().features} if told else {}
+        results.append(run(script, NUMBA_CACHE_DIR=tmp_path / where, **told))
+        files = files_below(tmp_path / where)
+        code.append({path.name: instructions(path) for path in files})
+    assert len(code[0]) > 2 and all(code[0].values())
+    assert results[0] == results[1] and code[0] == code[1]
+
+
+def instructions(path):
+    """The code in a file of the cache, without names: those count the compilations before it."""
+    _, ((_, machine_code, _), *_) = pickle.loads(path.read_bytes()[_cache.DIGEST_SIZE :])
+    file = ObjectFileRef.from_data(machine_code)  # the sections are in its memory
+    return b"".join(section.data() for section in file.sections() if section.is_text())
 
 
 @pytest.fixture

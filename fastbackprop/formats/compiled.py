@@ -27,7 +27,8 @@ from fastbackprop.functions.arrays import with_p
 from fastbackprop.functions.layer_norms import LayerNorm
 from fastbackprop.functions.own import Function
 from fastbackprop.jit.kernels import EXACT, FASTMATH, OPTIONS
-from fastbackprop.jit.numba_internals import array_at, cgutils
+from fastbackprop.jit.numba_internals import cgutils
+from fastbackprop.jit.numba_internals.arrays import array_at
 from fastbackprop.jit.tile import VECTOR_BYTES, load, outer_along, plus, store, zeros
 from fastbackprop.jit.words import exp
 

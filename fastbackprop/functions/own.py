@@ -150,7 +150,7 @@ def _check_compiled(
     import numba
     from numba import types
 
-    from fastbackprop.jit.numba_internals import can_raise
+    from fastbackprop.jit.numba_internals.functions import can_raise
 
     number = numba.from_dtype(dtype)
     arguments = (number,) * n
@@ -183,7 +183,7 @@ def _unsafe(dispatcher: Any, within: tuple[Any, ...] = ()) -> str:
     """
     from numba import types
 
-    from fastbackprop.jit.numba_internals import variable_types
+    from fastbackprop.jit.numba_internals.functions import variable_types
 
     name, used = dispatcher.py_func.__name__, variable_types(dispatcher)
     if dispatcher in within:

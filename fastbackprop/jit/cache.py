@@ -24,18 +24,9 @@ import llvmlite
 import numba
 
 from fastbackprop.jit.folder import opened
-from fastbackprop.jit.numba_internals import (
-    KERNELS,
-    Cache,
-    Kernel,
-    digest,
-    dumps,
-    interpreter,
-    kept,
-    processor,
-    rebuilt,
-)
-from fastbackprop.jit.processor import LEVELS, VECTOR_BYTES, Level, level
+from fastbackprop.jit.numba_internals import KERNELS, Cache, Kernel, compiled_for, digest, dumps
+from fastbackprop.jit.numba_internals.files import interpreter, kept, rebuilt
+from fastbackprop.jit.processor import VECTOR_BYTES, Level, level
 
 log = logging.getLogger("fastbackprop")
 
@@ -110,10 +101,9 @@ def fingerprint() -> str:
 
 
 def target(codegen: Any) -> tuple[str, ...]:
-    """The processor that code is compiled for: the name of its level, or all that LLVM knows."""
-    triple, cpu, features = processor(codegen)
-    is_level = any((level.cpu, level.features) == (cpu, features) for level in LEVELS)
-    return (cpu, features) if is_level else (triple, cpu, features)
+    """The processors that code is compiled for: those of a level, or this one alone."""
+    level = compiled_for(codegen)
+    return (level.cpu, level.features) if level else codegen.magic_tuple()
 
 
 # --- machine code in the package -----------------------------------------------------------------

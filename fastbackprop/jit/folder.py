@@ -27,7 +27,7 @@ class Folder:
 
     def _open(self, name: str, flags: int) -> int:
         flags |= _NO_LINK | _BYTES
-        return os.open(self._name(name), flags, 0o600, dir_fd=self._descriptor)
+        return os.open(self._name(name), flags, 0o644, dir_fd=self._descriptor)
 
     def _remove(self, name: str) -> None:
         os.unlink(self._name(name), dir_fd=self._descriptor)
@@ -106,6 +106,11 @@ def opened(path: Path, n_own: int, *, make: bool = False) -> Iterator[Folder]:
         os.close(descriptor)
 
 
+def readable_by_all(path: Path) -> bool:
+    """Whether every user may open the files of this folder."""
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents))
+
+
 def _inner(outer: int, name: str, make: bool) -> int:
     try:
         return os.open(name, _FOLDER | _NO_LINK, dir_fd=outer)
@@ -113,7 +118,7 @@ def _inner(outer: int, name: str, make: bool) -> int:
         if not make:
             raise
     with contextlib.suppress(FileExistsError):  # another process was faster
-        os.mkdir(name, 0o700, dir_fd=outer)
+        os.mkdir(name, 0o755, dir_fd=outer)  # others may read: they trust what root has compiled
     return os.open(name, _FOLDER | _NO_LINK, dir_fd=outer)
 
 

@@ -12,13 +12,8 @@ from numba import types
 from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
 
 from fastbackprop.jit.kernels import in_python
-from fastbackprop.jit.numba_internals import (
-    AttributeTemplate,
-    array_bytes,
-    array_data,
-    as_dtype,
-    cgutils,
-)
+from fastbackprop.jit.numba_internals import AttributeTemplate, as_dtype, cgutils
+from fastbackprop.jit.numba_internals.arrays import array_bytes, array_data
 
 
 class ReferenceType(types.Type):

@@ -23,7 +23,8 @@ from numba.extending import intrinsic
 
 from fastbackprop.jit.availability import available_processors as available_processors
 from fastbackprop.jit.kernels import kernel
-from fastbackprop.jit.numba_internals import array_data, cgutils
+from fastbackprop.jit.numba_internals import cgutils
+from fastbackprop.jit.numba_internals.arrays import array_data
 
 # Words of the state of a team, each on its own cache line.
 ARRIVED, ROUND, GATE = 0, 16, 32

@@ -29,7 +29,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, models, register_model
 
-from fastbackprop.jit.numba_internals import array_at, array_data, cgutils
+from fastbackprop.jit.numba_internals import cgutils
+from fastbackprop.jit.numba_internals.arrays import array_at, array_data
 from fastbackprop.jit.processor import VECTOR_BYTES as VECTOR_BYTES
 
 _ELEMENT = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}

@@ -31,6 +31,7 @@ import numba
 from numba import types
 
 from fastbackprop.jit import interrupts
+from fastbackprop.jit.processor import LEVELS, Level, level
 
 _missing: list[str] = []
 
@@ -56,7 +57,7 @@ global_compiler_lock = _found("numba.core.compiler_lock", "global_compiler_lock"
 Cache = _found("numba.core.caching", "_Cache")  # what a dispatcher asks for machine code
 compile_result = _found("numba.core.compiler", "compile_result")  # makes a version of its parts
 dumps = _found("numba.core.serialize", "dumps")  # pickles them
-_dynfunc = _found("numba", "_dynfunc")  # where a function's environment is in Python's object
+dynfunc = _found("numba", "_dynfunc")  # where a function's environment is in Python's object
 
 _needed_to_link, _missing = _missing, []
 
@@ -65,8 +66,8 @@ _needed_to_link, _missing = _missing, []
 cgutils = _found("numba.core", "cgutils")  # short-hands for LLVM's instructions
 AttributeTemplate = _found("numba.core.typing.templates", "AttributeTemplate")  # of a reference
 as_dtype = _found("numba.np.numpy_support", "as_dtype")  # NumPy's dtype of a type
-_make_array = _found("numba.np.arrayobj", "make_array")  # an array's fields in a kernel
-_populate_array = _found("numba.np.arrayobj", "populate_array")
+make_array = _found("numba.np.arrayobj", "make_array")  # an array's fields in a kernel
+populate_array = _found("numba.np.arrayobj", "populate_array")
 
 _needed_for_tiles, _missing = _missing, []
 
@@ -145,17 +146,39 @@ def _try_out() -> None:
 # --- kernels -------------------------------------------------------------------------------------
 
 
-class _Library(JITCodeLibrary):  # type: ignore[misc, valid-type]
+def compiled_for(codegen: Any) -> Level | None:
+    """The level that kernels are compiled for; None: for this very processor, which is of no level.
+
+    For a level, not for the processor, so that a wheel's code and code from here are the same.
+    """
+    _, cpu, features = codegen.magic_tuple()
+    told = (each for each in LEVELS if (each.cpu, each.features) == (cpu, features))
+    return next(told, None) or level()
+
+
+def _of_level(module: Any, level: Level) -> Any:
+    """The module whose functions ask LLVM for this level."""
+    text = re.sub(r"^(define .*) \{$", r"\1 #9999 {", str(module), flags=re.MULTILINE)
+    named = f'"target-cpu"="{level.cpu}" "target-features"="{level.features}"'
+    return llvmlite.binding.parse_assembly(f"{text}\nattributes #9999 = {{ {named} }}\n")
+
+
+class Library(JITCodeLibrary):  # type: ignore[misc, valid-type]
     """The code of a kernel, optimised once, as a whole.
 
     Numba's passes before that, over each function and for counted references, find nothing here
     that the last one does not.
     """
 
+    _final_module: Any
+
     def _optimize_functions(self, module: Any) -> None: ...
 
     def _optimize_final_module(self) -> None:
         _pause()
+        level = compiled_for(self._codegen)
+        if level is not None:
+            self._final_module = _of_level(self._final_module, level)
         passes = self._codegen._module_pass_manager()
         manager, *builder = passes if isinstance(passes, tuple) else (passes,)
         manager.run(self._final_module, *builder)
@@ -168,7 +191,7 @@ class _Library(JITCodeLibrary):  # type: ignore[misc, valid-type]
         return self.name, self._get_compiled_object(), [n for n in names if n.startswith("_ZN")]
 
     @classmethod
-    def of(cls, codegen: Any, name: str, code: bytes, names: list[str]) -> "_Library":
+    def of(cls, codegen: Any, name: str, code: bytes, names: list[str]) -> "Library":
         """The library with this machine code, in any process."""
         library = cls(codegen, name)
         library.enable_object_caching()
@@ -178,7 +201,7 @@ class _Library(JITCodeLibrary):  # type: ignore[misc, valid-type]
         return library
 
 
-class _LinkedLibrary(_Library):
+class _LinkedLibrary(Library):
     """The code of a linked kernel: it is optimised and compiled in the kernels that call it."""
 
     def _optimize_final_module(self) -> None: ...
@@ -202,7 +225,7 @@ _IDLE_PASSES = {
 
 
 class _Compiler(Compiler):  # type: ignore[misc, valid-type]
-    library = _Library
+    library = Library
 
     def define_pipelines(self) -> Any:
         pipelines = super().define_pipelines()
@@ -390,7 +413,7 @@ def digest(key: Any) -> str:
     return hashlib.sha256(repr(key).encode()).hexdigest()[:20]
 
 
-# --- machine code --------------------------------------------------------------------------------
+# --- addresses -----------------------------------------------------------------------------------
 
 
 def code_address(kernel: Any, argument_types: Any) -> int:
@@ -409,106 +432,3 @@ def call_code(
     status, _ = convention.call_function(builder, function, types.none, argument_types, arguments)
     with builder.if_then(status.is_error, likely=False):
         convention.return_status_propagate(builder, status)
-
-
-def kept(compiled: Any, linked: bool) -> tuple[Any, ...]:
-    """The parts of a compiled version that make it again in another process.
-
-    Not Numba's account of the types of all variables, which is as long as the code. LLVM's bitcode
-    only of `linked` kernels: it is twice as long, and of use where callers are optimised with it.
-    """
-    library, fndesc = compiled.library, compiled.fndesc
-    fndesc.typemap = fndesc.calltypes = None
-    bitcode = library._get_module_for_linking().as_bitcode() if linked else None
-    environments = tuple(compiled._find_referenced_environments())
-    code = library.machine_code()
-    return code, bitcode, fndesc, compiled.signature, compiled.environment, environments
-
-
-def rebuilt(target_context: Any, parts: Any) -> Any:
-    """The compiled version made of them."""
-    code, bitcode, fndesc, signature, environment, environments = parts
-    codegen = target_context.codegen()
-    library = _Library.of(codegen, *code)
-    if bitcode is not None:
-        library._shared_module = llvmlite.binding.parse_bitcode(bitcode)
-    entry_point = target_context.get_executable(library, fndesc, environment)
-    for each in environments:
-        codegen.set_env(each.env_name, each)
-    return compile_result(
-        typing_context=target_context.typing_context,
-        target_context=target_context,
-        signature=signature,
-        library=library,
-        entry_point=entry_point,
-        fndesc=fndesc,
-        environment=environment,
-        referenced_envs=environments,
-        objectmode=False,
-        lifted=(),
-    )
-
-
-def interpreter() -> Any:
-    """What machine code knows of Python's objects: places within a function's environment."""
-    return dict(getattr(_dynfunc, "_impl_info", {}))
-
-
-def processor(codegen: Any) -> Any:
-    """What distinguishes processors whose machine code differs."""
-    return codegen.magic_tuple()
-
-
-def can_raise(function: Any, argument_types: Any) -> bool:
-    """Whether a version of a `numba.njit` function could end by an exception.
-
-    Numba's functions return a status, and LLVM's optimiser knows where it is always 0. If the
-    function cannot be found in LLVM's text, the answer is True. Kernels that are not linked
-    survive exceptions, so there the answer is False.
-    """
-    if not is_linked():
-        return False
-    compiled = function.overloads[argument_types]
-    name = re.escape(compiled.fndesc.llvm_func_name)
-    text = compiled.library.get_llvm_str()
-    body = re.search(rf'^define [^\n]*@"?{name}"?\(.*?^}}', text, re.MULTILINE | re.DOTALL)
-    return body is None or {*re.findall(r"ret i32 (\S+)", body[0])} != {"0"}
-
-
-def variable_types(function: Any) -> set[Any] | None:
-    """Numba's types of the variables of a `numba.njit` function, in all versions of numbers so far.
-
-    None where they are not known: machine code from a disk has none.
-    """
-    found: set[Any] = set()
-    for argument_types, compiled in function.overloads.items():
-        if any(isinstance(type_, types.Buffer) for type_ in argument_types):
-            continue
-        typemap = getattr(compiled.type_annotation, "typemap", None)
-        if typemap is None:
-            return None
-        found.update(typemap.values())
-    return found
-
-
-# --- arrays --------------------------------------------------------------------------------------
-
-
-def array_data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
-    """The pointer to an array's first element."""
-    return _make_array(array_type)(context, builder, array).data
-
-
-def array_bytes(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
-    """The bytes of a contiguous array."""
-    fields = _make_array(array_type)(context, builder, array)
-    return builder.mul(fields.nitems, fields.itemsize)
-
-
-def array_at(
-    context: Any, builder: Any, array_type: Any, pointer: Any, length: Any, itemsize: Any
-) -> Any:
-    """A contiguous array, (length,), of the elements there."""
-    array = _make_array(array_type)(context, builder)
-    _populate_array(array, pointer, [length], [itemsize], itemsize, None)
-    return array._getvalue()
