@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import fastbackprop
+from fastbackprop.commands import warmup
 from fastbackprop.engines import loops
 from fastbackprop.jit import cache as _cache
 from fastbackprop.jit import numba_internals
@@ -262,8 +263,41 @@ def test_nobody_else_can_write_into_the_folder(umask, places):
     finally:
         os.umask(before)
     assert folder == user / _cache.fingerprint()
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755 & ~umask
     assert not stat.S_IMODE(user.stat().st_mode) & stat.S_IWOTH
+
+
+AS_NOBODY = """
+    import os, sys
+    import numba, numba.np.linalg, scipy.linalg
+    import fastbackprop.engines.loops
+
+    numba.njit(lambda x: x + 1)(1)  # all that Numba imports, while this process may read it
+    os.setgid(65534)
+    os.setuid(65534)
+"""
+
+
+@linux
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only for root")
+def test_others_use_the_code_that_root_has_compiled(capsys, monkeypatch):
+    """As in the image of a container; they leave nothing there."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        assert run(SMALL, NUMBA_CACHE_DIR=folder)[:3] == (RIGHT, 0, 1)
+        before = {path: path.stat().st_mtime_ns for path in files_below(folder)}
+        as_nobody = textwrap.dedent(AS_NOBODY) + textwrap.dedent(SMALL)
+        g, hits, misses, used = run(as_nobody, NUMBA_CACHE_DIR=folder)
+        assert (g, hits, misses) == (RIGHT, 1, 0)
+        assert Path(used).is_relative_to(folder)
+        assert {path: path.stat().st_mtime_ns for path in files_below(folder)} == before
+        monkeypatch.setattr(_cache, "cache_directory", lambda: Path(used))
+        warmup.print_places()
+        assert f"Other users load it with NUMBA_CACHE_DIR={folder}\n" in capsys.readouterr().out
+        folder.chmod(0o700)
+        warmup.print_places()
+        assert "NUMBA_CACHE_DIR to a folder that they can read" in capsys.readouterr().out
 
 
 def a_file(path):

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import time
 import warnings
 from collections import Counter
@@ -57,6 +58,7 @@ def what_it_did(call: Callable[[], object], nothing_runs: bool) -> str:
 def print_places() -> None:
     """Where machine code is, and why not elsewhere."""
     from fastbackprop.jit.cache import cache_directory, refused_roots, shipped
+    from fastbackprop.jit.folder import readable_by_all
 
     found = shipped()
     level = f"for {found.level.cpu}" if found.level else f"not used: {found.why_not}"
@@ -64,6 +66,12 @@ def print_places() -> None:
     print(f"Cache: {cache_directory()}")
     for reason in refused_roots():
         print(f"Not used: {reason}")
+    folder = cache_directory()
+    if folder is not None and hasattr(os, "geteuid") and os.geteuid() == 0:
+        if readable_by_all(folder):
+            print(f"Other users load it with NUMBA_CACHE_DIR={folder.parents[1]}")
+        else:
+            print("Other users cannot: set NUMBA_CACHE_DIR to a folder that they can read")
 
 
 def run(arguments: argparse.Namespace) -> int:
