@@ -14,6 +14,7 @@ import os
 import pickle
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -23,8 +24,16 @@ from typing import Any
 import llvmlite
 import numba
 
-from fastbackprop.jit.folder import opened
-from fastbackprop.jit.numba_internals import KERNELS, Cache, Kernel, compiled_for, digest, dumps
+from fastbackprop.jit.folder import Locks, opened
+from fastbackprop.jit.numba_internals import (
+    KERNELS,
+    Cache,
+    Kernel,
+    compiled_for,
+    digest,
+    dumps,
+    pause,
+)
 from fastbackprop.jit.numba_internals.files import interpreter, kept, rebuilt
 from fastbackprop.jit.processor import VECTOR_BYTES, Level, level
 
@@ -236,6 +245,7 @@ def _found_directory() -> tuple[Path | None, list[str]]:
     return None, refused
 
 
+PATIENCE = 120.0  # seconds for another process that compiles: it may have been stopped
 N_OWN = 2  # the root and the folder of the fingerprint are ours: no links
 
 
@@ -246,6 +256,12 @@ def _clean(folder: Path) -> None:
         here.clean()
 
 
+@functools.cache
+def _locks(folder: Path) -> Locks | None:
+    with opened(folder, N_OWN) as here:
+        return here.locks()
+
+
 # --- files ---------------------------------------------------------------------------------------
 
 
@@ -253,12 +269,13 @@ class DiskCache(Cache):
     """One file for each function, processor and signature.
 
     A file appears whole or not at all, begins with the hash of the rest, and there is no index to
-    keep in step, so any number of processes may compile at once. Whatever goes wrong here costs a
-    compilation and a line in the log, and nothing else.
+    keep in step, so any number of processes may compile at once; one waits for another that compiles
+    the same. Whatever goes wrong here costs a compilation and a line in the log, and nothing else.
     """
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
+        self._held: list[tuple[Locks, int]] = []
 
     @property
     def cache_path(self) -> str:
@@ -281,7 +298,32 @@ class DiskCache(Cache):
         if folder is None:
             return None
         path = folder / self._name(sig, target(target_context.codegen()))
-        return self._loaded(path, sig, target_context, _read_private)
+        loaded = self._loaded(path, sig, target_context, _read_private)
+        if loaded is None and self._lock(folder, path.stem):
+            loaded = self._loaded(path, sig, target_context, _read_private)
+        return loaded
+
+    def _lock(self, folder: Path, name: str) -> bool:
+        """Wait while another process compiles this; whether one did."""
+        locks, number = _locks(folder), int(name.rpartition("-")[2][:15], 16)
+        if locks is None:
+            return False
+        waited, patience = False, time.monotonic() + PATIENCE
+        while not locks.acquire(number):
+            if time.monotonic() > patience:
+                log.info("another process compiles %s for %g seconds", self._kernel, PATIENCE)
+                return False
+            pause()
+            time.sleep(0.02)
+            waited = True
+        self._held.append((locks, number))
+        return waited
+
+    def unlock(self) -> None:
+        """Other processes may compile what this one has compiled, or failed to."""
+        while self._held:
+            locks, number = self._held.pop()
+            locks.release(number)
 
     def _loaded(self, path: Path, sig: Any, target_context: Any, read: Callable) -> Any:
         try:

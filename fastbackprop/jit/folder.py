@@ -8,12 +8,44 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 # Windows has no descriptors of folders, and its folders of a user are closed to others by default.
 DESCRIPTORS = os.open in os.supports_dir_fd
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _BYTES = getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # nor wait for a pipe's writer
 HOUR = 3600.0
+LOCKS = "locks"  # a file without content
+
+
+class Locks:
+    """Numbers that the system gives to one process at a time, for as long as that lives.
+
+    They are the bytes of a file. A process that closes the file loses all of them: one object serves
+    a folder, to the end of the process.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def acquire(self, number: int) -> bool:
+        """Whether another process does not have it."""
+        try:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError:  # a file system without locks: everybody has it
+            return True
+        return True
+
+    def release(self, number: int) -> None:
+        """Let another process have it."""
+        with contextlib.suppress(OSError):
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, number)
 
 
 class Folder:
@@ -63,6 +95,13 @@ class Folder:
             with contextlib.suppress(OSError):
                 self._remove(aside)
             raise
+
+    def locks(self) -> Locks | None:
+        """The folder's; None where the system has none or nothing can be written."""
+        try:
+            return Locks(self._open(LOCKS, os.O_RDWR | os.O_CREAT)) if fcntl else None
+        except OSError:
+            return None
 
     def clean(self) -> None:
         """Remove what processes left here that were killed while they wrote."""

@@ -175,7 +175,7 @@ class Library(JITCodeLibrary):  # type: ignore[misc, valid-type]
     def _optimize_functions(self, module: Any) -> None: ...
 
     def _optimize_final_module(self) -> None:
-        _pause()
+        pause()
         level = compiled_for(self._codegen)
         if level is not None:
             self._final_module = _of_level(self._final_module, level)
@@ -271,6 +271,7 @@ class Kernel(CPUDispatcher):  # type: ignore[misc, valid-type]
         pipeline = _LinkedCompiler if linked and not entry else _Compiler
         super().__init__(function, targetoptions=options, pipeline_class=pipeline)
         self.identity, self.linked = identity, linked
+        self.unlock: Callable[[], None] = lambda: None  # lets other processes compile this too
         self.calls: dict[Any, list[Call]] = {}  # the symbols in each version's code
         if identity is not None:
             KERNELS[identity] = self
@@ -278,7 +279,7 @@ class Kernel(CPUDispatcher):  # type: ignore[misc, valid-type]
 
     def keep_in(self, cache: Any) -> None:
         """Look for machine code there before compiling, and leave it there."""
-        self._cache = cache
+        self._cache, self.unlock = cache, cache.unlock
 
     def symbol(self, argument_types: Any) -> str:
         """Of the version for these types."""
@@ -299,6 +300,7 @@ class Kernel(CPUDispatcher):  # type: ignore[misc, valid-type]
                 _fall_back(changed.__cause__)  # type: ignore[arg-type]
             finally:
                 _open.pop()
+                self.unlock()
         return self.compile(sig)
 
     def add_overload(self, cres: Any) -> None:
@@ -329,9 +331,9 @@ class Kernel(CPUDispatcher):  # type: ignore[misc, valid-type]
 
 @contextlib.contextmanager
 def _compiling() -> Iterator[None]:
-    """Hold Numba's lock. Ctrl-C acts between two kernels, or within one at a call of `_pause`."""
+    """Hold Numba's lock. Ctrl-C acts between two kernels, or within one at a call of `pause`."""
     if _open and global_compiler_lock.is_locked():  # by this thread
-        _pause()
+        pause()
         yield
         return
     with interrupts.deferred() as act, global_compiler_lock, _without_collection():
@@ -343,7 +345,7 @@ _outermost: list[tuple[Callable[[], None], float]] = []  # lets Ctrl-C act; when
 _told: list[bool] = []
 
 
-def _pause() -> None:
+def pause() -> None:
     """Let a Ctrl-C that waits act. Say on a terminal, once, that a compilation takes its time."""
     act, began = _outermost[0]
     act()
