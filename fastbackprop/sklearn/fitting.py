@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
 from fastbackprop.formats.sklearn import OUTPUT
+from fastbackprop.many import fit_many
 from fastbackprop.network import Network
 from fastbackprop.sklearn import parameters
 from fastbackprop.sklearn.callbacks import Monitor, Tasks
 from fastbackprop.sklearn.data import Data, split
 from fastbackprop.sklearn.order import Order
 from fastbackprop.training import History, Interrupted
+from fastbackprop.training.dropout import as_dropout
 
 NOT_CONVERGED = {  # by the end of a training, as its History has it
     "epochs": "{max_iter} epochs (max_iter) did not suffice",
@@ -95,7 +98,7 @@ class Fit:
             "shuffle": estimator.shuffle,
             "callbacks": listeners,
             "metrics": None if held_out is None else {"score": self.monitor.score},
-            "dropout": estimator.dropout,
+            "dropout": as_dropout(estimator.dropout),
             "missing_targets": estimator.missing_targets,
         }
 
@@ -127,6 +130,29 @@ class Fit:
             return None
         reason = NOT_CONVERGED[ended_by].format(**self.estimator.get_params(deep=False))
         return f"{reason}: the training has not converged yet"
+
+
+def train_together(fits: Sequence[Fit], n_threads: int | None = None) -> list[History]:
+    """Train all at once, each with the bits of its own `run`; `end` is left to do.
+
+    One that diverges says so in its history. Raises Interrupted, and the errors of callbacks.
+    """
+    columns = {name: [fit.arguments[name] for fit in fits] for name in fits[0].arguments}
+    of_each = [fit.estimator.n_threads for fit in fits]
+    if n_threads is None and None not in of_each:
+        n_threads = max(of_each)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "training diverged", RuntimeWarning)
+        return fit_many(
+            [fit.estimator.network_ for fit in fits],
+            [fit.data.X for fit in fits],
+            [fit.data.Y for fit in fits],
+            rows=[fit.data.rows for fit in fits],
+            sample_weight=[fit.data.s for fit in fits],
+            optimizers=columns.pop("optimizer"),
+            n_threads=n_threads,
+            **columns,
+        )
 
 
 def _architecture(estimator: Any, data: Data) -> dict[str, Any]:
