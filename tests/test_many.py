@@ -222,6 +222,27 @@ def test_own_data():
     check_same(networks, references, histories, expected)
 
 
+def test_shuffle_metrics_and_missing_targets_of_each():
+    def error(y, a):
+        return np.abs(y - a).mean()
+
+    holes = np.where(rng.random(Y.shape) < 0.2, np.nan, Y)
+    validation = X, np.nan_to_num(holes)
+    each = [
+        {"shuffle": False, "metrics": {"error": error}, "missing_targets": True},
+        {"shuffle": True, "metrics": fb.Metrics("r2", training=True), "missing_targets": True},
+        {"shuffle": True, "metrics": None, "missing_targets": True},
+    ]
+    networks = [fb.Network([3, 4, 2], rng=seed) for seed in range(3)]
+    references = copy.deepcopy(networks)
+    columns = {name: [one[name] for one in each] for name in each[0]}
+    histories = fb.fit_many(networks, X, holes, epochs=3, validation=validation, **columns)
+    alone = [one | {"epochs": 3, "validation": validation} for one in each]
+    check_same(networks, references, histories, each_alone(references, X, holes, alone))
+    with pytest.raises(ValueError, match="shuffle must hold one for each of the 3 networks"):
+        fb.fit_many(networks, X, Y, shuffle=[True, False])
+
+
 def test_lbfgs_custom_rules_metrics_and_fractions():
     pytest.importorskip("scipy")
 

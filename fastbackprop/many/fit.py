@@ -33,7 +33,7 @@ def fit_many(
     rows: Any = None,
     validation: Any = None,
     sample_weight: Any = None,
-    shuffle: bool = True,
+    shuffle: bool | Sequence[bool] = True,
     dropout: float | Sequence[float] | Dropout | Sequence[Dropout] = 0.0,
     callbacks: Any = (),
     early_stopping: bool | int | EarlyStopping | Sequence[Any] | None = None,
@@ -42,10 +42,11 @@ def fit_many(
     | Iterable[str | Function]
     | Mapping[str, Function]
     | Metrics
+    | Sequence[Any]
     | None = None,
     progress: Any = None,
     n_threads: int | None = None,
-    missing_targets: bool = False,
+    missing_targets: bool | Sequence[bool] = False,
 ) -> list[History]:
     """Train many networks, in place, each as its own `fit` would train it.
 
@@ -76,8 +77,10 @@ def fit_many(
     sample_weight : array_like, optional
         (n_samples,) for all, or a vector for each network: (n_networks, n_samples), or a list. They
         are weights of all rows of X, also with `rows`.
-    shuffle, metrics, missing_targets
-        As for `fit`.
+    shuffle, missing_targets
+        As for `fit`; or a list with a flag for each network.
+    metrics
+        As for `fit`; or a list with a dict, a `Metrics` or None for each network.
     dropout
         As for `fit`; or a list with a `Dropout` for each network.
     callbacks
@@ -127,15 +130,12 @@ def fit_many(
         "dropout": dropout,
         "callbacks": callbacks,
         "early_stopping": early_stopping,
-    }
-    n_threads = inputs.thread_count(n_threads)
-    common = {
         "shuffle": shuffle,
         "metrics": metrics,
-        "progress": None,
-        "n_threads": n_threads,
         "missing_targets": missing_targets,
     }
+    n_threads = inputs.thread_count(n_threads)
+    common = {"progress": None, "n_threads": n_threads}
     chosen = many.distinct(networks, Network, "networks")
     each = _each(len(chosen), X, y, settings)
     stop, data = Stop(), _Data()
@@ -222,6 +222,9 @@ OF_ONE: dict[str, Callable[[Any], bool] | None] = {
     "early_stopping": None,
     "dropout": lambda value: isinstance(value, Dropout),
     "validation": lambda value: value is None or isinstance(value, tuple | float),
+    "shuffle": None,
+    "metrics": lambda value: value is None or isinstance(value, Mapping | Metrics),
+    "missing_targets": None,
 }
 
 

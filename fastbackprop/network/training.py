@@ -34,6 +34,10 @@ class Training:
         """Whether `fit` is at work; callbacks may ask."""
         return self._n_fits > 0
 
+    def continue_with(self, optimizer: Optimizer | None) -> None:
+        """Let `partial_fit` continue this optimizer, which has trained the network; None: none."""
+        self._optimizer = optimizer
+
     @contextlib.contextmanager
     def in_training(self, optimizer: Optimizer | None = None) -> Iterator[None]:
         """While a training is at work, no trainer takes a step in between.
@@ -41,7 +45,7 @@ class Training:
         The optimizer is the one that `partial_fit` continues.
         """
         if optimizer is not None:
-            self._optimizer = optimizer
+            self.continue_with(optimizer)
         self._n_fits += 1
         try:
             yield

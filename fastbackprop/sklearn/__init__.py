@@ -7,9 +7,12 @@ docs/scikit-learn.md has the differences and the additions.
 
     classifier.py, regressor.py  the two estimators
     base.py                      what they share: parameters, fit, predict
+    fitting.py                   one training: prepared, run, ended
     parameters.py                parameters of estimators as arguments of Network and optimizers
     data.py                      X, y and weights, checked by scikit-learn; the validation split
     callbacks.py                 scikit-learn's figures of a training, and the end of one
+    search.py                    searches and cross-validations in place of scikit-learn's
+    together.py, tasks.py, pool.py  how these train their networks together
     stored.py                    fitted estimators as plain state
     order.py                     scikit-learn's order of the samples
 """
@@ -24,6 +27,30 @@ except ImportError as error:
 
 from fastbackprop.sklearn.classifier import MLPClassifier
 from fastbackprop.sklearn.regressor import MLPRegressor
+from fastbackprop.sklearn.search import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HalvingRandomSearchCV,
+    RandomizedSearchCV,
+    cross_val_predict,
+    cross_val_score,
+    cross_validate,
+    learning_curve,
+    validation_curve,
+)
 from fastbackprop.sklearn.stored import TRUSTED
 
-__all__ = ["TRUSTED", "MLPClassifier", "MLPRegressor"]
+__all__ = [
+    "TRUSTED",
+    "GridSearchCV",
+    "HalvingGridSearchCV",
+    "HalvingRandomSearchCV",
+    "MLPClassifier",
+    "MLPRegressor",
+    "RandomizedSearchCV",
+    "cross_val_predict",
+    "cross_val_score",
+    "cross_validate",
+    "learning_curve",
+    "validation_curve",
+]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
+import functools
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +11,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastbackprop import engines
-from fastbackprop.formats.sklearn import OUTPUT
 from fastbackprop.network import Network
-from fastbackprop.optimizers import Optimizer
-from fastbackprop.optimizers.schedules import Schedule
 from fastbackprop.sklearn import parameters, stored
-from fastbackprop.sklearn.callbacks import Monitor, Tasks
-from fastbackprop.sklearn.data import SPARSE, Data, inputs_alone, inputs_and_targets, split, weights
-from fastbackprop.sklearn.order import Order
-from fastbackprop.training import History, Interrupted
+from fastbackprop.sklearn.data import SPARSE, Data, inputs_alone, inputs_and_targets, weights
+from fastbackprop.sklearn.fitting import Fit
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks  # since 1.9
@@ -36,13 +29,6 @@ except ImportError:
     def with_callbacks(method: Any) -> Any:
         """Nothing either."""
         return method
-
-
-NOT_CONVERGED = {  # by the end of a training, as its History has it
-    "epochs": "{max_iter} epochs (max_iter) did not suffice",
-    "max_evaluations": "{max_fun} calls of the function (max_fun) did not suffice",
-    "line_search": "lbfgs finds no lower cost along its last direction; scaling X might help",
-}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -80,6 +66,12 @@ class MLP(CallbackSupportMixin, BaseEstimator):
     if TYPE_CHECKING:  # fields of the two classes, which have them in their own order
         hidden_layer_sizes: Any
         activation: Any
+
+    @classmethod
+    @functools.cache
+    def _get_param_names(cls) -> Any:
+        """As of BaseEstimator, which inspects the signature in each call."""
+        return super()._get_param_names()
 
     # --- fitted attributes ------------------------------------------------------------------------
 
@@ -168,151 +160,53 @@ class MLP(CallbackSupportMixin, BaseEstimator):
             raise ValueError("sample_weight_val belongs to X_val and y_val; got it alone")
         return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
 
-    def _fit(self, *arguments: Any, one_pass: bool = False, **options: Any) -> Any:
-        """Check, and train; a refusal leaves the estimator as it was."""
-        self._before: dict[str, Any] | None = vars(self).copy()
-        try:
-            data, held_out = self._checked(one_pass, *arguments, **options)
-            monitor = self._train(data, held_out, one_pass)
-        except Exception:
-            if self._before is not None:  # as the training has not begun
-                self.__dict__ = self._before
-            raise
-        ended_by = self.history_.ended_by
-        if not one_pass and not monitor.converged and ended_by in NOT_CONVERGED:
-            reason = NOT_CONVERGED[ended_by].format(**self.get_params(deep=False))
-            wrapped = hasattr(self, "_init_callback_context")
-            warnings.warn(
-                f"{reason}: the training has not converged yet",
-                ConvergenceWarning,
-                stacklevel=4 if wrapped else 3,
-            )
-        return self
-
-    def _checked(
+    def _fit(
         self,
-        one_pass: bool,
         X: Any,
         y: Any,
         sample_weight: Any,
+        *,
         validation: tuple[Any, Any, Any] = (None, None, None),
         classes: Any = None,
-    ) -> tuple[Data, Data | None]:
-        """Training and validation samples, and a network for them."""
+        one_pass: bool = False,
+    ) -> Any:
+        """Check, and train; a refusal leaves the estimator as it was."""
+        before, fit = vars(self).copy(), None
+        try:
+            data = self._checked(X, y, sample_weight, classes, one_pass)
+            fit = Fit(self, data, self._validation(*validation), one_pass)
+            fit.run()
+        except BaseException:
+            if fit is None or not fit.monitor.began:
+                self.__dict__ = before
+            raise
+        if reason := fit.not_converged():
+            wrapped = hasattr(self, "_init_callback_context")
+            warnings.warn(reason, ConvergenceWarning, stacklevel=4 if wrapped else 3)
+        return self
+
+    def _checked(
+        self, X: Any, y: Any, sample_weight: Any, classes: Any = None, one_pass: bool = False
+    ) -> Data:
+        """Training samples; the first ones show how many features and which classes there are."""
         parameters.check(self)
-        first = not hasattr(self, "network_") or not (self.warm_start or one_pass)
+        first = not self._goes_on(one_pass)
         if one_pass and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         X, y = inputs_and_targets(self, X, y, reset=first)
         Y = self._targets(y, first, classes)
-        data = Data(X, Y, y, weights(self, sample_weight, y))
-        architecture = self._architecture(X, Y)
-        random_state = check_random_state(self.random_state)
-        if first:
-            self._begin(architecture, X.dtype, random_state)
-            self._before_split = copy.deepcopy(random_state)
-        else:
-            self._check_fits(architecture)
-        X_val, y_val, s_val = validation
-        if X_val is not None:
-            X_val, y_val = inputs_and_targets(self, X_val, y_val, reset=False)
-            s_val = weights(self, s_val, y_val)
-            held_out = Data(X_val, self._targets(y_val, False, None), y_val, s_val)
-        elif self._stops_early():
-            if not first:  # the same split again
-                random_state = copy.deepcopy(self._before_split)
-            by_class = is_classifier(self) and self._n_outputs(Y) == 1
-            return split(data, self.validation_fraction, random_state, by_class)
-        else:
-            return data, None
-        return data, held_out
+        return Data(X, Y, y, weights(self, sample_weight, y))
 
-    def _architecture(self, X: Any, Y: Any) -> dict[str, Any]:
-        """Arguments of `Network`."""
-        output, cost = self._output_and_cost()
-        n_hidden = np.atleast_1d(self.hidden_layer_sizes).tolist()
-        return {
-            "sizes": (X.shape[1], *n_hidden, self._n_outputs(Y)),
-            "hidden": parameters.hidden(self.activation),
-            "output": output,
-            "cost": cost,
-            "engine": self.engine,
-        }
+    def _validation(self, X: Any, y: Any, sample_weight: Any) -> Data | None:
+        """The user's own validation samples, of whose kind the training samples are."""
+        if X is None:
+            return None
+        X, y = inputs_and_targets(self, X, y, reset=False)
+        return Data(X, self._targets(y, False, None), y, weights(self, sample_weight, y))
 
-    def _check_fits(self, architecture: dict[str, Any]) -> None:
-        for name, value in architecture.items():
-            if value != self._built[name]:
-                raise ValueError(
-                    f"the network to go on with has {name} {self._built[name]}; parameters, X "
-                    f"and y ask for {value}. For a new one fit with warm_start=False"
-                )
-
-    def _begin(self, architecture: dict[str, Any], dtype: Any, random_state: Any) -> None:
-        """A new network, with scikit-learn's initial parameters, and no history."""
-        network = Network(**architecture, init="zeros", dtype=dtype, rng=Order(random_state))
-        self._built = architecture
-        factor = 2 if architecture["hidden"] == "sigmoid" else 6
-        for W, b in zip(network.weights, network.biases, strict=True):
-            bound = np.sqrt(factor / sum(W.shape))
-            W[...] = random_state.uniform(-bound, bound, W.shape)
-            b[...] = random_state.uniform(-bound, bound, b.shape)
-        self.network_ = network
-        self.n_layers_, self.n_outputs_ = len(network.sizes), network.sizes[-1]
-        self.out_activation_ = OUTPUT.get(network.output, network.output)
-        self.t_ = 0
-        self.loss_curve_: list[float] = []
-        self.best_loss_ = None if self._stops_early() else np.inf
-        self.validation_scores_: list[float] | None = None
-        self.best_validation_score_: float | None = None
-        self._optimizer: Optimizer | None = None
-        self._schedule: Schedule | None = None
-
-    def _train(self, data: Data, held_out: Data | None, one_pass: bool) -> Monitor:
-        """Train on checked samples. Returns the callback that watched."""
-        n = len(data.Y)
-        epochs = 1 if one_pass else self.max_iter
-        batch_size = parameters.samples_per_step(self, n)
-        # Theirs is alpha / 2 ||W||^2 for the whole minibatch, whose cost is then divided by its
-        # total weight; ours is added to the mean cost. The average minibatch stands for each.
-        mean_weight = 1.0 if data.s is None else float(np.mean(data.s)) or 1.0
-        penalty = self.alpha / (batch_size * mean_weight)
-        monitor = Monitor(self, n, batch_size, penalty, held_out)
-        listeners = [monitor, *_as_list(self.callbacks)]
-        if not one_pass and hasattr(self, "_init_callback_context"):
-            listeners.append(Tasks(self, data, epochs))
-        self.history_: History
-        try:
-            self.history_ = self._fit_network(data, epochs, batch_size, monitor, listeners)
-        except Interrupted as interrupted:
-            self.history_ = interrupted.history
-            raise
-        if parameters.is_lbfgs(self.solver):
-            monitor.at_the_end(self._cost(data.X, data.Y, data.s))
-        return monitor
-
-    def _fit_network(
-        self, data: Data, epochs: int, batch_size: int, monitor: Monitor, listeners: list[Any]
-    ) -> History:
-        """Call `Network.fit`."""
-        held_out = monitor.held_out
-        self._schedule = parameters.schedule(self, self._schedule)
-        optimizer = parameters.optimizer(self, monitor.l2, self._schedule, self._optimizer)
-        self._optimizer = optimizer
-        return self.network_.fit(
-            data.X,
-            data.Y,
-            epochs=epochs,
-            batch_size=None if parameters.is_lbfgs(self.solver) else batch_size,
-            optimizer=self._optimizer,
-            validation=None if held_out is None else (held_out.X, held_out.Y, held_out.s),
-            sample_weight=data.s,
-            shuffle=self.shuffle,
-            callbacks=listeners,
-            n_threads=self.n_threads,
-            metrics=None if held_out is None else {"score": monitor.score},
-            dropout=self.dropout,
-            missing_targets=self.missing_targets,
-        )
+    def _goes_on(self, one_pass: bool) -> bool:
+        """Whether the next training is that of the network that is there."""
+        return hasattr(self, "network_") and (self.warm_start or one_pass)
 
     def _cost(self, X: Any, Y: Any, s: Any) -> float:
         return self.network_.evaluate(X, Y, s, missing_targets=self.missing_targets)
@@ -343,7 +237,7 @@ class MLP(CallbackSupportMixin, BaseEstimator):
         """The weighted score of the predictions for a^L of X."""
         if not np.isfinite(a).all():
             return np.nan
-        score = accuracy_score if is_classifier(self) else r2_score
+        score = accuracy if is_classifier(self) else r2_score
         predictions = self._predictions(a)
         if self.missing_targets:
             return _mean_score(score, np.asarray(y, np.float64), predictions, s)
@@ -379,6 +273,14 @@ class MLP(CallbackSupportMixin, BaseEstimator):
         return tags
 
 
+def accuracy(y: Any, predictions: np.ndarray, sample_weight: Any = None) -> float:
+    """`accuracy_score`, whose checks take longer than the rest, without them where it is safe."""
+    alike = type(y) is np.ndarray and y.ndim == 1 and y.shape == predictions.shape
+    if alike and sample_weight is None and (y.dtype.kind + predictions.dtype.kind) in ("ii", "UU"):
+        return float(np.mean(y == predictions))
+    return float(accuracy_score(y, predictions, sample_weight=sample_weight))
+
+
 def _mean_score(score: Any, y: np.ndarray, predictions: np.ndarray, s: Any) -> float:
     """The mean over the outputs of the score of the samples whose target is known."""
     n, scores = len(y), []
@@ -388,8 +290,3 @@ def _mean_score(score: Any, y: np.ndarray, predictions: np.ndarray, s: Any) -> f
             weights = None if s is None else np.asarray(s)[known]
             scores.append(score(of_output[known], predicted[known], sample_weight=weights))
     return float(np.mean(scores)) if scores else np.nan
-
-
-def _as_list(callbacks: Any) -> list[Any]:
-    single = callable(callbacks) or not isinstance(callbacks, Iterable)
-    return [callbacks] if single else list(callbacks)

@@ -26,6 +26,7 @@ class Monitor:
         self.steps = -(-n_samples // batch_size)
         self.stops_early = estimator._stops_early()
         self.best, self.waited, self.converged = -np.inf, 0, False
+        self.began = False  # and with it the estimator has changed for good
         self.parameters: np.ndarray | None = None
         if held_out is not None and estimator.validation_scores_ is None:
             estimator.validation_scores_ = []
@@ -36,8 +37,8 @@ class Monitor:
     def score(self, _: Any, a: np.ndarray) -> float:
         """The metric of `Network.fit`: the estimator's score of the validation samples."""
         assert self.held_out is not None
-        X, _, y, s = self.held_out
-        score: float = self.estimator._score(X, y, a, s)
+        samples = self.held_out
+        score: float = self.estimator._score(samples.X, samples.y, a, samples.s)
         return score
 
     def on_train_begin(self, network: Network) -> None:
@@ -45,7 +46,7 @@ class Monitor:
         if self.held_out is not None:
             self.score(None, np.zeros((len(self.held_out.Y), network.sizes[-1])))
         self.penalty = self._penalty(network)
-        self.estimator._before = None
+        self.began = True
 
     def on_epoch_end(self, network: Network, epoch: int, logs: dict[str, float]) -> bool:
         """Keep the figures; true where the training is to end."""

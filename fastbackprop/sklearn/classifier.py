@@ -11,7 +11,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
-from fastbackprop.sklearn.base import MLP
+from fastbackprop.sklearn.base import MLP, accuracy
 from fastbackprop.sklearn.parameters import takes_minibatches
 
 
@@ -143,13 +143,18 @@ class MLPClassifier(ClassifierMixin, MLP):
         return 1 if self._label_binarizer.y_type_ == "binary" else len(self.classes_)
 
     def _predictions(self, a: np.ndarray) -> np.ndarray:
+        kind = self._label_binarizer.y_type_
+        if kind == "multiclass":
+            return self.classes_[a.argmax(axis=1)]
+        if kind == "binary":
+            return self.classes_[np.minimum(a[:, 0] > 0.5, len(self.classes_) - 1)]
         return self._label_binarizer.inverse_transform(a if a.shape[1] > 1 else a.ravel())
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy; with `missing_targets` the mean over the outputs, of the targets known."""
         if self.missing_targets:
             return self._score(X, y, self._outputs(X), sample_weight)
-        return super().score(X, y, sample_weight)
+        return accuracy(y, self.predict(X), sample_weight)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of `classes_`, (n_samples, n_classes).

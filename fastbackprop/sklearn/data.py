@@ -20,6 +20,22 @@ class Data(NamedTuple):
     Y: Any  # the targets of `Network.fit`
     y: Any  # as the user passed it
     s: np.ndarray | None  # weights, (n_samples,); None: one each
+    rows: np.ndarray | None = None  # the numbers of those meant; None: all
+
+    @property
+    def n(self) -> int:
+        """How many are meant."""
+        return int(self.Y.shape[0]) if self.rows is None else len(self.rows)
+
+    def alone(self) -> "Data":
+        """Those that are meant, without the others."""
+        if self.rows is None:
+            return self
+        return Data(*(None if a is None else a[self.rows] for a in self[:4]))
+
+    def part(self, places: np.ndarray) -> "Data":
+        """Those at these places."""
+        return self._replace(rows=places if self.rows is None else self.rows[places])
 
 
 def inputs_and_targets(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
@@ -71,18 +87,21 @@ def weights(estimator: Any, sample_weight: Any, y: Any) -> np.ndarray | None:
 
 
 def split(data: Data, fraction: float, random_state: Any, by_class: bool) -> tuple[Data, Data]:
-    """Training and validation samples, as scikit-learn draws them."""
-    arrays = [array for array in data if array is not None]
-    parts = train_test_split(
-        *arrays,
+    """Training and validation samples, as scikit-learn draws them.
+
+    Of samples among others the training samples are no copies.
+    """
+    y = data.y if data.rows is None else data.y[data.rows]
+    places = train_test_split(
+        np.arange(data.n),
         test_size=fraction,
         random_state=random_state,
-        stratify=data.y if by_class else None,
+        stratify=y if by_class else None,
     )
-    if parts[1].shape[0] < 2:
+    if len(places[1]) < 2:
         raise ValueError(
-            f"The validation set is too small: validation_fraction={fraction} of {len(data.Y)} "
+            f"The validation set is too small: validation_fraction={fraction} of {data.n} "
             f"samples is one"
         )
-    parts += [None, None] * (data.s is None)
-    return Data(*parts[::2]), Data(*parts[1::2])
+    train, held_out = (data.part(some) for some in places)
+    return train if data.rows is not None else train.alone(), held_out.alone()

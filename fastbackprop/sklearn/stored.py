@@ -49,5 +49,5 @@ def restored(state: dict[str, Any], optimizer: Any) -> Network:
     arguments = saved.arguments(json.loads(state["architecture"]))
     network = Network(**arguments, init="zeros", rng=order)
     network.set_parameters(state["parameters"])
-    network._optimizer = optimizer
+    network.continue_with(optimizer)
     return network

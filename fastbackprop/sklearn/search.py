@@ -1,0 +1,85 @@
+"""scikit-learn's searches and cross-validations, which train their networks together."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from sklearn import model_selection
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+
+from fastbackprop.sklearn.together import together
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+NOTE = """
+    Notes of fastbackprop
+    ---------------------
+    The networks of all candidates and folds are trained together, if the estimator is one of
+    `fastbackprop.sklearn`, or a pipeline that ends with one. `n_jobs` is the number of threads
+    then; None chooses it from the work. The results are those of scikit-learn's own, times apart.
+    Ctrl-C raises `fastbackprop.Interrupted`. Of any other estimator, and with callbacks of
+    scikit-learn, nothing differs.
+"""
+
+
+def _with_note(original: Any) -> str:
+    """The docstring of a class or function, and what differs."""
+    return f"{inspect.cleandoc(original.__doc__ or '')}\n{inspect.cleandoc(NOTE)}\n"
+
+
+class _Search:
+    """What the searches share."""
+
+    estimator: Any
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
+        """Search, as the class of scikit-learn does, and fit the best candidate.
+
+        Parameters and errors are those of scikit-learn's.
+        """
+        with together(self.estimator, self):
+            return super().fit(X, y, **params)  # type: ignore[misc]
+
+
+class GridSearchCV(_Search, model_selection.GridSearchCV):
+    """As scikit-learn's."""
+
+    __doc__ = _with_note(model_selection.GridSearchCV)
+
+
+class RandomizedSearchCV(_Search, model_selection.RandomizedSearchCV):
+    """As scikit-learn's."""
+
+    __doc__ = _with_note(model_selection.RandomizedSearchCV)
+
+
+class HalvingGridSearchCV(_Search, model_selection.HalvingGridSearchCV):
+    """As scikit-learn's."""
+
+    __doc__ = _with_note(model_selection.HalvingGridSearchCV)
+
+
+class HalvingRandomSearchCV(_Search, model_selection.HalvingRandomSearchCV):
+    """As scikit-learn's."""
+
+    __doc__ = _with_note(model_selection.HalvingRandomSearchCV)
+
+
+def _together(function: Function) -> Function:
+    @functools.wraps(function)
+    def trained_together(estimator: Any, *args: Any, **kwargs: Any) -> Any:
+        with together(estimator):
+            return function(estimator, *args, **kwargs)
+
+    trained_together.__doc__ = _with_note(function)
+    return cast(Function, trained_together)
+
+
+cross_validate = _together(model_selection.cross_validate)
+cross_val_score = _together(model_selection.cross_val_score)
+cross_val_predict = _together(model_selection.cross_val_predict)
+learning_curve = _together(model_selection.learning_curve)
+validation_curve = _together(model_selection.validation_curve)
