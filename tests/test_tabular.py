@@ -156,9 +156,9 @@ def test_target_means_do_not_see_the_own_fold():
     shift, width = naive.mean(axis=0), naive.std(axis=0)
     np.testing.assert_allclose(crossed, np.clip((naive - shift) / width, -4, 4), rtol=1e-9)
     everything = mean(range(N))
-    for level, means in zip(category["levels"], category["means"], strict=False):
+    for level, means in zip(category["levels"], category["table"][:-1, -3:], strict=True):
         expected = np.clip((everything(level) - shift) / width, -4, 4)
-        np.testing.assert_allclose(means, expected, rtol=1e-9)
+        np.testing.assert_allclose(means, expected, rtol=1e-5)
 
 
 def test_date_parts():

@@ -24,24 +24,18 @@ def numbers(values: Any) -> np.ndarray:
 def texts(values: Any) -> np.ndarray:
     """Values as text, (n,) of objects; equal numbers of any type have equal texts."""
     array = np.asarray(values, object)
-    known: dict[Any, str] = {}
-    result = np.empty(len(array), object)
-    for i, value in enumerate(array.tolist()):
-        kind = type(value)
-        if kind is str:
-            result[i] = value
-            continue
-        key = kind, value
-        try:
-            found = known.get(key)
-        except TypeError:
-            raise TypeError(
-                f"a value of a column must be a string or a number, a date or missing; got a "
-                f"{kind.__name__}: {value!r}"
-            ) from None
-        if found is None:
-            found = known[key] = _text(value)
-        result[i] = found
+    items = array.tolist()
+    if set(map(type, items)) <= {str}:
+        return array
+    try:
+        known = {key: _text(key[1]) for key in {(type(value), value) for value in items}}
+    except TypeError:
+        kind = next(type(value) for value in items if type(value).__hash__ is None)
+        raise TypeError(
+            f"values must be strings, numbers, booleans, dates or missing; got a {kind.__name__}"
+        ) from None
+    result = np.empty(len(items), object)
+    result[:] = [known[type(value), value] for value in items]
     return result
 
 
@@ -94,8 +88,11 @@ def number_matrix(columns: dict[str, np.ndarray], sources: Any) -> np.ndarray:
 
 def logarithms(N: np.ndarray, plan: dict[str, Any]) -> np.ndarray:
     """N with log(1 + distance from the least, in units) in the columns that have a logarithm."""
-    D = (N - plan["low"]) / plan["unit"]
-    return np.where(plan["log"], np.sign(D) * np.log1p(np.abs(D)), N)
+    some = np.flatnonzero(plan["log"])
+    D = (N[:, some] - plan["low"][some]) / plan["unit"][some]
+    L = N.copy()
+    L[:, some] = np.sign(D) * np.log1p(np.abs(D))
+    return L
 
 
 def scaled(N: np.ndarray, plan: dict[str, Any]) -> np.ndarray:
@@ -105,20 +102,19 @@ def scaled(N: np.ndarray, plan: dict[str, Any]) -> np.ndarray:
     return x / np.sqrt(1 + (x / 3) ** 2)
 
 
+class Places(dict[str, int]):
+    """The place of each level; the number of levels for any other text."""
+
+    def __init__(self, levels: list[str]) -> None:
+        super().__init__((level, i) for i, level in enumerate(levels))
+
+    def __missing__(self, text: str) -> int:
+        return len(self)
+
+
 def codes(values: np.ndarray, levels: list[str]) -> np.ndarray:
     """The place of each text among the levels, (n,); len(levels) for one that is not there."""
-    places = {level: i for i, level in enumerate(levels)}
-    return np.array([places.get(value, len(levels)) for value in values.tolist()], np.int64)
-
-
-def category_features(code: np.ndarray, category: dict[str, Any]) -> np.ndarray:
-    """Of one column: zeros and ones for the first levels, or -1 and 1 for two; and means."""
-    n_levels, shown = len(category["levels"]), category["one_hot"]
-    if n_levels == 2 and shown:
-        one_hot = np.array([[-1.0], [1.0], [0.0]])[code]
-    else:
-        one_hot = np.vstack([np.eye(n_levels)[:, :shown], np.zeros((1, shown))])[code]
-    return np.hstack([one_hot, category["means"][code]])
+    return np.fromiter(map(Places(levels).__getitem__, values.tolist()), np.int64, len(values))
 
 
 def feature_matrix(columns: dict[str, np.ndarray], plan: dict[str, Any]) -> np.ndarray:
@@ -132,6 +128,6 @@ def feature_matrix(columns: dict[str, np.ndarray], plan: dict[str, Any]) -> np.n
     blocks = [x, np.isnan(N[:, plan["gaps"]]), waves.reshape(len(x), -1)]
     for category in plan["categories"]:
         code = codes(columns[category["column"]], category["levels"])
-        blocks.append(category_features(code, category))
+        blocks.append(category["table"][code])
     F = np.hstack(blocks).astype(np.float32)
     return F if F.shape[1] else np.zeros((len(F), 1), np.float32)

@@ -71,7 +71,7 @@ def _arrays(X: Any) -> list[tuple[str, np.ndarray]]:
     """Names and values of all columns."""
     if hasattr(X, "iloc") and hasattr(X, "columns"):  # pandas
         _refuse_twice(map(str, X.columns))
-        return [(str(name), _of_pandas(X.iloc[:, j])) for j, name in enumerate(X.columns)]
+        return [(str(name), _of_pandas(series)) for name, series in X.items()]
     if hasattr(X, "get_columns"):  # polars
         return [(series.name, _of_polars(series)) for series in X.get_columns()]
     matrix = X.toarray() if hasattr(X, "toarray") else np.asarray(X)

@@ -12,7 +12,6 @@ from fastbackprop import inputs
 from fastbackprop.formats import atomic
 from fastbackprop.network import Network
 from fastbackprop.onnx.export import OPSET, Writer, the_package
-from fastbackprop.tabular import features
 from fastbackprop.tabular.blend import LEAST
 from fastbackprop.tabular.frames import DATE, NUMBER
 from fastbackprop.version import __version__
@@ -103,8 +102,8 @@ class _Graph:
                 values_int64s=list(range(n)),
                 default_int64=n,
             )
-            table = features.category_features(np.arange(n + 1), category)
-            rows = self.writer.node("Gather", [self.constant(table, np.float32), code])
+            table = self.constant(category["table"], np.float32)
+            rows = self.writer.node("Gather", [table, code])
             blocks.append(self._flat(rows))
         return self.writer.node("Concat", blocks, axis=1)
 

@@ -63,9 +63,9 @@ class Plan:
         names += [f"{named[j]} cos{i}" for j in waves for i in range(self.steps["w"].shape[1])]
         for category in self.steps["categories"]:
             name, levels = category["column"], category["levels"]
-            shown = levels[1:2] if len(levels) == 2 else levels[: category["one_hot"]]
+            shown = levels[1:] if len(levels) == 2 else levels[:MOST_ONE_HOT]
             names += [f"{name}={level}" for level in shown]
-            names += [f"{name} mean{i}" for i in range(category["means"].shape[1])]
+            names += [f"{name} mean{i}" for i in range(category["n_means"])]
         return names or ["nothing"]
 
     def table(self, frame: Frame) -> Any:
@@ -109,9 +109,8 @@ def make_plan(frame: Frame, targets: Targets, rng: np.random.Generator) -> tuple
     F = features.feature_matrix(frame.columns, steps)
     at = F.shape[1]
     for category, crossed in zip(reversed(steps["categories"]), reversed(x_cross), strict=True):
-        n_means = category["means"].shape[1]
-        F[:, at - n_means : at] = crossed
-        at -= n_means + _n_shown(category)
+        F[:, at - category["n_means"] : at] = crossed
+        at -= category["table"].shape[1]
     return plan, F
 
 
@@ -253,11 +252,12 @@ def _of_category(values: np.ndarray, targets: Targets) -> tuple[dict[str, Any], 
         held = folds == k
         crossed[held] = _means(code[~held], len(levels), T[~held], s[~held])[code[held]]
     shift, width = crossed.mean(axis=0), crossed.std(axis=0) + 1e-12
-    category = {
-        "levels": levels,
-        "one_hot": len(levels) if len(levels) <= MOST_ONE_HOT else MOST_ONE_HOT,
-        "means": np.clip((means - shift) / width, -4, 4),
-    }
+    one_hot = np.eye(len(levels) + 1, min(len(levels), MOST_ONE_HOT))
+    if len(levels) == 2:
+        one_hot = np.array([[-1.0], [1.0], [0.0]])
+    means = np.clip((means - shift) / width, -4, 4)
+    table = np.hstack([one_hot, means]).astype(np.float32)
+    category = {"levels": levels, "table": table, "n_means": n_outputs}
     return category, np.clip((crossed - shift) / width, -4, 4)
 
 
@@ -278,21 +278,12 @@ def _means(code: np.ndarray, n_levels: int, T: np.ndarray, s: np.ndarray) -> np.
     return means
 
 
-def _n_shown(category: dict[str, Any]) -> int:
-    """Features of zeros and ones."""
-    return 1 if len(category["levels"]) == 2 else int(category["one_hot"])
-
-
 def _words(category: dict[str, Any]) -> str:
-    n, shown = len(category["levels"]), category["one_hot"]
-    words = f"{n} categories: " + (
-        "-1 and 1"
-        if n == 2
-        else "a feature each"
-        if shown == n
-        else f"a feature of the {shown} most frequent"
-    )
-    return words + "; target means" * bool(category["means"].shape[1])
+    n = len(category["levels"])
+    words = "-1 and 1" if n == 2 else "a feature each"
+    if n > MOST_ONE_HOT:
+        words = f"a feature of the {MOST_ONE_HOT} most frequent"
+    return f"{n} categories: {words}" + "; target means" * bool(category["n_means"])
 
 
 def _owners(steps: dict[str, Any], names: list[str]) -> np.ndarray:
@@ -301,6 +292,5 @@ def _owners(steps: dict[str, Any], names: list[str]) -> np.ndarray:
     waves = np.repeat(of_numbers[steps["waves"]], steps["w"].shape[1])
     blocks = [of_numbers, of_numbers[steps["gaps"]], waves]
     for category in steps["categories"]:
-        n = _n_shown(category) + category["means"].shape[1]
-        blocks.append(np.full(n, names.index(category["column"])))
+        blocks.append(np.full(category["table"].shape[1], names.index(category["column"])))
     return np.concatenate(blocks)
