@@ -21,6 +21,10 @@ import warnings
 from collections import defaultdict
 from pathlib import Path
 
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "passive"
+)  # threads that wait do not take the others' time
+
 import numpy as np
 import pandas as pd
 from sklearn.compose import TransformedTargetRegressor, make_column_transformer

@@ -6,7 +6,7 @@ and boosted trees on tabular data".
 
 from dataclasses import dataclass, replace
 
-RATE = {True: 0.07, False: 0.04}  # of regression and classification
+RATE = {True: 0.105, False: 0.06}  # of regression and classification
 BETAS = (0.9, 0.95)
 DECAY = 0.02
 SMOOTHING = 0.1  # of labels
@@ -20,7 +20,7 @@ class Group:
     epochs: int
     dropout: float
     hidden: tuple[int, ...] = (64, 64)
-    batch_size: int = 128
+    batch_size: int = 64
 
     def for_rows(self, n: int, most: int | None = None) -> "Group":
         """With fewer epochs where there are many rows, a quarter at least, and `most` at most."""
@@ -30,6 +30,6 @@ class Group:
 
 
 QUALITIES = {
-    "fast": (Group(epochs=48, dropout=0.1),),
-    "best": (Group(epochs=64, dropout=0.15), Group(epochs=256, dropout=0.0)),
+    "fast": (Group(epochs=32, dropout=0.1),),
+    "best": (Group(epochs=32, dropout=0.15), Group(epochs=128, dropout=0.0)),
 }
