@@ -551,6 +551,28 @@ def test_a_class_with_one_member_and_ten_thousand_categories():
     assert model.score(X, y) > 0.8
 
 
+def test_a_column_that_is_left_out_may_be_anything_later(fitted):
+    changed = FRAME.assign(gone="now a text", constant=[None] * N, key=7)
+    assert np.array_equal(fitted[0].predict(changed), fitted[0].predict(FRAME))
+
+
+def test_fitted_again(fitted):
+    """Nothing of the first table stays."""
+    model = pickle.loads(pickle.dumps(fitted[0]))
+    assert len(model.feature_importances_) == 10
+    model.set_params(max_epochs=1).fit(FRAME[["number", "flag"]].to_numpy(float), TARGETS)
+    assert len(model.feature_importances_) == 2 and not hasattr(model, "feature_names_in_")
+
+
+def test_polars_like_pandas():
+    pl = pytest.importorskip("polars")
+    some = {"x": NUMBERS, "city": CITIES}
+    model = regressor(max_epochs=1).fit(pl.DataFrame(some), TARGETS)
+    assert list(model.feature_names_in_) == ["x", "city"]
+    expected = regressor(max_epochs=1).fit(pd.DataFrame(some), TARGETS).predict(pd.DataFrame(some))
+    assert np.array_equal(model.predict(pl.DataFrame(some)), expected)
+
+
 def test_sparse():
     sparse = pytest.importorskip("scipy.sparse")
     dense = np.where(RNG.random((N, 5)) < 0.7, 0, RNG.normal(size=(N, 5)))
@@ -595,7 +617,7 @@ def test_numpy_file(fitted, tmp_path):
 @pytest.mark.parametrize("labels", ["texts", "numbers"])
 def test_onnx_file(tmp_path, labels):
     runtime = pytest.importorskip("onnxruntime")
-    some = FRAME[["number", "income", "flag", "city", "size"]]
+    some = FRAME[["number", "income", "flag", "city", "size"]].rename(columns={"flag": "c1"})
     path = str(tmp_path / "model.onnx")
 
     def run(X):
@@ -628,4 +650,16 @@ def test_onnx_file(tmp_path, labels):
 def test_dates_do_not_go_into_onnx(fitted, tmp_path):
     with pytest.raises(ValueError, match=r"parts of 'day' as numbers"):
         fitted[0].write_onnx(tmp_path / "model.onnx")
+    named = regressor(max_epochs=1).fit(pd.DataFrame({"prediction": NUMBERS}), TARGETS)
+    with pytest.raises(ValueError, match="'prediction' is the name of an output"):
+        named.write_onnx(tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_names_that_are_hard_to_write(tmp_path):
+    names = ['a"""b', "\\", "c\n\t'", "naïve"]
+    X = pd.DataFrame({name: RNG.choice([*names, "x  y"], N) for name in names})
+    model = regressor(max_epochs=1).fit(X, TARGETS)
+    model.write_numpy(tmp_path / "model.py")
+    written = runpy.run_path(str(tmp_path / "model.py"))
+    np.testing.assert_allclose(written["predict"](X), model.predict(X), atol=1e-5)

@@ -91,8 +91,8 @@ def nodes_of(network: Writable, dtype: np.dtype) -> tuple[list[Any], dict[str, A
 class Writer:
     """Nodes and constants of a graph."""
 
-    def __init__(self, onnx: ModuleType, dtype: np.dtype) -> None:
-        self.onnx, self.dtype = onnx, dtype
+    def __init__(self, onnx: ModuleType, dtype: np.dtype, prefix: str = "") -> None:
+        self.onnx, self.dtype, self._prefix = onnx, dtype, prefix  # of all names
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
 
@@ -109,14 +109,15 @@ class Writer:
         return a
 
     def constant(self, values: Any, name: str, dtype: np.dtype | None = None) -> str:
-        """An array under this name."""
+        """An array under this name, with the prefix; returns it."""
         array = np.ascontiguousarray(values, dtype or self.dtype).reshape(np.shape(values))
+        name = self._prefix + name
         self.constants[name] = self.onnx.numpy_helper.from_array(array, name)
         return name
 
     def node(self, type: str, inputs: list[str], **attributes: Any) -> str:
         """An operator; returns the name of its output."""
-        name = f"{type}_{len(self.nodes) + 1}"
+        name = f"{self._prefix}{type}_{len(self.nodes) + 1}"
         node = self.onnx.helper.make_node(type, inputs, [name], name=name, **attributes)
         self.nodes.append(node)
         return name

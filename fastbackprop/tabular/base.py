@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -34,6 +34,12 @@ class Tabular(BaseEstimator):
     random_state: Any = None
     n_threads: int | None = None
     progress: Any = None
+
+    if TYPE_CHECKING:  # after fit
+        _members: Members
+        _blend: Blend
+        _sample: Problem
+        _importances: np.ndarray | None
 
     # --- training ---------------------------------------------------------------------------------
 
@@ -134,7 +140,7 @@ class Tabular(BaseEstimator):
         held_out: np.ndarray,
     ) -> dict[str, Any]:
         """Fitted attributes of both classes."""
-        kinds = {name: frame.kind(name) for name in frame.columns}
+        kinds = {name: plan.kinds.get(name) for name in frame.columns}
         shares = blend.shares[members.group] / np.bincount(members.group)[members.group]
         return {
             "preprocessor_": Preprocessor(plan, kinds),
@@ -147,6 +153,7 @@ class Tabular(BaseEstimator):
             "_members": members,
             "_blend": blend,
             "_sample": importance.sample(problem),
+            "_importances": None,
         }
 
     # --- predictions ------------------------------------------------------------------------------
@@ -199,7 +206,7 @@ class Tabular(BaseEstimator):
         computed when it is first asked for, on `importance.MOST_ROWS` rows at most. Breiman (2001).
         """
         check_is_fitted(self, "network_")
-        if "_importances" not in vars(self):
+        if self._importances is None:
             self._importances = importance.importances(
                 self._sample, self._members, self._blend, self.preprocessor_
             )
@@ -242,10 +249,9 @@ class Tabular(BaseEstimator):
     def _plain_model(self) -> dict[str, Any]:
         """What `standalone.outputs` takes, without the networks."""
         check_is_fitted(self, "network_")
-        plan = self.preprocessor_.plan
         return {
-            "kinds": {name: plan.kinds.get(name) for name in self.preprocessor_.kinds},
-            "plan": plan.steps,
+            "kinds": self.preprocessor_.kinds,
+            "plan": self.preprocessor_.plan.steps,
             "shares": self.network_shares_,
             **self._plain_outputs(),
         }

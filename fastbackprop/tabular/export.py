@@ -98,11 +98,11 @@ def write_numpy(model: dict[str, Any], networks: Any, path: str | os.PathLike[st
             f"predict(columns) takes a dict, or a frame, with the columns "
             f"{', '.join(map(ascii, used))}; or a matrix with all columns of the training.",
             96,
-        ).replace("\\", "\\\\"),
+        ).translate({ord("\\"): "/", ord('"'): "'"}),
         features=_body(features),
         standalone=_body(standalone),
         functions=functions,
-        model=textwrap.fill(json.dumps(_plain(model | {"networks": layers})), 10**9),
+        model=json.dumps(_plain(model | {"networks": layers})),
         functions_of_user=_CLASSIFIER if is_classifier else _REGRESSOR,
     )
     atomic.write(inputs.file_of(path, np.zeros(0)), [text.encode()])

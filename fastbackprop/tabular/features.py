@@ -56,7 +56,7 @@ def is_missing(value: Any) -> bool:
 def _text(value: Any) -> str:
     if is_missing(value):
         return MISSING
-    if isinstance(value, (float, np.floating)) and value == int(value):
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
     return str(value)
 

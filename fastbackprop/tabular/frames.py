@@ -33,14 +33,15 @@ class Frame:
         return self.n
 
 
-def frame_of(X: Any, kinds: dict[str, str] | None = None) -> Frame:
+def frame_of(X: Any, kinds: dict[str, str | None] | None = None) -> Frame:
     """A frame of pandas or polars, a matrix, or a sparse matrix of SciPy as columns.
 
     Parameters
     ----------
     X : DataFrame, array_like or sparse matrix, (n_samples, n_features)
     kinds : dict, optional
-        By name the kind of each column of the training, in their order.
+        By name the kind of each column of the training, in their order; None of those that are left
+        out.
 
     Raises
     ------
@@ -60,11 +61,14 @@ def frame_of(X: Any, kinds: dict[str, str] | None = None) -> Frame:
         raise ValueError(f"Found array with 0 sample(s): X has no rows, shape {np.shape(X)}")
     columns = {}
     for name, values in pairs:
+        kind = kinds[name] if kinds else None
+        if kinds and kind is None:
+            continue
         try:
-            columns[name] = _as_kind(values, kinds[name]) if kinds else _checked(values)
+            columns[name] = _as_kind(values, kind) if kind else _checked(values)
         except (TypeError, ValueError) as error:
             raise type(error)(f"column {name!r} of X: {error}") from None
-    return Frame(columns, n)
+    return Frame(columns or {"": np.zeros(n)}, n)
 
 
 def _arrays(X: Any) -> list[tuple[str, np.ndarray]]:

@@ -32,8 +32,13 @@ def write_onnx(
             f"ONNX has no dates: train on the parts of {', '.join(map(repr, dates))} as numbers, "
             f"such as X['year'] = X[{dates[0]!r}].dt.year, or use write_numpy"
         )
+    taken = {"prediction", "probabilities"} & {n for n, kind in model["kinds"].items() if kind}
+    if taken:
+        raise ValueError(
+            f"{', '.join(map(repr, sorted(taken)))} is the name of an output: rename the column"
+        )
     onnx = the_package()
-    writer = Writer(onnx, np.dtype(np.float32))
+    writer = Writer(onnx, np.dtype(np.float32), prefix="fastbackprop/")
     graph = _Graph(writer, model)
     results = graph.results(graph.mean(graph.features(), networks))
     atomic.write(
@@ -169,13 +174,13 @@ class _Graph:
         is_text = classes.dtype.kind in "OU"
         if is_text:
             tensor = make.make_tensor(
-                "classes",
+                "fastbackprop/classes",
                 self.writer.onnx.TensorProto.STRING,
                 [len(classes)],
                 [str(c).encode() for c in classes.tolist()],
             )
-            self.writer.constants["classes"] = tensor
-            label = node("Gather", ["classes", best])
+            self.writer.constants[tensor.name] = tensor
+            label = node("Gather", [tensor.name, best])
         else:
             kind = np.float64 if classes.dtype.kind == "f" else np.int64
             label = node("Gather", [self.constant(classes.astype(kind), kind), best])

@@ -19,10 +19,10 @@ class Preprocessor(TransformerMixin, BaseEstimator):
     ----------
     plan : Plan
     kinds : dict
-        The kind of each column of the training by name, in their order.
+        The kind of each column of the training by name, in their order; None of those left out.
     """
 
-    def __init__(self, plan: Plan, kinds: dict[str, str]) -> None:
+    def __init__(self, plan: Plan, kinds: dict[str, str | None]) -> None:
         self.plan = plan
         self.kinds = kinds
 

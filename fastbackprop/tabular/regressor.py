@@ -63,7 +63,8 @@ class TabularRegressor(RegressorMixin, Tabular):
         self._center = np.average(Y, axis=0, weights=s)
         width = np.sqrt(np.average((Y - self._center) ** 2, axis=0, weights=s))
         self._width = np.where(width > 0, width, 1.0)
-        self._range = Y.min(axis=0), Y.max(axis=0)
+        counted = Y if s is None else Y[s > 0]
+        self._range = counted.min(axis=0), counted.max(axis=0)
         T = (Y - self._center) / self._width
         return T.astype(np.float32), T
 

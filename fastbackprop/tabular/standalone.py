@@ -27,8 +27,9 @@ def outputs(model: dict[str, Any], columns: Any) -> np.ndarray:
         else:
             raise ValueError(f"the column {name!r} is missing")
         arrays[name] = _values(values, kind)
-    if not arrays:  # of a model of constant columns: any gives the number of rows
-        arrays = {"": np.asarray(next(iter(columns.values())))}
+    if not arrays:  # of a model that uses no column
+        n = len(columns) if hasattr(columns, "shape") else len(next(iter(columns.values())))
+        arrays = {"": np.zeros(n)}
     F = feature_matrix(arrays, model["plan"])
     mean: Any = 0.0
     for network, share in zip(model["networks"], model["shares"], strict=True):
