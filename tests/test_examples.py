@@ -61,3 +61,29 @@ def test_contrastive_steps_are_those_of_pytorch():
     example = runpy.run_path(str(EXAMPLES / "contrastive.py"))
     ours, theirs = (example["train"](example[name](), 10)[0] for name in ("Fastbackprop", "Torch"))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+def test_against_boosting(tmp_path, capsys):
+    """Measured lines continue where a file ends; ratios and ranks of known losses are right."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip("pandas")
+    example = runpy.run_path(str(EXAMPLES / "against_boosting.py"))
+    path, systems = tmp_path / "results.csv", ["fastbackprop, fast", "scikit-learn's MLP"]
+    for _ in range(2):
+        example["run"](path, ["diabetes"], [0], systems, 1)
+    lines = example["read"](path)
+    assert [r["system"] for r in lines] == systems
+    assert all(40 < r["loss"] < 80 and r["seconds"] > 0 for r in lines)
+    known = [
+        {"table": table, "split": 0, "system": system, "loss": loss, "seconds": 1.0}
+        | {"cpu_seconds": 2.0, "ms_per_1000_rows": 3.0}
+        for table, losses in {"ames": (1, 2, 4), "boston": (3, 2, 4)}.items()
+        for system, loss in zip(("fastbackprop", "A", "B"), losses, strict=True)
+    ]
+    rows = [line.split(" | ") for line in example["summary"](known, ["ames", "boston"]).split("\n")]
+    ours, a = rows[2], rows[3]
+    assert ours[:2] == ["| fastbackprop", "1.50"] and a[:2] == ["| A", "1.50"]
+    assert a[2].startswith(f"{np.sqrt(1 / 2 * 3 / 2):.3f} ±") and a[3] == "1 of 2"
+    pytest.importorskip("matplotlib")
+    example["plot"](known, ["ames", "boston"], tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 1000

@@ -116,3 +116,19 @@ def test_auto_picks_by_the_activation_the_weights_lead_into(name):
         fb.Network([4, 2], output=name, init=init, rng=5) for init in ("auto", AUTO[name])
     )
     assert np.array_equal(as_output.weights[0], same.weights[0])
+
+
+def test_a_function_gives_the_weights():
+    def narrow(rng, n_in, n_out):
+        return rng.normal(0, 0.1 / n_in, (n_in, n_out))
+
+    net = fb.Network([3, 5, 2], init=narrow, rng=7)
+    rng = np.random.default_rng(7)
+    for W in net.weights:
+        np.testing.assert_array_equal(W, narrow(rng, *W.shape).astype(np.float32))
+    small = fb.Network([3, 5, 2], init=fb.SmallOutput(narrow, scale=0.5), rng=7)
+    np.testing.assert_array_equal(small.weights[1], np.float32(0.5) * net.weights[1])
+    with pytest.raises(ValueError, match=r"shape \(n_in, n_out\) = \(3, 5\); got \(5, 3\)"):
+        fb.Network([3, 5, 2], init=lambda rng, n_in, n_out: np.zeros((n_out, n_in)))
+    with pytest.raises(ValueError, match="weights that init returns"):
+        fb.Network([3, 5, 2], init=lambda rng, n_in, n_out: np.full((n_in, n_out), np.nan))

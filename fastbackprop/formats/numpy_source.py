@@ -4,6 +4,7 @@ import base64
 import os
 import re
 import textwrap
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -122,15 +123,11 @@ def write_numpy(
     after = scaling(target_scaler, network.sizes[-1], "target_scaler")
     sigma = network.machine.sigma
     order = network.dtype.newbyteorder("<")
-    layers, functions = "", dict[Activation, tuple[str, str]]()  # name and text
+    names, written = functions_of(sigma)
+    layers = ""
     for W, b, s in zip(network.weights, network.biases, sigma, strict=True):
-        if s not in functions:
-            f = f"sigma_{len(functions) + 1}"
-            functions[s] = f, _function(f, s)
         W64, b64 = (textwrap.fill(_base64(values.astype(order)), 96) for values in (W, b))
-        layers += _LAYER.format(W=W64, b=b64, m=len(W), n=len(b), sigma=functions[s][0])
-    written = "".join(text for _, text in functions.values())
-    erf = _ERF if re.search(r"\berf\(", written) else ""
+        layers += _LAYER.format(W=W64, b=b64, m=len(W), n=len(b), sigma=names[s])
     text = _FILE.format(
         shape=" -> ".join(map(str, network.sizes)),
         sigma=", ".join(safe(s.name) for s in sigma),
@@ -139,8 +136,8 @@ def write_numpy(
         n_out=network.sizes[-1],
         dtype=network.dtype,
         order=order.str,
-        math="import math\n" if erf else "",
-        functions=erf + written,
+        math="import math\n" if _ERF in written else "",
+        functions=written,
         layers=layers,
         scale="\n        a = (a - INPUTS[0]) / INPUTS[1]" if before else "",
         out="a * OUTPUTS[1] + OUTPUTS[0]" if after else "a",
@@ -157,6 +154,17 @@ def write_numpy(
     )
     file = inputs.file_of(path, network.get_parameters())
     atomic.write(file, [text.encode()])
+
+
+def functions_of(sigma: Iterable[Activation]) -> tuple[dict[Activation, str], str]:
+    """The names of these activations in a file, and the text of their functions.
+
+    The text needs `np`, and `math` where it has erf. Raises ValueError for a function of a user's
+    own that cannot be recorded.
+    """
+    names = {s: f"sigma_{i}" for i, s in enumerate(dict.fromkeys(sigma), 1)}
+    written = "".join(_function(name, s) for s, name in names.items())
+    return names, (_ERF if re.search(r"\berf\(", written) else "") + written
 
 
 def _base64(values: np.ndarray) -> str:

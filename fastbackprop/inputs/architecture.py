@@ -17,6 +17,7 @@ from fastbackprop.functions.costs import COSTS, TARGETS, Cost, pair
 from fastbackprop.functions.initializers import INITIALIZERS, SmallOutput
 from fastbackprop.functions.layer_norms import LayerNorm
 from fastbackprop.inputs.arguments import choice, positive_integer
+from fastbackprop.inputs.arrays import numeric
 from fastbackprop.layout import N_P
 from fastbackprop.numbers import as_float, is_number, shown, text
 
@@ -115,10 +116,27 @@ def cost(value: Any, output: Activation, dtype: np.dtype) -> Cost:
     return replace(value, p=p)
 
 
-def initializer(value: Any) -> tuple[str, float]:
-    """The name of an initializer, or "auto", and a factor of the weights of the last layer."""
+def initializer(value: Any) -> tuple[Any, float]:
+    """An initializer's name, "auto" or a function, and a factor of the last layer's weights."""
     name, scale = (value.init, value.scale) if isinstance(value, SmallOutput) else (value, 1.0)
-    return choice(name, ["auto", *INITIALIZERS], "init"), scale
+    return name if callable(name) else choice(name, ["auto", *INITIALIZERS], "init"), scale
+
+
+def initial_weights(init: Any, name: str, rng: np.random.Generator, W: np.ndarray) -> None:
+    """Fill the weights of a layer; `name` is the initializer of its activation.
+
+    Raises ValueError or TypeError where a function of the user's returns anything but numbers of
+    this shape.
+    """
+    if not callable(init):
+        W[...] = INITIALIZERS[name if init == "auto" else init](rng, *W.shape)
+        return
+    values = numeric(init(rng, *W.shape), np.dtype(np.float64), "weights that init returns")
+    if values.shape != W.shape:
+        raise ValueError(
+            f"init must return weights of shape (n_in, n_out) = {W.shape}; got {values.shape}"
+        )
+    W[...] = values
 
 
 def _own_name(function: Activation | Cost, known: Mapping[str, Any], what: str) -> str:

@@ -14,7 +14,7 @@ from fastbackprop.formats import saved
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
 from fastbackprop.functions.distances import GIVEN
-from fastbackprop.functions.initializers import INITIALIZERS, SmallOutput
+from fastbackprop.functions.initializers import Initializer, SmallOutput
 from fastbackprop.inputs import architecture
 from fastbackprop.layout import Views
 from fastbackprop.machine import Machine
@@ -52,10 +52,11 @@ class Network(Training, Analysis, Jets, Conversion):
         - y_k)^2; "cross_entropy" with softmax -sum_k y_k log a_k, with sigmoid -sum_k [y_k log a_k
         + (1 - y_k) log(1 - a_k)]. A batch's cost is the mean over its samples, weighted where there
         are weights.
-    init : str or SmallOutput
+    init : str, function or SmallOutput
         Name of an initializer, see `fastbackprop.functions.initializers.INITIALIZERS`. "auto" is
         He's normal before relu and its kin, Glorot's uniform before the others. Biases start at
-        zero. `SmallOutput()` has small weights in the last layer.
+        zero. A function (generator, n_in, n_out) returns the weights of each layer, (n_in, n_out).
+        `SmallOutput()` has small weights in the last layer.
     dtype : {"float32", "float64"}
         Of parameters and of all arithmetic.
     rng : None, int or numpy.random.Generator
@@ -100,7 +101,7 @@ class Network(Training, Analysis, Jets, Conversion):
         hidden: str | Activation | Sequence[str | Activation] = "relu",
         output: str | Activation = "identity",
         cost: str | Cost = "squared_error",
-        init: str | SmallOutput = "auto",
+        init: str | Initializer | SmallOutput = "auto",
         dtype: DTypeLike = "float32",
         rng: int | np.random.Generator | None = None,
         engine: str = engines.ENGINES[0],
@@ -116,8 +117,7 @@ class Network(Training, Analysis, Jets, Conversion):
         self._optimizer: Optimizer | None = None
         self.machine = Machine(sizes, sigma, checked_cost, dtype, engine)
         for W, activation in zip(self.machine.weights, sigma, strict=True):
-            name = activation.initializer if init == "auto" else init
-            W[...] = INITIALIZERS[name](self._rng, *W.shape)
+            architecture.initial_weights(init, activation.initializer, self._rng, W)
         if scale != 1:
             self.machine.weights[-1][...] *= scale
 

@@ -69,7 +69,7 @@ def export(network: Writable, path: str | os.PathLike[str]) -> None:
 def model(network: Writable) -> Any:
     """The ONNX model, a ModelProto, that `export` writes; warnings are the same."""
     onnx = the_package()
-    graph = _Writer(onnx, network.dtype)
+    graph = Writer(onnx, network.dtype)
     a = graph.layers(network)
     graph.nodes.append(onnx.helper.make_node("Identity", [a], ["Y"]))
     lacking = operators.SINGLE & {node.op_type for node in graph.nodes}
@@ -84,37 +84,40 @@ def model(network: Writable) -> Any:
 
 def nodes_of(network: Writable, dtype: np.dtype) -> tuple[list[Any], dict[str, Any], str]:
     """The nodes from "X" to the output, the constants by name, and the name of the output."""
-    graph = _Writer(the_package(), dtype)
+    graph = Writer(the_package(), dtype)
     return graph.nodes, graph.constants, graph.layers(network)
 
 
-class _Writer:
+class Writer:
     """Nodes and constants of a graph."""
 
-    def __init__(self, onnx: ModuleType, dtype: np.dtype) -> None:
-        self.onnx, self.dtype = onnx, dtype
+    def __init__(self, onnx: ModuleType, dtype: np.dtype, prefix: str = "") -> None:
+        self.onnx, self.dtype, self._prefix = onnx, dtype, prefix  # of all names
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
 
-    def layers(self, network: Writable) -> str:
-        """Those of a network, of X; returns the name of its output."""
-        a, layers = "X", zip(network.weights, network.biases, network.machine.sigma, strict=True)
+    def layers(self, network: Writable, a: str = "X", prefix: str = "") -> str:
+        """Those of a network, of a; returns the name of its output. Constants get the prefix."""
+        layers = zip(network.weights, network.biases, network.machine.sigma, strict=True)
         for l, (W, b, sigma) in enumerate(layers, 1):
-            weights = [self.constant(W, f"W{l}"), self.constant(b, f"b{l}")]
+            weights = [self.constant(W, f"{prefix}W{l}"), self.constant(b, f"{prefix}b{l}")]
             z = self.node("Gemm", [a, *weights])
             if isinstance(sigma, LayerNorm):
-                ones = self.constant(np.ones(len(b)), f"ones{l}")
+                ones = self.constant(np.ones(len(b)), f"{prefix}ones{l}")
                 z = self.node("LayerNormalization", [z, ones], axis=-1, epsilon=sigma.epsilon)
             a = self.write(operators.written(formula(sigma.inner, "ONNX"), self.dtype), z)
         return a
 
     def constant(self, values: Any, name: str, dtype: np.dtype | None = None) -> str:
+        """An array under this name, with the prefix; returns it."""
         array = np.ascontiguousarray(values, dtype or self.dtype).reshape(np.shape(values))
+        name = self._prefix + name
         self.constants[name] = self.onnx.numpy_helper.from_array(array, name)
         return name
 
     def node(self, type: str, inputs: list[str], **attributes: Any) -> str:
-        name = f"{type}_{len(self.nodes) + 1}"
+        """An operator; returns the name of its output."""
+        name = f"{self._prefix}{type}_{len(self.nodes) + 1}"
         node = self.onnx.helper.make_node(type, inputs, [name], name=name, **attributes)
         self.nodes.append(node)
         return name
@@ -138,6 +141,7 @@ class _Writer:
         return name(way)
 
     def model(self, network: Writable) -> Any:
+        """The ModelProto of these nodes."""
         make = self.onnx.helper
         number = make.np_dtype_to_tensor_dtype(self.dtype)
         ends = [
