@@ -137,19 +137,10 @@ def fit_many(
     n_threads = inputs.thread_count(n_threads)
     common = {"progress": None, "n_threads": n_threads}
     chosen = many.distinct(networks, Network, "networks")
-    each = _each(len(chosen), X, y, settings)
-    stop, data = Stop(), _Data()
+    each, stop = each_network(len(chosen), X, y, settings), Stop()
     total = sum(inputs.positive_integer(one["epochs"], "epochs") for one in each)
     shown = bars(progress, total)
-    trainings = []
-    for k, (network, one) in enumerate(zip(chosen, each, strict=True)):
-        listeners = OneAtATime(
-            [*one["callbacks"], *(bar.on_epoch_end for bar in shown), stop], stop.lock
-        )
-        own = common | one | {"callbacks": listeners, "samples_of": data.samples_of}
-        with inputs.naming(f"networks[{k}]"):
-            trainings.append(prepare(network, **own))
-    _check_generators(trainings)
+    trainings = prepared(chosen, each, common, stop, [bar.on_epoch_end for bar in shown])
     interrupted = False
     try:
         with contextlib.ExitStack() as at_work, deferred_interrupt() as stop.interrupt:
@@ -166,9 +157,40 @@ def fit_many(
     return _histories(trainings, interrupted)
 
 
+def prepared(
+    networks: Sequence[Network],
+    each: Sequence[dict[str, Any]],
+    common: dict[str, Any],
+    stop: Stop,
+    more: Sequence[Any] = (),
+) -> list[Trainer]:
+    """A training for each network, with `more` callbacks. All is checked, no network is changed.
+
+    Raises TypeError, ValueError or OSError.
+    """
+    trainings, data = [], _Data()
+    for k, (network, one) in enumerate(zip(networks, each, strict=True)):
+        listeners = OneAtATime([*one["callbacks"], *more, stop], stop.lock)
+        own = common | one | {"callbacks": listeners, "samples_of": data.samples_of}
+        with inputs.naming(f"networks[{k}]"):
+            trainings.append(prepare(network, **own))
+    _check_generators(trainings)
+    return trainings
+
+
 def _histories(trainings: list[Trainer], interrupted: bool) -> list[History]:
-    """What the trainings leave, with a warning of those that diverged. Raises Interrupted."""
-    histories = [training.history for training in trainings]
+    """What the trainings leave. Raises Interrupted."""
+    answers = [
+        t.callbacks.tell("on_interrupt", t.network, t.history) for t in trainings if interrupted
+    ]
+    return told([training.history for training in trainings], interrupted, any(answers))
+
+
+def told(histories: list[History], interrupted: bool, returns: bool) -> list[History]:
+    """The histories, with a warning of those that diverged; after Ctrl-C only if it `returns`.
+
+    Raises Interrupted.
+    """
     diverged = [k for k, history in enumerate(histories) if history.ended_by == "divergence"]
     if diverged:
         names = ", ".join(f"networks[{k}]" for k in diverged)
@@ -179,14 +201,13 @@ def _histories(trainings: list[Trainer], interrupted: bool) -> list[History]:
     if interrupted:
         done = min(map(len, histories))
         message = f"training interrupted: every network has finished {done} epochs at least"
-        answers = [t.callbacks.tell("on_interrupt", t.network, t.history) for t in trainings]
-        if not any(answers):
+        if not returns:
             raise Interrupted(message, histories)
         warn(message)
     return histories
 
 
-def _each(n: int, X: Any, y: Any, settings: dict[str, Any]) -> list[dict[str, Any]]:
+def each_network(n: int, X: Any, y: Any, settings: dict[str, Any]) -> list[dict[str, Any]]:
     """The arguments of each network's `fit`. Raises TypeError or ValueError."""
     optimizers = settings["optimizers"]
     if isinstance(optimizers, Optimizer) and n > 1:

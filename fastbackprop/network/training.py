@@ -52,6 +52,23 @@ class Training:
         finally:
             self._n_fits -= 1
 
+    def take_over(self, trained: Any, optimizer: Optimizer | None = None) -> None:
+        """Become what a copy of this network has become, in another process for example.
+
+        Parameters, the generator's state and the optimizer's are taken; that of `optimizer`, where
+        it is given, becomes the state of the copy's optimizer.
+        """
+        state = trained.__getstate__()
+        self.machine.layout.unflatten(state["parameters"], self.machine.theta)
+        if type(self._rng) is np.random.Generator:  # which the caller may have, too
+            self._rng.bit_generator.state = state["rng"].bit_generator.state
+        else:
+            self._rng = state["rng"]
+        self._optimizer = state["optimizer"]
+        if optimizer is not None and self._optimizer is not None:
+            optimizer.__setstate__(self._optimizer.__getstate__())
+            self._optimizer = optimizer
+
     @raises_interrupted
     @names_keywords("fit")
     def fit(

@@ -46,17 +46,22 @@ def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
     if plan.rows is not None and plan.samples is not None and not trainer_class.takes_rows:
         samples = inputs.take(plan.samples, plan.rows)
         plan = plan._replace(samples=samples, parts=[samples], rows=None)
-    stopping = settings["early_stopping"]
-    if stopping is not None and stopping is not False:
-        callbacks.add(_early_stopping(stopping))
-    for bar in bars(settings["progress"], plan.epochs):
-        callbacks.add(bar)
     trainer = trainer_class(network, plan, optimizer, callbacks)
     if isinstance(trainer, SlopesTrainer):
         trainer.slopes = _slopes(machine, plan, settings)
-    callbacks.for_training(trainer)
-    trainer.stepper = optimizer.stepper(machine)  # the last that can refuse
+    ready(trainer, settings)
     return trainer
+
+
+def ready(trainer: Trainer, settings: dict[str, Any]) -> None:
+    """Add the callbacks that the settings ask for, and put the optimizer to work."""
+    callbacks, stopping = trainer.callbacks, settings["early_stopping"]
+    if stopping is not None and stopping is not False:
+        callbacks.add(_early_stopping(stopping))
+    for bar in bars(settings["progress"], trainer.plan.epochs):
+        callbacks.add(bar)
+    callbacks.for_training(trainer)
+    trainer.stepper = trainer.optimizer.stepper(trainer.machine)  # the last that can refuse
 
 
 def as_optimizer(value: Any) -> Optimizer:

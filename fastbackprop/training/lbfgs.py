@@ -143,6 +143,17 @@ class LBFGSTrainer(Minimization):
 
     def evaluate(self, samples: Samples | None, x: np.ndarray, pause: Pause) -> Evaluation:
         """The mean cost; and what is minimised, with the penalty."""
+        cost, g = self.mean_gradient(samples, x, pause)
+        pause()
+        if not np.isfinite(cost) or not np.isfinite(g).all():
+            return np.inf, (NO_COST, np.zeros_like(g))
+        penalty = self._penalized * x
+        return cost, (cost + float(penalty @ x) / 2, g + penalty)
+
+    def mean_gradient(
+        self, samples: Samples | None, x: np.ndarray, pause: Pause
+    ) -> tuple[float, np.ndarray]:
+        """The mean cost at a trial point, and its gradient, float64 without padding."""
         assert samples is not None
         machine, layout, sums = self.machine, self.machine.layout, np.zeros(N_SUMS)
         total = _total(samples)
@@ -153,12 +164,7 @@ class LBFGSTrainer(Minimization):
                 if i:
                     pause()
                 machine.engine.gradient_sums(bound, block, total, self._gradient, sums, start, stop)
-        pause()
-        cost, g = float(sums[COST] / total), layout.flatten(self._gradient).astype(np.float64)
-        if not np.isfinite(cost) or not np.isfinite(g).all():
-            return np.inf, (NO_COST, np.zeros_like(g))
-        penalty = self._penalized * x
-        return cost, (cost + float(penalty @ x) / 2, g + penalty)
+        return float(sums[COST] / total), layout.flatten(self._gradient).astype(np.float64)
 
     def _bound(self, samples: Samples) -> Any:
         """The network at the trial point."""

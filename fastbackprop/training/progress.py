@@ -6,11 +6,11 @@ from fastbackprop.names import missing
 
 
 class Progress:
-    """A progress bar with a tick for each epoch: tqdm's, anything with its interface."""
+    """A progress bar with a tick for each unit: tqdm's, anything with its interface."""
 
     INTERFACE = ("update", "set_postfix", "close")
 
-    def __init__(self, progress: Any, epochs: int) -> None:
+    def __init__(self, progress: Any, total: int, unit: str) -> None:
         if progress is True:
             try:
                 from tqdm.auto import tqdm
@@ -24,11 +24,11 @@ class Progress:
                 f"{', '.join(self.INTERFACE)}; got {progress!r}"
             )
         self._make = progress if isinstance(progress, type) or not is_bar else lambda **_: progress
-        self._epochs = epochs
+        self._total, self._unit = total, unit
         self._bar: Any = None
 
     def on_train_begin(self, network: Any) -> None:
-        self._bar = self._make(total=self._epochs, unit="epoch")
+        self._bar = self._make(total=self._total, unit=self._unit)
 
     def on_epoch_end(self, network: Any, epoch: int, logs: dict[str, float]) -> None:
         self._bar.set_postfix({name: x for name, x in logs.items() if name != "seconds"})
@@ -39,6 +39,6 @@ class Progress:
             self._bar.close()
 
 
-def bars(progress: Any, epochs: int) -> list[Progress]:
+def bars(progress: Any, total: int, unit: str = "epoch") -> list[Progress]:
     """The bar that the argument of `fit` asks for, or none. Raises TypeError or ImportError."""
-    return [] if progress is None or progress is False else [Progress(progress, epochs)]
+    return [] if progress is None or progress is False else [Progress(progress, total, unit)]

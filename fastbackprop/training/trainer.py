@@ -169,11 +169,7 @@ class Trainer:
             logs["learning_rate"] = stepper.rate
         if plan.of_training and plan.samples is not None:
             logs |= self._metrics(plan.samples, "", pause)
-        if plan.validation is not None:
-            n_threads = self._threads(plan.validation)
-            cost, weight = self.machine.cost_sums(plan.validation, n_threads, pause)
-            logs["validation_cost"] = cost / weight
-            logs |= self._metrics(plan.validation, "validation_", pause)
+        logs |= self.validate(pause)
         logs["seconds"] = time.perf_counter() - began
         self.history.append(logs)
         if stepper.schedule is not None:
@@ -181,6 +177,14 @@ class Trainer:
         for callback in self.callbacks.having("on_epoch_finished"):
             callback.on_epoch_finished(logs)
         return logs
+
+    def validate(self, pause: Pause) -> dict[str, float]:
+        """The figures of the validation samples, if there are any."""
+        samples = self.plan.validation
+        if samples is None:
+            return {}
+        cost, weight = self.machine.cost_sums(samples, self._threads(samples), pause)
+        return {"validation_cost": cost / weight} | self._metrics(samples, "validation_", pause)
 
     def end_epoch(self, logs: dict[str, float]) -> None:
         """Callbacks have their turn."""
@@ -236,7 +240,7 @@ class Trainer:
         for start, stop in slices(n, size, self.tile, work, most):
             reached = self._train(samples, order, start, stop)
             if listeners and reached == stop and (stop % size == 0 or stop == n):
-                self._tell_of_batch(listeners)
+                self.tell_of_batch(listeners)
             if reached < stop or (stop == n and not self._finite()):
                 if not self._finite():
                     self._take_back(samples, order)
@@ -245,7 +249,7 @@ class Trainer:
                 pause()
         return True
 
-    def _tell_of_batch(self, listeners: list[Any]) -> None:
+    def tell_of_batch(self, listeners: list[Any]) -> None:
         """After a step, with the mean cost of its minibatch."""
         sums, self._sums_before = self.sums - self._sums_before, self.sums.copy()
         logs = {"cost": float(sums[COST] / sums[WEIGHT]) if sums[WEIGHT] else float("nan")}
