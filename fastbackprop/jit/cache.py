@@ -269,8 +269,9 @@ class DiskCache(Cache):
     """One file for each function, processor and signature.
 
     A file appears whole or not at all, begins with the hash of the rest, and there is no index to
-    keep in step, so any number of processes may compile at once; one waits for another that compiles
-    the same. Whatever goes wrong here costs a compilation and a line in the log, and nothing else.
+    keep in step, so any number of processes may compile at once. One waits for another that
+    compiles the same. Whatever goes wrong here costs a compilation and a line in the log, and
+    nothing else.
     """
 
     def __init__(self, kernel: Kernel) -> None:

@@ -25,8 +25,8 @@ LOCKS = "locks"  # a file without content
 class Locks:
     """Numbers that the system gives to one process at a time, for as long as that lives.
 
-    They are the bytes of a file. A process that closes the file loses all of them: one object serves
-    a folder, to the end of the process.
+    They are the bytes of a file. A process that closes the file loses all of them, so one object
+    serves a folder, to the end of the process.
     """
 
     def __init__(self, descriptor: int) -> None:
