@@ -71,6 +71,79 @@ def test_a_schedule_of_epochs_is_refused_before_anything():
     assert bits(net) == before
 
 
+class Counted(Stream):
+    def __len__(self):
+        return len(PARTS)
+
+
+def test_batches_with_a_length_take_a_schedule_of_epochs():
+    streamed, whole = network(), network()
+    options = {"epochs": 3, "shuffle": False}
+    history = streamed.fit(Counted(), optimizer=fb.SGD(fb.Cosine(0.1, 3)), **options)
+    other = whole.fit(X, Y, batch_size=8, optimizer=fb.SGD(fb.Cosine(0.1, 3)), **options)
+    assert bits(streamed) == bits(whole)
+    assert history["learning_rate"] == other["learning_rate"]
+
+
+def test_more_batches_than_their_length_are_refused():
+    class Wrong(Stream):
+        def __len__(self):
+            return 5
+
+    net = network()
+    with pytest.raises(ValueError, match="has 5 batches by len, and gave more"):
+        net.fit(Wrong(), epochs=1, optimizer=fb.SGD(fb.Cosine(0.1, 3)))
+
+
+@pytest.mark.parametrize("validation", [None, (X[:9], Y[:9])])
+def test_metrics_of_the_training_samples(validation):
+    streamed, whole = network(), network()
+    options = {"epochs": 2, "shuffle": False, "validation": validation}
+    options["metrics"] = fb.Metrics(["r2"], training=True)
+    ours = streamed.fit(Stream(weights=True), **options)
+    theirs = whole.fit(X, Y, sample_weight=S, batch_size=8, **options)
+    assert [*ours[-1]] == [*theirs[-1]]
+    for name in set(ours[-1]) - {"seconds"}:
+        assert ours[name] == pytest.approx(theirs[name], rel=1e-12)
+
+
+def test_metrics_of_batches_that_come_once_are_refused():
+    with pytest.raises(ValueError, match="metrics is not for batches"):
+        network().fit(iter(Stream()), epochs=1, metrics="r2")
+
+
+def test_a_training_resumes_within_an_epoch(tmp_path):
+    """It passes over the batches that it has taken, and ends with the same bits and figures."""
+    path, costs = tmp_path / "training", []
+
+    class Stops:
+        def on_batch_end(self, net, batch, logs):
+            costs.append((batch, logs["cost"]))
+            if len(costs) == 11:  # the fifth of the second epoch
+                raise LookupError
+
+    def fit(net, *callbacks):
+        options = {"epochs": 3, "dropout": 0.3, "optimizer": fb.Adam(falling)}
+        return net.fit(Stream(), callbacks=[*callbacks, Stops()], **options)
+
+    with pytest.raises(LookupError):
+        fit(network(), fb.Checkpoint(path, batches=2))
+    net, same = network(), network()
+    history = fit(net, fb.Checkpoint(path, batches=2))
+    assert [batch for batch, _ in costs[11:13]] == [5, 6]
+    expected = fit(same)
+    assert bits(net) == bits(same)
+    for name in ("cost", "learning_rate"):
+        assert history[name] == expected[name]
+
+
+def test_checkpoints_within_an_epoch_of_arrays_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="iterable of batches"):
+        network().fit(X, Y, callbacks=fb.Checkpoint(tmp_path / "training", batches=2))
+    with pytest.raises(ValueError, match="batches"):
+        fb.Checkpoint(tmp_path / "training", batches=0)
+
+
 def test_a_training_on_batches_resumes_from_its_checkpoint(tmp_path):
     path = tmp_path / "training"
 

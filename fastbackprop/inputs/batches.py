@@ -21,9 +21,25 @@ class Batches:
             )
         self._batches, self._check = batches, check
 
+    @property
+    def begin_anew(self) -> bool:
+        """Whether they can be gone through a second time."""
+        return not isinstance(self._batches, Iterator)
+
+    def count(self) -> int | None:
+        """How many there are in an epoch, if they say so by `len`."""
+        try:
+            return len(self._batches)
+        except TypeError:
+            return None
+
     def __iter__(self) -> Iterator[Samples]:
-        number = 0
+        number, count = 0, self.count()
         for number, batch in enumerate(self._batches, 1):
+            if count is not None and number > count:
+                raise ValueError(
+                    f"{shown(self._batches)} has {count} batches by len, and gave more"
+                )
             with naming(f"batch {number} of X (no y was passed)"):
                 if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
                     raise TypeError(f"must be (X, y) or (X, y, sample_weight); got {shown(batch)}")

@@ -80,12 +80,16 @@ def refuse_for_batches(**arguments: Any) -> None:
     """Raise ValueError for an argument of `fit` that needs all samples before the first step."""
     for name, value in arguments.items():
         if value is not None and value is not False:
-            raise ValueError(
+            message = (
                 f"{name} is not for batches that come one by one: their number and content are "
                 f"not known in advance. Pass arrays, or leave {name} out"
-                + "; a schedule may be a function of the step"
-                * (name == "schedule")
             )
+            if name == "schedule":
+                message += (
+                    "; a schedule may be a function of the step. One that counts epochs needs "
+                    "batches with a length, and no batch_size"
+                )
+            raise ValueError(message)
 
 
 def refuse_for_lbfgs(**arguments: Any) -> None:

@@ -110,8 +110,8 @@ class Training:
             minibatch at a time is read; a bad value is refused when it is read, before the step.
             Without y, X is an iterable of batches, (X, y) or (X, y, sample_weight), that begins
             anew for every epoch; a generator serves for one epoch. A bad batch is refused when it
-            comes, before its step. The learning rate may then be a function of the step or
-            `Plateau`.
+            comes, before its step. A schedule of the learning rate that counts epochs needs batches
+            with a length.
         epochs : int
             Passes over the samples.
         batch_size : int, None or "auto"

@@ -95,8 +95,8 @@ class Callbacks:
         or None.
 
     Those of the package also have some of on_resume(), before all else; on_epoch_finished(logs) and
-    on_save(), before and after on_epoch_end, while Ctrl-C waits; on_close(), also after an error;
-    and on_restore(), where there was none.
+    on_save(), before and after on_epoch_end, while Ctrl-C waits; on_part(), after each batch of an
+    iterable; on_close(), also after an error; and on_restore(), where there was none.
     """
 
     EVENTS = (
@@ -104,7 +104,8 @@ class Callbacks:
         "on_interrupt",
     )
     OF_THE_PACKAGE = (
-        *("on_pause", "on_resume", "on_epoch_finished", "on_save", "on_close", "on_restore"),
+        *("on_pause", "on_resume", "on_epoch_finished", "on_save", "on_part", "on_close"),
+        "on_restore",
     )
     METHODS = (*EVENTS, "for_training", "on_pause", "stop_reason")
 

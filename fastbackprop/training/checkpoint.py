@@ -41,11 +41,14 @@ class Checkpoint:
     ----------
     path : str or path-like
         In a folder that exists. One file belongs to one training.
+    batches : int, optional
+        Of an X that is an iterable of batches: the file is also written after so many batches of an
+        epoch. A training that goes on from there passes over the batches that it has taken.
 
     Raises
     ------
-    TypeError, OSError
-        For anything but the path of a file in a folder that exists.
+    TypeError, ValueError, OSError
+        For anything but the path of a file in a folder that exists, and a positive number.
 
     Notes
     -----
@@ -55,13 +58,15 @@ class Checkpoint:
     checkpoint.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, batches: int | None = None) -> None:
         self.path = inputs.file_path(path, "checkpoint")
+        self.batches = None if batches is None else inputs.positive_integer(batches, "batches")
 
     starts_last = True  # when the other callbacks of the training are known
 
     def __repr__(self) -> str:
-        return f"Checkpoint({str(self.path)!r})"
+        batches = "" if self.batches is None else f", batches={self.batches}"
+        return f"Checkpoint({str(self.path)!r}{batches})"
 
     def for_training(self, training: Any) -> "_Checkpointing":
         """The file of one training."""
@@ -73,14 +78,17 @@ class Checkpoint:
                 f"{', '.join(kind.__name__ for kind in POSITIONS)}; the network has a "
                 f"{type(training.rng.bit_generator).__name__}"
             )
-        return _Checkpointing(inputs.file_path(self.path, "checkpoint"), training)
+        if self.batches is not None and training.plan.samples is not None:
+            raise ValueError("Checkpoint(batches=) is for an X that is an iterable of batches")
+        return _Checkpointing(inputs.file_path(self.path, "checkpoint"), training, self.batches)
 
 
 class _Checkpointing:
     """A checkpoint during one training. Raises ValueError for a file of another."""
 
-    def __init__(self, path: Path, training: Any) -> None:
+    def __init__(self, path: Path, training: Any, batches: int | None) -> None:
         self.path, self.training, self._found = path, training, None
+        self._batches = batches
         self.plan = _description(training)
         if os.path.lexists(path):
             self._found = _Found(path)
@@ -103,11 +111,19 @@ class _Checkpointing:
         Where that fails the training, worth more than its copy, goes on with a RuntimeWarning; the
         file of an earlier epoch is still there.
         """
+        self._try_to_write(f"epoch {len(self.training.history)}")
+
+    def on_part(self) -> None:
+        """Write the state within an epoch, likewise."""
+        batch = self.training.parts_taken
+        if self._batches is not None and batch % self._batches == 0:
+            self._try_to_write(f"batch {batch} of epoch {len(self.training.history) + 1}")
+
+    def _try_to_write(self, when: str) -> None:
         try:
             self._write()
         except OSError as error:
-            epoch = len(self.training.history)
-            warn(f"no checkpoint of epoch {epoch} in {str(self.path)!r}: {error}")
+            warn(f"no checkpoint of {when} in {str(self.path)!r}: {error}")
 
     def _write(self) -> None:
         _write(self.path, self.training, self.plan)
@@ -150,6 +166,8 @@ def _write(path: Path, training: Any, description: dict[str, Any]) -> None:
         "history": list(training.history),
         "ended_by": training.history.ended_by,
     }
+    if training.parts_taken:
+        entry["epoch"] = [training.parts_taken, training.batch, *training.sums.tolist()]
     if training.rng is not None:
         entry["generator"] = _plain(training.rng.bit_generator.state)
     if stepper.schedule is not None:
@@ -196,7 +214,7 @@ class _Found(saved.Saved):
         rng = training.rng
         flat_states = [self._vector(f"{STATES}{i}", machine) for i in range(len(stepper.states))]
         flat_mean = self._vector(MEAN, machine) if stepper.mean.size else None
-        parameters, history = self.parameters(), self._history()
+        parameters, history, begun = self.parameters(), self._history(), self._begun(training)
         if rng is not None:
             self._check_generator(rng.bit_generator)
         self._restore_callbacks(training.callbacks.stateful())
@@ -217,6 +235,7 @@ class _Found(saved.Saved):
         for row in rows:
             training.history.append(row)
         training.history.ended_by = ended_by
+        training.parts_taken, training.batch, *training.sums[:] = begun
 
     def _history(self) -> tuple[int, list[dict[str, float]], str]:
         """Steps, the figures of the epochs, and what ended them."""
@@ -226,6 +245,16 @@ class _Found(saved.Saved):
         if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
             raise self.error("its history is not valid")
         return steps, rows, ended_by
+
+    def _begun(self, training: Any) -> list[Any]:
+        """Batches and steps of an epoch that has begun, and their sums."""
+        begun = self.entry.get("epoch", [0, 0, *[0.0] * len(training.sums)])
+        kinds = [int, int, *[float] * len(training.sums)]
+        if not isinstance(begun, list) or [type(item) for item in begun] != kinds:
+            raise self.error("the part of an epoch that it was written in is not valid")
+        if min(begun[:2]) < 0 or max(begun[:2]) >= 2**53 or not np.isfinite(begun[2:]).all():
+            raise self.error("the part of an epoch that it was written in is not valid")
+        return begun
 
     def _restore_callbacks(self, callbacks: list[Any]) -> None:
         states = self.entry.get("callbacks")

@@ -34,8 +34,6 @@ def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
         trainer_class = SlopesTrainer
     batches = inputs.are_batches(X, y)
     trainer_class.check(settings, batches)
-    if batches and not isinstance(optimizer.schedule, Function | Plateau):
-        inputs.refuse_for_batches(schedule=optimizer.schedule)
     plan = make_plan(
         machine,
         (X, y, settings["sample_weight"]),
@@ -43,6 +41,9 @@ def prepare(network: Any, X: Any, y: Any, **settings: Any) -> Trainer:
         trainer_class.auto_batch_size,
         settings.get("samples_of", samples_of),
     )
+    if plan.samples is None and plan.n_steps is None:
+        if not isinstance(optimizer.schedule, Function | Plateau):
+            inputs.refuse_for_batches(schedule=optimizer.schedule)
     if plan.rows is not None and plan.samples is not None and not trainer_class.takes_rows:
         samples = inputs.take(plan.samples, plan.rows)
         plan = plan._replace(samples=samples, parts=[samples], rows=None)

@@ -20,6 +20,11 @@ class Metric(NamedTuple):
     maximize: bool | None
     takes_labels: bool = True
 
+    def check_labels(self) -> None:
+        """Raise ValueError if it is not for targets that are integer labels."""
+        if not self.takes_labels:
+            raise ValueError(f"the metric {self.name!r} is not for integer labels")
+
 
 def accuracy(y_true: np.ndarray, y_pred: np.ndarray, s: np.ndarray) -> float:
     """Share of samples whose class is right, weighted where there are weights.
@@ -121,8 +126,8 @@ def _metric(name: str, item: Any, labels: bool, cost: Cost) -> Metric:
     if callable(item):
         return of_function(name, item, cost.outputs_per_target)
     metric = METRICS[inputs.choice(item, METRICS, "metric")]
-    if labels and not metric.takes_labels:
-        raise ValueError(f"the metric {metric.name!r} is not for integer labels")
+    if labels:
+        metric.check_labels()
     if cost.outputs_per_target > 1:
         raise ValueError(
             f"the metric {metric.name!r} compares each output with a target of its own, "

@@ -28,6 +28,7 @@ class Plan(NamedTuple):
     of_training: bool = False  # whether the metrics are computed for the training samples
     n_threads: int | None = None
     missing_targets: bool = False
+    n_steps: int | None = None  # of an epoch, where X comes in batches that say how many they are
 
     @property
     def n_samples(self) -> int:
@@ -78,16 +79,16 @@ def make_plan(
 
     epochs, (X, y, sample_weight) = settings["epochs"], data
     parts: Iterable[Samples]
-    samples: Samples | None = None
+    samples, n_steps = None, None
     if inputs.are_batches(X, y):
-        inputs.refuse_for_batches(
-            metrics=metrics.metrics if metrics.training or validation is None else None
-        )
         if sample_weight is not None:
             raise ValueError(
                 "sample_weight cannot be passed with batches: yield (X, y, sample_weight)"
             )
-        parts = inputs.Batches(X, epochs, check)
+        parts = batches = inputs.Batches(X, epochs, check)
+        if (metrics.training or validation is None) and not batches.begin_anew:
+            inputs.refuse_for_batches(metrics=metrics.metrics)
+        n_steps = batches.count() if settings["batch_size"] in (None, "auto") else None
         held_out = _validation_samples(machine, _beside_batches(validation), samples_of)
     else:
         samples = check(X, y, sample_weight)
@@ -116,9 +117,10 @@ def make_plan(
         rates=rates,
         noise=noise,
         metrics=as_metrics(metrics.metrics, labels, machine.cost),
-        of_training=samples is not None and (metrics.training or held_out is None),
+        of_training=metrics.training or held_out is None,
         n_threads=inputs.thread_count(settings["n_threads"]),
         missing_targets=machine.cost.missing,
+        n_steps=n_steps,
     )
 
 

@@ -7,6 +7,7 @@ and steps are taken whole. So wherever training stops, the network stands betwee
 
 import logging
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,8 @@ class Trainer:
         engine, model = self.machine.engine, self.machine.model
         self.perturbed = engine.perturbed(model, plan.rates, plan.noise)
         self.tile = engine.row_tile(model)
-        self.sums = np.zeros(N_SUMS)
+        self.sums, self.batch = np.zeros(N_SUMS), 0
+        self.parts_taken = 0  # of this epoch
         self._kept: list[np.ndarray] = []  # everything that steps change, as it was before them
         self._seed = 0  # of this pass
         self._interrupts = Interrupts()
@@ -156,19 +158,21 @@ class Trainer:
         """Before the steps of an epoch; returns the time."""
         self.callbacks.tell("on_epoch_begin", self.network, len(self.history) + 1)
         began, plan = time.perf_counter(), self.plan
-        self.stepper.begin_epoch(0 if plan.samples is None else self._steps(plan.samples))
-        self.sums[:] = 0
-        self._sums_before, self.batch = self.sums.copy(), 0
+        n_steps = plan.n_steps if plan.samples is None else self._steps(plan.samples)
+        self.stepper.begin_epoch(n_steps or 0)
+        if not self.parts_taken:
+            self.sums[:], self.batch = 0, 0
+        self._sums_before = self.sums.copy()
         return began
 
     def end_steps(self, began: float, pause: Pause) -> dict[str, float]:
         """After the steps: the epoch's figures, in the history too."""
-        plan, stepper = self.plan, self.stepper
+        plan, stepper, self.parts_taken = self.plan, self.stepper, 0
         logs = {"cost": float(self.sums[COST] / self.sums[WEIGHT])}
         if stepper.schedule is not None:
             logs["learning_rate"] = stepper.rate
-        if plan.of_training and plan.samples is not None:
-            logs |= self._metrics(plan.samples, "", pause)
+        if plan.of_training and plan.metrics:
+            logs |= self._metrics(self._training_samples(), "", pause)
         logs |= self.validate(pause)
         logs["seconds"] = time.perf_counter() - began
         self.history.append(logs)
@@ -184,7 +188,7 @@ class Trainer:
         if samples is None:
             return {}
         cost, weight = self.machine.cost_sums(samples, self._threads(samples), pause)
-        return {"validation_cost": cost / weight} | self._metrics(samples, "validation_", pause)
+        return {"validation_cost": cost / weight} | self._metrics([samples], "validation_", pause)
 
     def end_epoch(self, logs: dict[str, float]) -> None:
         """Callbacks have their turn."""
@@ -209,13 +213,18 @@ class Trainer:
 
     def _passes(self, pause: Pause) -> None:
         """One pass over all samples. Raises DivergenceError."""
-        for i, samples in enumerate(self.plan.parts):
-            if i:
+        for i, samples in enumerate(self.plan.parts, 1):
+            if i <= self.parts_taken:  # before the checkpoint that the training goes on from
+                continue
+            if i > 1:
                 pause()
-            if self.plan.samples is None and self.stepper.schedule is not None:
+            if self.plan.samples is None and self.plan.n_steps is None and self.stepper.schedule:
                 self.stepper.begin_epoch(self._steps(samples))  # all that the schedule asks for
             if not self._part(samples, pause):
                 raise diverged(f"epoch {len(self.history) + 1}", self.history)
+            self.parts_taken = i
+            for callback in self.callbacks.having("on_part"):
+                callback.on_part()
 
     def _part(self, samples: Samples, pause: Pause) -> bool:
         """One pass over these samples; False, and the last finite state, where that diverges."""
@@ -343,16 +352,27 @@ class Trainer:
             if not self._finite():
                 return self._restore()
 
-    def _metrics(self, samples: Samples, prefix: str, pause: Pause) -> dict[str, float]:
+    def _training_samples(self) -> Iterable[Samples]:
+        plan = self.plan
+        if plan.samples is None or plan.rows is None:
+            return plan.parts
+        return [inputs.take(plan.samples, plan.rows)]
+
+    def _metrics(self, parts: Iterable[Samples], prefix: str, pause: Pause) -> dict[str, float]:
+        """Of all parts together."""
         if not self.plan.metrics:
             return {}
-        if not prefix and self.plan.rows is not None:
-            samples = inputs.take(samples, self.plan.rows)
-        n, n_out, dtype = len(samples.X), self.machine.sizes[-1], self.machine.dtype
-        a = np.empty((n, n_out), dtype)
-        self.machine.predict(samples, a, self._threads(samples), pause)
-        y = samples.labels if len(samples.labels) else np.array(samples.Y[:])
-        return {prefix + m.name: m.value(y, a, samples.s) for m in self.plan.metrics}
+        n_out, dtype, found = self.machine.sizes[-1], self.machine.dtype, []
+        for samples in parts:
+            a = np.empty((len(samples.X), n_out), dtype)
+            self.machine.predict(samples, a, self._threads(samples), pause)
+            y = samples.labels if len(samples.labels) else np.array(samples.Y[:])
+            if len(samples.labels):  # which is not known before, of batches
+                for metric in self.plan.metrics:
+                    metric.check_labels()
+            found.append((y, a, samples.s))
+        y, a, s = (np.concatenate(one) for one in zip(*found, strict=True))
+        return {prefix + m.name: m.value(y, a, s) for m in self.plan.metrics}
 
 
 class _Figures:
