@@ -435,7 +435,7 @@ def test_batches_refuse_what_needs_to_know_all(name, options, tmp_path, monkeypa
     net = fb.Network([2, 1], engine="numpy", rng=0)
     before = net.get_parameters()
     with pytest.raises(ValueError, match=f"{name} is not for batches"):
-        net.fit([(np.ones((3, 2)), np.ones((3, 1)))], epochs=1, **options())
+        net.fit(iter([(np.ones((3, 2)), np.ones((3, 1)))]), epochs=1, **options())
     assert (net.get_parameters() == before).all()
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""Processes that are killed while they write a network, or a checkpoint of a training.
+"""Processes that are killed while they write a network, a training's checkpoint, or machine code.
 
 What is there afterwards is the old file or the new one, whole; the training goes on and ends with
 the bits of one that nobody killed; and no temporary file stays.
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import fastbackprop as fb
+from fastbackprop.jit.folder import LOCKS, opened
 
 X, Y = (np.random.default_rng(i).normal(size=(40, 3)) for i in (0, 1))
 EPOCHS = 12
@@ -76,15 +77,43 @@ def of_checkpoint(r: np.random.Generator, folder: Path, expected: bytes) -> tupl
     return ("killed in training", "" if os.listdir(folder) == ["c"] else f"{os.listdir(folder)}")
 
 
+def of_cache(r: np.random.Generator, folder: Path) -> tuple[str, str]:
+    place, contents = folder / "fastbackprop" / "version", [bytes([i]) * 50_000 for i in (1, 2)]
+
+    def work() -> None:
+        with opened(place, 2, make=True) as here:
+            locks = here.locks()
+            assert locks is not None and locks.acquire(7)
+            for i in range(10**6):
+                here.write("kernel.bin", contents[i % 2])
+
+    killed(work, r.uniform(0, 0.02))
+    with opened(place, 2, make=True) as here:
+        if here.read("kernel.bin") not in (None, *contents):
+            return "killed", "half a file"
+        locks = here.locks()
+        if locks is None or not locks.acquire(7):
+            return "killed", "a lock that nobody has cannot be had"
+        left = list(place.glob(".*.tmp"))
+        for path in left:
+            os.utime(path, (0, 0))
+        here.clean()
+        if sorted(os.listdir(place)) not in ([LOCKS], ["kernel.bin", LOCKS]):
+            return "killed", f"more files stay: {os.listdir(place)}"
+    return ("killed while it wrote" if left else "killed between files"), ""
+
+
+ATTACKS: dict[str, Any] = {"save": of_save, "cache": of_cache, "checkpoint": of_checkpoint}
+
+
 def within(seed: int, first: int, last: int, tell: Any) -> None:
     """Kills first ... last."""
     with tempfile.TemporaryDirectory() as whole:
         expected = train(Path(whole)).get_parameters().tobytes()
     for i in range(first, last):
         tell(begin=i)
-        r, name = np.random.default_rng([seed, i]), ("save", "checkpoint")[i % 4 == 3]
+        r, name = np.random.default_rng([seed, i]), ("save", "cache", "save", "checkpoint")[i % 4]
         with tempfile.TemporaryDirectory() as place:
-            folder = Path(place)
-            work = (r, folder) if name == "save" else (r, folder, expected)
-            outcome, wrong = (of_save if name == "save" else of_checkpoint)(*work)  # type: ignore
+            more = [expected] if name == "checkpoint" else []
+            outcome, wrong = ATTACKS[name](r, Path(place), *more)
         tell(attempt=i, name=name, outcome=outcome, wrong=wrong)
