@@ -40,7 +40,12 @@ VECTORS = 8  # of the length of theta, that a network and its training have at m
 
 def last_step(estimator: Any) -> MLP | None:
     """The estimator of ours that this one trains last, and once; None: there is none."""
-    last = estimator.steps[-1][1] if type(estimator) is Pipeline else estimator
+    last = estimator
+    if type(estimator) is Pipeline:
+        try:
+            last = estimator.steps[-1][1]
+        except (TypeError, LookupError):  # scikit-learn refuses these steps
+            return None
     ours = isinstance(last, MLP) and type(last).fit is MLP.fit
     listened_to = any(getattr(e, "_skl_callbacks", None) for e in (estimator, last))
     return last if ours and not listened_to else None
@@ -222,12 +227,17 @@ def train(tasks: Sequence[Task], n_threads: int | None) -> None:
     waiting = [task for task in tasks if task.fits]
     if not waiting:
         return
-    began = perf_counter()
+    fits, began = [fit for task in waiting for fit in task.fits], perf_counter()
     try:
-        histories = iter(train_together([fit for task in waiting for fit in task.fits], n_threads))
-    except Exception:  # such as a callback's: of one task, which will meet it again
-        for task in waiting:
-            task.give_up()
+        histories = iter(train_together(fits, n_threads))
+    except Exception:
+        if any(fit.monitor.began for fit in fits) or len(waiting) == 1:
+            for task in waiting:
+                task.give_up()
+        else:  # something of one task has been refused: the others go on without it
+            half = len(waiting) // 2
+            train(waiting[:half], n_threads)
+            train(waiting[half:], n_threads)
         return
     for task in waiting:
         task.histories = list(itertools.islice(histories, len(task.fits)))
