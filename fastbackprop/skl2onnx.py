@@ -68,7 +68,7 @@ def _regressor_shapes(operator: Any) -> None:
 
 def _columns(estimator: Any) -> list[int]:
     """The outputs of the network that `predict` returns."""
-    n = estimator.network_.sizes[-1]
+    n = estimator.n_outputs_
     columns: np.ndarray = np.atleast_1d(estimator._predictions(np.arange(n)[None].astype(float))[0])
     return [int(column) for column in columns]
 
@@ -101,6 +101,15 @@ class _Into:
     def array(self, values: Any, name: str) -> str:
         return self.constant(self.onnx.numpy_helper.from_array(np.asarray(values), name))
 
+    def outputs(self, estimator: Any) -> str:
+        """The nodes of a^L; of an ensemble, of its mean over the networks."""
+        members = getattr(estimator, "estimators_", [estimator])
+        total, *others = (self.network(member.network_) for member in members)
+        for name in others:  # ONNX Runtime has no Mean of float64
+            total = self.node("Add", [total, name])
+        share = self.array(np.array(1 / len(members), self.dtype), "share")
+        return self.node("Mul", [total, share]) if others else total
+
     def network(self, network: Any) -> str:
         """The nodes of a network; returns the name of its output."""
         nodes, constants, last = nodes_of(network, self.dtype)
@@ -118,23 +127,21 @@ def _regressor(scope: Any, operator: Any, container: Any) -> None:
     into, estimator = _Into(scope, operator, container), operator.raw_operator
     columns = _columns(estimator)
     place = into.array(np.array(columns, np.int64), "columns")
-    into.node(
-        "Gather", [into.network(estimator.network_), place], operator.outputs[0].full_name, axis=1
-    )
+    into.node("Gather", [into.outputs(estimator), place], operator.outputs[0].full_name, axis=1)
 
 
 def _classifier(scope: Any, operator: Any, container: Any) -> None:
     """Labels and probabilities."""
     into, estimator = _Into(scope, operator, container), operator.raw_operator
     label, probabilities = (output.full_name for output in operator.outputs)
-    a, classes = into.network(estimator.network_), estimator.classes_
+    a, classes = into.outputs(estimator), estimator.classes_
     if estimator._label_binarizer.y_type_.startswith("multilabel"):
         into.node("Identity", [a], probabilities)
         half = into.array(np.array(0.5, into.dtype), "half")
         above = into.node("Greater", [a, half])
         into.node("Cast", [above], label, to=into.onnx.TensorProto.INT64)
         return
-    if estimator.network_.sizes[-1] == 1:
+    if estimator.n_outputs_ == 1:
         rest = into.node("Sub", [into.array(np.array(1.0, into.dtype), "one"), a])
         a = into.node("Concat", [rest, a], axis=1)
     into.node("Identity", [a], probabilities)

@@ -87,3 +87,32 @@ def test_against_boosting(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     example["plot"](known, ["ames", "boston"], tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+def test_tuning():
+    """Trials in batches have the scores that each has alone."""
+    pytest.importorskip("optuna")
+    example = runpy.run_path(str(EXAMPLES / "tuning.py"))
+    X, y = example["data"]()
+    X, y = X[:150], y[:150]
+    study, seconds = example["search"](X, y, n_batches=2, batch_size=3, epochs=2)
+    assert len(study.trials) == 6 and seconds > 0
+    assert len({str(trial.params) for trial in study.trials}) == 6
+    for trial in study.trials[::2]:
+        assert example["score_alone"](trial.params, X, y, 2) == trial.value
+    assert study.best_value > 0.8
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_searches():
+    """The two searches around our estimator find the same scores."""
+    pytest.importorskip("sklearn")
+    example = runpy.run_path(str(EXAMPLES / "searches.py"))
+    (_, X, y, widths), *_ = example["problems"]()
+    assert X.shape == (1797, 64) and len(widths) == 97
+    ways, results = example["WAYS"], []
+    for name in ("together", "scikit-learn's search"):
+        results.append(example["search"](ways[name], X[:60], y[:60] // 5, [3, 4], 2, n_jobs=1))
+    tables = [result.cv_results_ for result in results]
+    np.testing.assert_array_equal(*(table["mean_test_score"] for table in tables))
+    assert tables[0]["params"] == tables[1]["params"]

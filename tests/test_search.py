@@ -216,6 +216,13 @@ def test_all_networks_are_trained_in_one_call(trained):
     assert trained == [12, 2, 1]
 
 
+def test_a_refused_candidate_leaves_the_others_together(trained):
+    grid = {"dropout": [0.0, 2.0, 0.1], "alpha": [0, 1]}
+    search = assert_same("GridSearchCV", classifier(), grid, fit=(X, CLASSES), cv=2)
+    assert np.isnan(search.cv_results_["mean_test_score"]).sum() == 2
+    assert trained[:3] == [12, 6, 3] and 2 in trained  # halves, until they are without it
+
+
 def test_memory_bounds_how_many(trained, monkeypatch):
     monkeypatch.setattr(ours.together, "MOST_BYTES", 1)
     assert_same("GridSearchCV", classifier(), {"alpha": [0.0, 1.0]}, fit=(X, CLASSES), cv=2)
@@ -325,6 +332,9 @@ def test_errors_are_raised():
         ours.GridSearchCV(classifier(), {"size": [3]}).fit(X, CLASSES)
     with pytest.raises(ValueError, match="All the 5 fits failed"):
         ours.GridSearchCV(classifier(), {"alpha": [-1]}).fit(X, CLASSES)
+    for steps in ([], None, [3]):
+        with pytest.raises((ValueError, TypeError, AttributeError)):
+            ours.cross_val_score(Pipeline(steps), X, CLASSES, error_score="raise")
     with pytest.raises(ValueError, match="n_jobs == 0"):
         ours.GridSearchCV(classifier(), {}, n_jobs=0).fit(X, CLASSES)
     with pytest.raises(ValueError, match="NaN"):

@@ -8,6 +8,7 @@ docs/scikit-learn.md has the differences and the additions.
     classifier.py, regressor.py  the two estimators
     base.py                      what they share: parameters, fit, predict
     fitting.py                   one training: prepared, run, ended
+    members.py                   several networks of one estimator
     parameters.py                parameters of estimators as arguments of Network and optimizers
     data.py                      X, y and weights, checked by scikit-learn; the validation split
     callbacks.py                 scikit-learn's figures of a training, and the end of one

@@ -15,8 +15,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastbackprop import engines
 from fastbackprop.network import Network
-from fastbackprop.sklearn import parameters, stored
-from fastbackprop.sklearn.data import SPARSE, Data, inputs_alone, inputs_and_targets, weights
+from fastbackprop.sklearn import members, parameters, stored
+from fastbackprop.sklearn.data import (
+    SPARSE,
+    Data,
+    inputs_alone,
+    inputs_and_targets,
+    issparse,
+    weights,
+)
 from fastbackprop.sklearn.fitting import Fit
 
 try:
@@ -62,6 +69,7 @@ class MLP(CallbackSupportMixin, BaseEstimator):
     missing_targets: bool = False
     n_threads: int | None = None
     engine: str = engines.ENGINES[0]
+    n_networks: int = 1
 
     if TYPE_CHECKING:  # fields of the two classes, which have them in their own order
         hidden_layer_sizes: Any
@@ -99,15 +107,21 @@ class MLP(CallbackSupportMixin, BaseEstimator):
         state = super().__getstate__()
         if "network_" in state:
             state = {**state, "network_": stored.plain(state["network_"])}
-        return state
+        return {name: value for name, value in state.items() if name != "ensemble_"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if isinstance(state.get("network_"), dict):
             network = stored.restored(state["network_"], state.get("_optimizer"))
             state = {**state, "network_": network}
         super().__setstate__(state)
+        if "estimators_" in state:
+            self.ensemble_ = members.ensemble(self)
 
     def _fitted_network(self, name: str) -> Network:
+        if "estimators_" in vars(self):
+            raise AttributeError(
+                f"with n_networks={self.n_networks} there is {name} of each of estimators_"
+            )
         try:
             return vars(self)["network_"]
         except KeyError:
@@ -171,16 +185,18 @@ class MLP(CallbackSupportMixin, BaseEstimator):
         one_pass: bool = False,
     ) -> Any:
         """Check, and train; a refusal leaves the estimator as it was."""
-        before, fit = vars(self).copy(), None
+        before = [(e, vars(e).copy()) for e in (self, *vars(self).get("estimators_", ()))]
+        fits: list[Fit] = []
         try:
             data = self._checked(X, y, sample_weight, classes, one_pass)
-            fit = Fit(self, data, self._validation(*validation), one_pass)
-            fit.run()
+            fits = members.prepared(self, data, self._validation(*validation), one_pass)
+            reason = members.train(self, fits)
         except BaseException:
-            if fit is None or not fit.monitor.began:
-                self.__dict__ = before
+            if not any(fit.monitor.began for fit in fits):
+                for estimator, state in before:
+                    estimator.__dict__ = state
             raise
-        if reason := fit.not_converged():
+        if reason:
             wrapped = hasattr(self, "_init_callback_context")
             warnings.warn(reason, ConvergenceWarning, stacklevel=4 if wrapped else 3)
         return self
@@ -206,10 +222,19 @@ class MLP(CallbackSupportMixin, BaseEstimator):
 
     def _goes_on(self, one_pass: bool) -> bool:
         """Whether the next training is that of the network that is there."""
-        return hasattr(self, "network_") and (self.warm_start or one_pass)
+        return self.__sklearn_is_fitted__() and (self.warm_start or one_pass)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "network_" in vars(self) or "estimators_" in vars(self)
+
+    def _networks(self) -> list[Network]:
+        """All of them."""
+        return [member.network_ for member in vars(self).get("estimators_", [self])]
 
     def _cost(self, X: Any, Y: Any, s: Any) -> float:
-        return self.network_.evaluate(X, Y, s, missing_targets=self.missing_targets)
+        """The mean cost, and its mean over the networks."""
+        options = {"missing_targets": self.missing_targets}
+        return float(np.mean([net.evaluate(X, Y, s, **options) for net in self._networks()]))
 
     def _stops_early(self) -> bool:
         return self.early_stopping and not parameters.is_lbfgs(self.solver)
@@ -245,8 +270,13 @@ class MLP(CallbackSupportMixin, BaseEstimator):
 
     def _outputs(self, X: Any) -> np.ndarray:
         """a^L for every row of X, (n_samples, n_L)."""
-        check_is_fitted(self, "network_")
-        return self.network_.predict(inputs_alone(self, X), n_threads=self.n_threads)
+        check_is_fitted(self)
+        X = inputs_alone(self, X)
+        if "ensemble_" not in vars(self):
+            return self.network_.predict(X, n_threads=self.n_threads)
+        if issparse(X):
+            return np.mean([network.predict(X) for network in self._networks()], axis=0)
+        return self.ensemble_.predict(X)
 
     def predict(self, X: Any) -> np.ndarray:
         """Labels, or numbers.

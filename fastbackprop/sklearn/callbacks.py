@@ -32,6 +32,8 @@ class Monitor:
             estimator.validation_scores_ = []
 
     def _penalty(self, network: Network) -> float:
+        if self.l2 == 0:
+            return 0.0
         return self.l2 / 2 * float(sum(np.einsum("jk,jk->", W, W) for W in network.weights))
 
     def score(self, _: Any, a: np.ndarray) -> float:

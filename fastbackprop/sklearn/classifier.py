@@ -62,6 +62,10 @@ class MLPClassifier(ClassifierMixin, MLP):
         share the machine.
     engine : str
         As `Network` takes it.
+    n_networks : int
+        More than 1 makes an ensemble: networks with different initial weights, orders of the
+        samples and splits of early stopping, which are trained together. Predictions are those of
+        the mean of their outputs (Lakshminarayanan et al., 2017).
 
     Attributes
     ----------
@@ -72,6 +76,11 @@ class MLPClassifier(ClassifierMixin, MLP):
     best_validation_score_, n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, \
     feature_names_in_
         As in scikit-learn. `coefs_` and `intercepts_` are views of the network's parameters.
+    estimators_ : list of MLPClassifier
+        With `n_networks` above 1: one for each network, with all of these attributes. The ensemble
+        itself has none that belong to one network; `n_iter_` is the largest, `loss_` the mean.
+    ensemble_ : fastbackprop.Ensemble
+        Likewise: their networks, copied when `fit` ends.
 
     Examples
     --------
@@ -98,7 +107,7 @@ class MLPClassifier(ClassifierMixin, MLP):
         classes : array_like, (n_classes,)
             All classes, also of later calls. Needed in the first call.
         """
-        if not hasattr(self, "network_"):
+        if not self.__sklearn_is_fitted__():
             if classes is None:
                 raise ValueError("classes must be passed to the first call of partial_fit")
         elif classes is not None and not np.array_equal(unique_labels(classes), self.classes_):

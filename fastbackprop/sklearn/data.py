@@ -60,6 +60,11 @@ def inputs_and_targets(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any
     return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
 
+def issparse(X: Any) -> bool:
+    """Whether checked X is sparse."""
+    return not isinstance(X, np.ndarray)
+
+
 def inputs_alone(estimator: Any, X: Any) -> Any:
     """X in float32 or float64."""
     return validate_data(estimator, X, reset=False, accept_sparse=SPARSE, dtype=DTYPES)

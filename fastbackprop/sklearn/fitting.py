@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from fastbackprop.network import Network
 from fastbackprop.sklearn import parameters
 from fastbackprop.sklearn.callbacks import Monitor, Tasks
 from fastbackprop.sklearn.data import Data, split
-from fastbackprop.sklearn.order import Order
+from fastbackprop.sklearn.order import Order, in_state
 from fastbackprop.training import History, Interrupted
 from fastbackprop.training.dropout import as_dropout
 
@@ -62,10 +61,10 @@ class Fit:
         architecture = _architecture(estimator, data)
         if estimator._goes_on(one_pass):
             _check_fits(estimator, architecture)
-            random_state = copy.deepcopy(estimator._before_split)  # the same split again
+            random_state = in_state(estimator._before_split)  # the same split again
         else:
             _begin(estimator, architecture, data.X.dtype, random_state)
-            estimator._before_split = copy.deepcopy(random_state)
+            estimator._before_split = random_state.get_state(legacy=False)
         if held_out is None and estimator._stops_early():
             by_class = is_classifier(estimator) and architecture["sizes"][-1] == 1
             data, held_out = split(data, estimator.validation_fraction, random_state, by_class)

@@ -1,6 +1,5 @@
 """The order of the samples, drawn as scikit-learn does."""
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,9 @@ class Order(np.random.Generator):
         self, random_state: np.random.RandomState, bits: Any = None, order: Any = ()
     ) -> None:
         if bits is None:  # for other draws than orders: those of `random_state` itself are theirs
-            bits = np.random.PCG64(copy.deepcopy(random_state).randint(2**31))
+            before = random_state.get_state(legacy=False)
+            bits = np.random.PCG64(random_state.randint(2**31))
+            random_state.set_state(before)
         super().__init__(bits)
         self._random_state, self._order = random_state, order
 
@@ -25,3 +26,10 @@ class Order(np.random.Generator):
 
     def __reduce__(self) -> Any:
         return type(self), (self._random_state, self.bit_generator, self._order)
+
+
+def in_state(state: dict[str, Any]) -> np.random.RandomState:
+    """A generator in a state that `get_state(legacy=False)` has returned."""
+    random_state = np.random.RandomState(getattr(np.random, state["bit_generator"])())
+    random_state.set_state(state)
+    return random_state

@@ -33,6 +33,7 @@ RANGES: dict[str, tuple[type, float | None, float | None, str]] = {
     "beta_1": (Real, 0, 1, "left"),
     "beta_2": (Real, 0, 1, "left"),
     "epsilon": (Real, 0, None, "neither"),
+    "n_networks": (Integral, 1, None, "left"),
 }
 FLAGS = ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping", "missing_targets")
 

@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from fastbackprop.functions.costs import COSTS
 from fastbackprop.inputs.arguments import choice
 from fastbackprop.sklearn.base import MLP
+from fastbackprop.sklearn.data import inputs_alone
 from fastbackprop.sklearn.parameters import takes_minibatches
 
 
@@ -90,7 +91,8 @@ class MLPRegressor(RegressorMixin, MLP):
         ----------
         X : array_like or sparse matrix of SciPy, (n_samples, n_features)
         return_std : bool
-            With `cost="gaussian_nll"`: return the standard deviations too.
+            With `cost="gaussian_nll"`: return the standard deviations too; of an ensemble, those
+            of the mixture of its distributions.
 
         Returns
         -------
@@ -100,10 +102,16 @@ class MLPRegressor(RegressorMixin, MLP):
         mean = self._predictions(a)
         if not return_std:
             return mean
-        cost = self.network_.cost
+        cost = self._networks()[0].cost
         if cost != "gaussian_nll":
             raise ValueError(f"return_std=True needs cost='gaussian_nll'; got cost={cost!r}")
-        return mean, np.exp(a[:, a.shape[1] // 2 :] / 2).reshape(mean.shape)
+        half = a.shape[1] // 2
+        if "estimators_" not in vars(self):
+            return mean, np.exp(a[:, half:] / 2).reshape(mean.shape)
+        X = inputs_alone(self, X)
+        each = np.array([network.predict(X) for network in self._networks()])
+        variance = np.exp(each[:, :, half:]).mean(axis=0) + each[:, :, :half].var(axis=0)
+        return mean, np.sqrt(variance).reshape(mean.shape)
 
     @available_if(_has_quantiles)
     def predict_quantiles(self, X: Any) -> np.ndarray:
@@ -118,7 +126,8 @@ class MLPRegressor(RegressorMixin, MLP):
         ndarray, (n_samples, n_levels) or (n_samples, n_targets, n_levels)
         """
         a = self._outputs(X)
-        levels = np.moveaxis(a.reshape(len(a), len(self.network_.machine.cost.p), -1), 1, 2)
+        n_levels = len(self._networks()[0].machine.cost.p)
+        levels = np.moveaxis(a.reshape(len(a), n_levels, -1), 1, 2)
         return levels[:, 0] if levels.shape[1] == 1 else levels
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -137,7 +146,7 @@ class MLPRegressor(RegressorMixin, MLP):
         return super()._score(X, y, a, s)
 
     def _predictions(self, a: np.ndarray) -> np.ndarray:
-        cost = self.network_.machine.cost
+        cost = self._networks()[0].machine.cost
         groups = a.reshape(len(a), cost.outputs_per_target, -1)
         if cost.name == "gaussian_nll":
             a = groups[:, 0]

@@ -45,25 +45,25 @@ class _Search:
 
 
 class GridSearchCV(_Search, model_selection.GridSearchCV):
-    """As scikit-learn's."""
+    """scikit-learn's class; the networks of all candidates and folds are trained together."""
 
     __doc__ = _with_note(model_selection.GridSearchCV)
 
 
 class RandomizedSearchCV(_Search, model_selection.RandomizedSearchCV):
-    """As scikit-learn's."""
+    """scikit-learn's class; the networks of all candidates and folds are trained together."""
 
     __doc__ = _with_note(model_selection.RandomizedSearchCV)
 
 
 class HalvingGridSearchCV(_Search, model_selection.HalvingGridSearchCV):
-    """As scikit-learn's."""
+    """scikit-learn's class; the networks of all candidates and folds are trained together."""
 
     __doc__ = _with_note(model_selection.HalvingGridSearchCV)
 
 
 class HalvingRandomSearchCV(_Search, model_selection.HalvingRandomSearchCV):
-    """As scikit-learn's."""
+    """scikit-learn's class; the networks of all candidates and folds are trained together."""
 
     __doc__ = _with_note(model_selection.HalvingRandomSearchCV)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -25,13 +26,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
 
-from fastbackprop.sklearn import parameters
+from fastbackprop.sklearn import members, parameters
 from fastbackprop.sklearn.base import MLP
 from fastbackprop.sklearn.data import Data
 from fastbackprop.sklearn.fitting import Fit, train_together
+from fastbackprop.sklearn.order import in_state
 from fastbackprop.sklearn.pool import Pool
 from fastbackprop.training import History
-from fastbackprop.training.trainer import diverged
 
 KNOWN = ("_fit_and_score", "_fit_and_predict")
 VECTORS = 8  # of the length of theta, that a network and its training have at most
@@ -39,7 +40,12 @@ VECTORS = 8  # of the length of theta, that a network and its training have at m
 
 def last_step(estimator: Any) -> MLP | None:
     """The estimator of ours that this one trains last, and once; None: there is none."""
-    last = estimator.steps[-1][1] if type(estimator) is Pipeline else estimator
+    last = estimator
+    if type(estimator) is Pipeline:
+        try:
+            last = estimator.steps[-1][1]
+        except (TypeError, LookupError):  # scikit-learn refuses these steps
+            return None
     ours = isinstance(last, MLP) and type(last).fit is MLP.fit
     listened_to = any(getattr(e, "_skl_callbacks", None) for e in (estimator, last))
     return last if ours and not listened_to else None
@@ -145,10 +151,10 @@ class Task:
 
     Attributes
     ----------
-    fit : Fit or None
-        The training that it waits for, if any.
-    history : History
-        Of this training, when it has ended.
+    fits : list of Fit
+        The trainings of its networks, if any wait.
+    histories : list of History
+        Of these, when they have ended.
     seconds : float
         Spent for it before the call.
     """
@@ -156,10 +162,11 @@ class Task:
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
         self._call = function, args, kwargs
         self._estimator: Any = None
+        self._last: Any = None
         self._before: list[tuple[Any, dict[str, Any]]] = []
         self._steps: list[Any] = []
-        self.fit: Fit | None = None
-        self.history = History()
+        self.fits: list[Fit] = []
+        self.histories: list[History] = []
         self.seconds = 0.0
 
     def begin(self, folds: Folds) -> int:
@@ -177,21 +184,22 @@ class Task:
                 return 0
             self._before = [(e, vars(e).copy()) for e in (estimator, last)]
             samples = folds.samples(arguments, estimator, last)
-            random_state = _of_its_own(last.random_state)
-            self.fit = Fit(last, samples.of(last, folds.pool), random_state=random_state)
+            data, random_state = samples.of(last, folds.pool), _of_its_own(last.random_state)
+            self.fits = members.prepared(last, data, random_state=random_state)
         except Exception:
             self.give_up()
             return 0
-        self._estimator, self._steps = estimator, samples.steps
+        self._estimator, self._last, self._steps = estimator, last, samples.steps
         if arguments.get("return_estimator"):
             self._steps = copy.deepcopy(self._steps)
         estimator.fit = self._trained
         self.seconds += perf_counter() - began
-        return VECTORS * last.network_.n_parameters * last.network_.dtype.itemsize
+        network = self.fits[0].estimator.network_
+        return len(self.fits) * VECTORS * network.n_parameters * network.dtype.itemsize
 
     def give_up(self) -> None:
         """Leave all to the call."""
-        self.fit = None
+        self.fits = []
         for estimator, state in self._before:
             estimator.__dict__ = state
 
@@ -205,35 +213,37 @@ class Task:
 
     def _trained(self, *args: Any, **kwargs: Any) -> Any:
         """In place of the estimator's `fit`."""
-        estimator, fit = self._estimator, self.fit
-        assert fit is not None
+        estimator, last = self._estimator, self._last
         del estimator.fit
-        if estimator is not fit.estimator:
-            estimator.steps = [*self._steps, (estimator.steps[-1][0], fit.estimator)]
-        if self.history.ended_by == "divergence":
-            raise diverged(f"epoch {len(self.history) + 1}", self.history)
-        fit.end(self.history)
-        if reason := fit.not_converged():
+        if estimator is not last:
+            estimator.steps = [*self._steps, (estimator.steps[-1][0], last)]
+        if reason := members.ended(last, self.fits, self.histories):
             warnings.warn(reason, ConvergenceWarning, stacklevel=2)
         return estimator
 
 
 def train(tasks: Sequence[Task], n_threads: int | None) -> None:
     """Train the networks of these tasks together."""
-    waiting = [(task, task.fit) for task in tasks if task.fit is not None]
+    waiting = [task for task in tasks if task.fits]
     if not waiting:
         return
-    began = perf_counter()
+    fits, began = [fit for task in waiting for fit in task.fits], perf_counter()
     try:
-        histories = train_together([fit for _, fit in waiting], n_threads)
-    except Exception:  # such as a callback's: of one task, which will meet it again
-        for task, _ in waiting:
-            task.give_up()
+        histories = iter(train_together(fits, n_threads))
+    except Exception:
+        if any(fit.monitor.began for fit in fits) or len(waiting) == 1:
+            for task in waiting:
+                task.give_up()
+        else:  # something of one task has been refused: the others go on without it
+            half = len(waiting) // 2
+            train(waiting[:half], n_threads)
+            train(waiting[half:], n_threads)
         return
-    spent = [sum(history["seconds"]) if len(history) else 0.0 for history in histories]
+    for task in waiting:
+        task.histories = list(itertools.islice(histories, len(task.fits)))
+    spent = [sum(sum(h["seconds"]) for h in task.histories if len(h)) for task in waiting]
     share = (perf_counter() - began) / (sum(spent) or 1.0)
-    for (task, _), history, seconds in zip(waiting, histories, spent, strict=True):
-        task.history = history
+    for task, seconds in zip(waiting, spent, strict=True):
         task.seconds += share * seconds
 
 
@@ -249,4 +259,6 @@ def _of_its_own(random_state: Any) -> np.random.RandomState:
     """A generator that no other task draws from, in the state that it has for each of them."""
     if random_state is None:
         random_state = check_random_state(None).randint(2**31 - 1)
-    return copy.deepcopy(check_random_state(random_state))
+    if isinstance(random_state, np.random.RandomState):
+        return in_state(random_state.get_state(legacy=False))
+    return check_random_state(random_state)
