@@ -56,7 +56,9 @@ REGRESSION = {
     "hotel_rates": ("modeldata", "hotel_rates", "avg_price_per_room", ()),
     "concrete": ("modeldata", "concrete", "compressive_strength", ()),
     "diabetes": ("sklearn", "diabetes", "target", ()),
+    "diamonds": ("ggplot2", "diamonds", "price", ()),
     "sacramento": ("modeldata", "Sacramento", "price", ()),
+    "saratoga": ("mosaicData", "SaratogaHouses", "price", ()),
     "wage": ("ISLR", "Wage", "wage", ("logwage", "region")),
 }
 CLASSIFICATION = {
@@ -70,8 +72,21 @@ CLASSIFICATION = {
     "oj": ("ISLP", "OJ", "Purchase", ()),
     "attrition": ("modeldata", "attrition", "Attrition", ()),
     "titanic": ("Stat2Data", "Titanic", "Survived", ("Name", "SexCode")),
+    "wa_churn": ("modeldata", "wa_churn", "churn", ()),
 }
-DEVELOPMENT = ("attrition", "concrete", "diabetes", "sacramento", "titanic", "wage")
+DEVELOPMENT = (
+    *(
+        "attrition",
+        "concrete",
+        "diabetes",
+        "diamonds",
+        "sacramento",
+        "saratoga",
+        "titanic",
+        "wa_churn",
+    ),
+    "wage",
+)
 TABLES = REGRESSION | CLASSIFICATION
 REPORT = tuple(name for name in TABLES if name not in DEVELOPMENT)
 MOST_ROWS = 10_000  # of a table, drawn once
@@ -323,16 +338,17 @@ def summary(lines, names):
 
 
 def by_table(lines, names):
-    """Mean losses, a row for each table, in Markdown."""
+    """Mean losses of the splits that all systems have, a row for each table, in Markdown."""
     known = list(dict.fromkeys(r["system"] for r in lines))
-    losses = defaultdict(list)
+    losses = defaultdict(dict)
     for r in lines:
-        losses[r["table"], r["system"]].append(r["loss"])
-    text = f"| table | {' | '.join(known)} |\n|{'---|' * (len(known) + 1)}\n"
+        losses[r["table"], r["split"]][r["system"]] = r["loss"]
+    text = f"| table | splits | {' | '.join(known)} |\n|{'---|' * (len(known) + 2)}\n"
     for name in names:
-        means = [np.mean(losses.get((name, system), np.nan)) for system in known]
-        if not np.isnan(means).all():
-            text += f"| {name} | " + " | ".join(f"{mean:.4g}" for mean in means) + " |\n"
+        splits = [of for (t, _), of in losses.items() if t == name and len(of) == len(known)]
+        if splits:
+            means = [f"{np.mean([of[system] for of in splits]):.4g}" for system in known]
+            text += f"| {name} | {len(splits)} | {' | '.join(means)} |\n"
     return text
 
 

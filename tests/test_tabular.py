@@ -479,6 +479,7 @@ def _ctrl_c(*arguments, **options):
         (FRAME.assign(city=1j), TARGETS, "Complex data not supported"),
         (FRAME.assign(city=[[]] * N), TARGETS, "'city'.*got a list"),
         (FRAME, TARGETS[:-1], "inconsistent numbers of samples"),
+        (FRAME, 3.0, "y must have shape"),
         (FRAME, CLASSES, "y of a regressor must be numbers"),
         (pd.concat([FRAME, FRAME], axis=1), TARGETS, "two columns with the name 'number'"),
         (FRAME[[]], TARGETS, "0 feature"),

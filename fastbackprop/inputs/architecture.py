@@ -131,7 +131,7 @@ def initial_weights(init: Any, name: str, rng: np.random.Generator, W: np.ndarra
     if not callable(init):
         W[...] = INITIALIZERS[name if init == "auto" else init](rng, *W.shape)
         return
-    values = numeric(init(rng, *W.shape), np.dtype(np.float64), "weights that init returns")
+    values = numeric(init(rng, *W.shape), W.dtype, "weights that init returns")
     if values.shape != W.shape:
         raise ValueError(
             f"init must return weights of shape (n_in, n_out) = {W.shape}; got {values.shape}"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 MISSING = "<missing>"
+BLOCK = 2048  # rows whose features are computed at once
 PARTS = ("year", "month", "day of week", "hour", "elapsed")  # of a date
 
 
@@ -78,12 +79,10 @@ def date_part(values: np.ndarray, part: str) -> np.ndarray:
     return np.where(np.isnat(values), np.nan, number)
 
 
-def number_matrix(columns: dict[str, np.ndarray], sources: Any) -> np.ndarray:
-    """The numbers that a plan asks for, (n, n_numbers) float64: columns, and parts of dates."""
-    arrays = [
-        columns[name] if part is None else date_part(columns[name], part) for name, part in sources
-    ]
-    return np.column_stack(arrays) if arrays else np.zeros((len(next(iter(columns.values()))), 0))
+def number_column(columns: dict[str, np.ndarray], source: Any) -> np.ndarray:
+    """The numbers of a source, (name, None) or (name, part of a date): (n,) float64."""
+    name, part = source
+    return columns[name] if part is None else date_part(columns[name], part)
 
 
 def logarithms(N: np.ndarray, plan: dict[str, Any]) -> np.ndarray:
@@ -121,13 +120,28 @@ def feature_matrix(columns: dict[str, np.ndarray], plan: dict[str, Any]) -> np.n
     """All features of the columns, (n, n_features) float32: what the networks get.
 
     `columns` maps names to arrays: float64 for numbers, dates, and texts as `texts` makes them.
+    Rows come in blocks, so that no second matrix of all rows is in memory.
     """
-    N = number_matrix(columns, plan["sources"])
+    n = len(next(iter(columns.values())))
+    F: Any = None
+    for start in range(0, max(n, 1), BLOCK):
+        some = {name: values[start : start + BLOCK] for name, values in columns.items()}
+        block = _block(some, plan, min(BLOCK, n - start))
+        if F is None:
+            F = np.empty((n, block.shape[1]), np.float32)
+        F[start : start + BLOCK] = block
+    return np.asarray(F)
+
+
+def _block(columns: dict[str, np.ndarray], plan: dict[str, Any], n: int) -> np.ndarray:
+    N = np.empty((n, len(plan["sources"])))
+    for j, source in enumerate(plan["sources"]):
+        N[:, j] = number_column(columns, source)
     x = scaled(N, plan)
     waves = np.cos(x[:, plan["waves"], None] * plan["w"] + plan["b"])
-    blocks = [x, np.isnan(N[:, plan["gaps"]]), waves.reshape(len(x), -1)]
+    blocks = [x, np.isnan(N[:, plan["gaps"]]), waves.reshape(n, plan["w"].size)]
     for category in plan["categories"]:
         code = codes(columns[category["column"]], category["levels"])
         blocks.append(category["table"][code])
-    F = np.hstack(blocks).astype(np.float32)
-    return F if F.shape[1] else np.zeros((len(F), 1), np.float32)
+    F = np.hstack(blocks)
+    return F if F.shape[1] else np.zeros((n, 1))

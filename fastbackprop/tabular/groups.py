@@ -12,6 +12,7 @@ from fastbackprop.network import Network
 from fastbackprop.optimizers import AdamW
 from fastbackprop.optimizers.schedules import Cosine
 from fastbackprop.tabular import recipe
+from fastbackprop.tabular.blend import Blend
 from fastbackprop.training import Dropout, EarlyStopping, Interrupted
 
 
@@ -51,41 +52,31 @@ class Members:
     group: np.ndarray
     fold: np.ndarray
 
-    def held_out(self, problem: Problem, n_threads: int | None) -> np.ndarray:
-        """What each group's networks say of the rows that they were not trained on.
+    def without_fold(self, F: np.ndarray, k: int, n_threads: int | None) -> np.ndarray:
+        """What each group's networks say that did not see fold k, (n_groups, n, n_outputs).
 
-        (n_groups, n, n_outputs) float64; the mean over repetitions.
+        float64; the mean over repetitions.
         """
-        n_groups = int(self.group.max()) + 1
-        out = np.zeros((n_groups, len(problem.F), problem.n_outputs))
-        counts = np.zeros((n_groups, len(problem.F), 1))
-        for network, g, k in zip(self.networks, self.group, self.fold, strict=True):
-            rows = problem.folds == k
-            out[g, rows] += network.predict(problem.F[rows], n_threads=n_threads)
-            counts[g, rows] += 1
-        return out / counts
+        means = []
+        for g in range(int(self.group.max()) + 1):
+            own = np.flatnonzero((self.group == g) & (self.fold == k))
+            each = [self.networks[i].predict(F, n_threads=n_threads) for i in own]
+            means.append(np.mean(each, axis=0, dtype=np.float64))
+        return np.stack(means)
 
-    def of_folds(self, F: np.ndarray, blend: Any, n_threads: int | None) -> np.ndarray:
-        """What the networks of each fold say, blended, (n_folds, n, n_outputs) float64."""
-        n_groups, n_folds = int(self.group.max()) + 1, int(self.fold.max()) + 1
-        result = []
-        for k in range(n_folds):
-            out = [
-                np.mean(
-                    [
-                        network.predict(F, n_threads=n_threads)
-                        for network, of_group, of_fold in zip(
-                            self.networks, self.group, self.fold, strict=True
-                        )
-                        if of_group == g and of_fold == k
-                    ],
-                    axis=0,
-                    dtype=np.float64,
-                )
-                for g in range(n_groups)
-            ]
-            result.append(blend(np.stack(out)))
-        return np.stack(result)
+    def held_out(self, problem: Problem, n_threads: int | None) -> np.ndarray:
+        """What each group's networks say of the rows that they did not see, as `without_fold`."""
+        n_groups = int(self.group.max()) + 1
+        out = np.empty((n_groups, len(problem.F), problem.n_outputs))
+        for k in range(int(self.fold.max()) + 1):
+            rows = problem.folds == k
+            out[:, rows] = self.without_fold(problem.F[rows], k, n_threads)
+        return out
+
+    def of_folds(self, F: np.ndarray, blend: Blend, n_threads: int | None) -> np.ndarray:
+        """What the networks that did not see each fold say, blended, (n_folds, n, n_outputs)."""
+        folds = range(int(self.fold.max()) + 1)
+        return np.stack([blend(self.without_fold(F, k, n_threads)) for k in folds])
 
 
 def new_network(problem: Problem, hidden: Sequence[int], seed: Any) -> Network:

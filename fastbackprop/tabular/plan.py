@@ -1,6 +1,7 @@
 """The plan of a table: which features each column gives, decided on the training rows."""
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,7 @@ def _used(frame: Frame) -> tuple[set[str], dict[str, str]]:
             treatment[name] = "left out: constant"
         elif kind == TEXT and n > max(20, LIKE_NAMES * len(frame)):
             treatment[name] = "left out: nearly every row has a value of its own"
-        elif (twin := seen.setdefault((kind, content.tobytes()), name)) != name:
+        elif (twin := seen.setdefault((kind, sha256(content.tobytes()).digest()), name)) != name:
             treatment[name] = f"left out: equals {twin!r}"
         else:
             used.add(name)
@@ -160,56 +161,52 @@ def _of_numbers(
             ]
             sources += [(name, part) for part in parts]
             treatment[name] = f"date: {', '.join(parts)}; scaled"
-    N = features.number_matrix(frame.columns, sources)
-    low, unit = _lows(N)
-    steps: dict[str, Any] = {"sources": sources, "low": low, "unit": unit}
-    raw = steps | _scaling(N, np.zeros(len(sources), bool), low, unit)
-    logs = steps | _scaling(N, unit > 0, low, unit)
-    helps = _helps(features.scaled(N, raw), features.scaled(N, logs), unit > 0, targets)
-    steps |= _scaling(N, helps, low, unit)
-    steps["gaps"] = np.flatnonzero(np.isnan(N).any(axis=0))
-    steps["different"] = np.array([len(np.unique(x[~np.isnan(x)])) for x in N.T], np.int64)
-    for j, (name, part) in enumerate(sources):
+    found = [_of_source(features.number_column(frame.columns, s), targets) for s in sources]
+    steps: dict[str, Any] = {"sources": sources}
+    for key in ("log", "low", "unit", "shift", "scale"):
+        steps[key] = np.array([one[key] for one in found], bool if key == "log" else np.float64)
+    for key in ("gaps", "waves"):
+        steps[key] = np.flatnonzero(np.array([one[key] for one in found], bool))
+    for (name, part), one in zip(sources, found, strict=True):
         if part is None:
-            words = "logarithm; scaled" if helps[j] else "scaled"
-            treatment[name] = words + "; indicator of missing values" * (j in steps["gaps"])
+            words = "logarithm; scaled" if one["log"] else "scaled"
+            treatment[name] = words + "; indicator of missing values" * one["gaps"]
     return steps
 
 
-def _lows(N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The least number of each column, and the unit of its logarithm; 0 where it is not skewed."""
-    low, unit = np.zeros(N.shape[1]), np.zeros(N.shape[1])
-    for j, x in enumerate(N.T):
-        known = x[~np.isnan(x)]
-        low[j], q2, q3, most = np.quantile(known, [0, 0.5, 0.75, 1])
-        skewed = most - q2 > 4 * (q2 - low[j]) and len(np.unique(known)) >= FEWEST_FOR_WAVES
-        if skewed:
-            unit[j] = q2 - low[j] or q3 - low[j] or np.mean(known) - low[j]
-    return low, unit
+def _of_source(x: np.ndarray, targets: Targets) -> dict[str, Any]:
+    """The steps for one column of numbers, (n,)."""
+    known = x[~np.isnan(x)]
+    n_different = len(np.unique(known))
+    low, q2, q3, most = np.quantile(known, [0, 0.5, 0.75, 1])
+    flags = {"gaps": len(known) < len(x), "waves": n_different >= FEWEST_FOR_WAVES}
+    raw = _scaling(known, {"log": False, "low": low, "unit": 1.0}) | flags
+    if not flags["waves"] or most - q2 <= 4 * (q2 - low):  # not skewed
+        return raw
+    unit = q2 - low or q3 - low or np.mean(known) - low
+    logs = _scaling(known, {"log": True, "low": low, "unit": unit}) | flags
+    errors = [_held_out_error(_scaled(x, steps), targets) for steps in (raw, logs)]
+    return logs if errors[1] < errors[0] else raw
 
 
-def _scaling(N: np.ndarray, logs: np.ndarray, low: np.ndarray, unit: np.ndarray) -> dict[str, Any]:
-    """Medians, and factors that make the quartiles one apart."""
-    steps = {"low": low, "unit": np.where(unit > 0, unit, 1.0), "log": logs}
-    shift, scale = np.zeros(N.shape[1]), np.zeros(N.shape[1])
-    for j, x in enumerate(features.logarithms(N, steps).T):
-        known = x[~np.isnan(x)]
-        least, q1, shift[j], q3, most = np.quantile(known, [0, 0.25, 0.5, 0.75, 1])
-        width = q3 - q1 if q3 > q1 else (most - least) / 2
-        scale[j] = 1 / width if width > 0 else 0.0
-    return steps | {"shift": shift, "scale": scale}
+def _scaling(known: np.ndarray, steps: dict[str, Any]) -> dict[str, Any]:
+    """The steps with a median, and a factor that makes the quartiles one apart."""
+    z = features.logarithms(known[:, None], _as_arrays(steps))[:, 0]
+    least, q1, shift, q3, most = np.quantile(z, [0, 0.25, 0.5, 0.75, 1])
+    width = q3 - q1 if q3 > q1 else (most - least) / 2
+    return steps | {"shift": shift, "scale": 1 / width if width > 0 else 0.0}
 
 
-def _helps(raw: np.ndarray, logs: np.ndarray, maybe: np.ndarray, targets: Targets) -> np.ndarray:
-    """Where a parabola of the logarithm predicts the targets of held-out rows better."""
-    helps = np.zeros(len(maybe), bool)
-    for j in np.flatnonzero(maybe):
-        helps[j] = _held_out_error(logs[:, j], targets) < _held_out_error(raw[:, j], targets)
-    return helps
+def _scaled(x: np.ndarray, steps: dict[str, Any]) -> np.ndarray:
+    return features.scaled(x[:, None], _as_arrays(steps))[:, 0]
+
+
+def _as_arrays(steps: dict[str, Any]) -> dict[str, Any]:
+    return {key: np.array([value]) for key, value in steps.items()}
 
 
 def _held_out_error(x: np.ndarray, targets: Targets) -> float:
-    """The squared error of parabolas, each of the other folds."""
+    """The squared error of parabolas of x, each fitted to the other folds."""
     B, T, s = np.column_stack([np.ones(len(x)), x, x * x]), targets.T, targets.s
     error = 0.0
     for k in range(int(targets.folds.max()) + 1):
@@ -222,11 +219,11 @@ def _held_out_error(x: np.ndarray, targets: Targets) -> float:
 
 def _add_waves(steps: dict[str, Any], rng: np.random.Generator) -> None:
     """Cosines cos(2 pi w x + b) of numbers, with normal w: Gorishniy et al. (2022)."""
-    steps["waves"] = waves = np.flatnonzero(steps.pop("different") >= FEWEST_FOR_WAVES)
-    k = min(WAVES, MOST_WAVES // max(1, len(waves)))
+    n = len(steps["waves"])
+    k = min(WAVES, MOST_WAVES // max(1, n))
     sigma = np.where(np.arange(k) % 2, 0.1, 0.5)
-    steps["w"] = rng.normal(0, 2 * np.pi * sigma, (len(waves), k))
-    steps["b"] = rng.uniform(-np.pi, np.pi, (len(waves), k))
+    steps["w"] = rng.normal(0, 2 * np.pi * sigma, (n, k))
+    steps["b"] = rng.uniform(-np.pi, np.pi, (n, k))
 
 
 # --- categories ----------------------------------------------------------------------------------

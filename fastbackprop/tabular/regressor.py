@@ -11,6 +11,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from fastbackprop.numbers import shown
 from fastbackprop.tabular.base import Tabular
 from fastbackprop.tabular.checks import refuse_missing_targets, share
 from fastbackprop.tabular.groups import Problem
@@ -44,17 +45,17 @@ class TabularRegressor(RegressorMixin, Tabular):
     def _checked_y(self, y: Any) -> np.ndarray:
         options = {"ensure_2d": False, "dtype": None, "ensure_all_finite": False}
         y = check_array(y, **options, input_name="y", ensure_min_samples=0)
+        if y.ndim not in (1, 2) or (y.ndim == 2 and y.shape[1] == 0):
+            raise ValueError(
+                f"y must have shape (n_samples,) or (n_samples, n_targets); got {y.shape}"
+            )
         if y.dtype.kind == "c":
             raise ValueError("Complex data not supported: y must be real numbers")
         try:
             y = np.asarray(y, np.float64)
         except (TypeError, ValueError):
-            raise ValueError(f"y of a regressor must be numbers; got {y[0]!r}") from None
+            raise ValueError(f"y of a regressor must be numbers; got {shown(y[0])}") from None
         refuse_missing_targets(y)
-        if y.ndim > 2 or (y.ndim == 2 and y.shape[1] == 0):
-            raise ValueError(
-                f"y must have shape (n_samples,) or (n_samples, n_targets); got {y.shape}"
-            )
         return column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
     def _targets(self, y: np.ndarray, s: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

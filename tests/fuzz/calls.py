@@ -98,7 +98,8 @@ fb.minimize(net, objective)
 fb.fit_many(networks, X, y, optimizers=anything, epochs=epochs, batch_size=batch_size)
 fb.Ensemble(networks)
 fb.Ensemble([net]).predict(X)
-tabular.TabularClassifier().fit(X, labels)
+tabular.TabularClassifier(quality="fast", max_epochs=1, n_folds=2).fit(X, labels, sample_weight=weights)
+tabular.TabularRegressor(quality="fast", max_epochs=1, n_folds=2).fit(X, y, sample_weight=weights)
 dask.fit(net, X, y, epochs=epochs)
 """
 MUTATING = ("fit", "partial_fit", "set_parameters", "__setitem__", "step", "apply", "minimize",
