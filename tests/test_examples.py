@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastbackprop as fb
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -116,3 +118,36 @@ def test_searches():
     tables = [result.cv_results_ for result in results]
     np.testing.assert_array_equal(*(table["mean_test_score"] for table in tables))
     assert tables[0]["params"] == tables[1]["params"]
+
+
+def test_burgers(tmp_path):
+    """The gradient by differences; the reference solves the equation; Adam and L-BFGS go down."""
+    pytest.importorskip("scipy")
+    example = runpy.run_path(str(EXAMPLES / "burgers.py"))
+    x, t, h = np.linspace(-0.9, 0.9, 7), np.full(7, 0.3), 1e-4
+    u = {
+        (i, j): example["solution"](x + i * h, t + j * h)
+        for i, j in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
+    }
+    u_x, u_t = (u[1, 0] - u[-1, 0]) / (2 * h), (u[0, 1] - u[0, -1]) / (2 * h)
+    u_xx = (u[1, 0] - 2 * u[0, 0] + u[-1, 0]) / h**2
+    assert abs(u_t + u[0, 0] * u_x - example["NU"] * u_xx).max() < 1e-4
+    net = fb.Network([2, 5, 1], hidden="tanh", dtype="float64", rng=0)
+    data = example["points"](20, np.random.default_rng(0))
+    theta = net.get_parameters()
+    before, gradient = example["cost_and_gradient"](net, *data)
+    for p in range(len(theta)):
+        costs = []
+        for step in (1e-5, -1e-5):
+            net.set_parameters(theta + step * (np.arange(len(theta)) == p))
+            costs.append(example["cost_and_gradient"](net, *data)[0])
+        assert (costs[0] - costs[1]) / 2e-5 == pytest.approx(gradient[p], abs=1e-6)
+    net.set_parameters(theta)
+    for train in ("adam", "lbfgs"):
+        example[train](net, lambda net: example["cost_and_gradient"](net, *data), 30)
+        after = example["cost_and_gradient"](net, *data)[0]
+        assert after < before
+        before = after
+    pytest.importorskip("matplotlib")
+    example["draw"](net, tmp_path / "burgers.png")
+    assert (tmp_path / "burgers.png").stat().st_size > 1000
