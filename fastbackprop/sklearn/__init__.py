@@ -11,6 +11,7 @@ docs/scikit-learn.md has the differences and the additions.
     data.py                      X, y and weights, checked by scikit-learn; the validation split
     callbacks.py                 scikit-learn's figures of a training, and the end of one
     stored.py                    fitted estimators as plain state
+    on_dask.py                   estimators on Dask; `fastbackprop.dask` has them
     order.py                     scikit-learn's order of the samples
 """
 

@@ -271,7 +271,7 @@ class MLP(CallbackSupportMixin, BaseEstimator):
         """Train on checked samples. Returns the callback that watched."""
         n = len(data.Y)
         epochs = 1 if one_pass else self.max_iter
-        batch_size = parameters.samples_per_step(self, n)
+        batch_size = self._samples_per_step(n)
         # Theirs is alpha / 2 ||W||^2 for the whole minibatch, whose cost is then divided by its
         # total weight; ours is added to the mean cost. The average minibatch stands for each.
         mean_weight = 1.0 if data.s is None else float(np.mean(data.s)) or 1.0
@@ -290,6 +290,9 @@ class MLP(CallbackSupportMixin, BaseEstimator):
             monitor.at_the_end(self._cost(data.X, data.Y, data.s))
         return monitor
 
+    def _samples_per_step(self, n: int) -> int:
+        return parameters.samples_per_step(self, n)
+
     def _fit_network(
         self, data: Data, epochs: int, batch_size: int, monitor: Monitor, listeners: list[Any]
     ) -> History:
@@ -298,20 +301,22 @@ class MLP(CallbackSupportMixin, BaseEstimator):
         self._schedule = parameters.schedule(self, self._schedule)
         optimizer = parameters.optimizer(self, monitor.l2, self._schedule, self._optimizer)
         self._optimizer = optimizer
-        return self.network_.fit(
-            data.X,
-            data.Y,
+        return self._call_fit(
+            data,
             epochs=epochs,
             batch_size=None if parameters.is_lbfgs(self.solver) else batch_size,
             optimizer=self._optimizer,
             validation=None if held_out is None else (held_out.X, held_out.Y, held_out.s),
-            sample_weight=data.s,
             shuffle=self.shuffle,
             callbacks=listeners,
-            n_threads=self.n_threads,
             metrics=None if held_out is None else {"score": monitor.score},
             dropout=self.dropout,
             missing_targets=self.missing_targets,
+        )
+
+    def _call_fit(self, data: Data, **options: Any) -> History:
+        return self.network_.fit(
+            data.X, data.Y, sample_weight=data.s, n_threads=self.n_threads, **options
         )
 
     def _cost(self, X: Any, Y: Any, s: Any) -> float:
