@@ -195,6 +195,7 @@ def test_ctrl_c_keeps_what_is_finished(client):
 
 def test_searches_of_scikit_learn_on_the_dask_backend(client):
     joblib = pytest.importorskip("joblib")
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import GridSearchCV
 
     from fastbackprop.sklearn import MLPRegressor
@@ -205,9 +206,9 @@ def test_searches_of_scikit_learn_on_the_dask_backend(client):
         )
         return GridSearchCV(estimator, {"learning_rate_init": [1e-3, 1e-2]}, cv=2)
 
-    with pytest.warns(UserWarning):  # of the convergence
+    with pytest.warns(ConvergenceWarning):  # of the convergence
         alone = search().fit(X, Y)
-    with joblib.parallel_backend("dask"), pytest.warns(UserWarning):
+    with joblib.parallel_backend("dask"), pytest.warns(ConvergenceWarning):
         spread = search().fit(X, Y)
     np.testing.assert_array_equal(
         alone.cv_results_["mean_test_score"], spread.cv_results_["mean_test_score"]

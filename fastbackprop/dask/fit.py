@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import dask
 import distributed
 
 from fastbackprop import inputs
 from fastbackprop.dask.client import check_workers, connected
-from fastbackprop.dask.partitions import Partitions, sources
+from fastbackprop.dask.partitions import Partitions, is_spread, sources
 from fastbackprop.dask.rounds import EpochRounds, LBFGSRounds, OnCluster, StepRounds
 from fastbackprop.dask.work import Partitioning, Parts, Work
 from fastbackprop.machine import Machine
@@ -224,15 +223,4 @@ def _is_local(validation: Any) -> bool:
             f"validation must be (X, y), (X, y, sample_weight) or partitions(load, n); "
             f"got {shown(validation)}"
         )
-    X = validation[0]
-    return not (
-        dask.is_dask_collection(X) or isinstance(X, distributed.Future | Partitions) or _futures(X)
-    )
-
-
-def _futures(X: Any) -> bool:
-    return (
-        isinstance(X, list | tuple)
-        and len(X) > 0
-        and (isinstance(X[0], distributed.Future) or dask.is_dask_collection(X[0]))
-    )
+    return not is_spread(validation[0])

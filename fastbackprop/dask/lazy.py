@@ -133,10 +133,7 @@ def _loaded(path: str, changed: int, size: int) -> Network:
 def _predicted(source: str | bytes, i: int, part: Any) -> np.ndarray:
     """A block of predictions."""
     with tasks.naming_partition(i):
-        if callable(part):
-            part = part(i)
-        X = part[0] if isinstance(part, tuple | list) else part
-        return _network(source).predict(X, n_threads=1)
+        return _network(source).predict(tasks.rows_of(part, i), n_threads=1)
 
 
 def _cost(source: str | bytes, missing_targets: bool, i: int, *data: Any) -> tasks.Sums:

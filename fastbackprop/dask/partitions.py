@@ -71,6 +71,13 @@ def sources(X: Any, y: Any = None, sample_weight: Any = None) -> list[tuple[Any,
     return list(zip(*given.values(), strict=True))
 
 
+def is_spread(value: Any) -> bool:
+    """Whether it is of a form that `blocks` takes, and not of this process."""
+    first = value[0] if isinstance(value, list | tuple) and value else value
+    kinds = Partitions | Future | Delayed
+    return isinstance(value, kinds) or isinstance(first, kinds) or dask.is_dask_collection(value)
+
+
 def blocks(value: Any, what: str, X: Any = None) -> list[Any]:
     """One object for each partition. Raises TypeError or ValueError."""
     if isinstance(value, Partitions):

@@ -182,6 +182,12 @@ def triple(data: tuple[Any, ...], i: int) -> tuple[Any, Any, Any]:
     return X, y, s
 
 
+def rows_of(part: Any, i: int) -> Any:
+    """X of a block, which may be (X, y) or a function of i."""
+    part = part(i) if callable(part) else part
+    return part[0] if isinstance(part, tuple | list) else part
+
+
 def facts(part: Part) -> Facts:
     """Figures of a partition."""
     samples = part.samples

@@ -15,6 +15,7 @@ docs/scikit-learn.md has the differences and the additions.
     search.py                    searches and cross-validations in place of scikit-learn's
     together.py, tasks.py, pool.py  how these train their networks together
     stored.py                    fitted estimators as plain state
+    on_dask.py                   estimators on Dask; `fastbackprop.dask` has them
     order.py                     scikit-learn's order of the samples
 """
 

@@ -25,6 +25,7 @@ from fastbackprop.sklearn.data import (
     weights,
 )
 from fastbackprop.sklearn.fitting import Fit
+from fastbackprop.training import History
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks  # since 1.9
@@ -231,9 +232,17 @@ class MLP(CallbackSupportMixin, BaseEstimator):
         """All of them."""
         return [member.network_ for member in vars(self).get("estimators_", [self])]
 
-    def _cost(self, X: Any, Y: Any, s: Any) -> float:
+    def _samples_per_step(self, n: int) -> int:
+        return parameters.samples_per_step(self, n)
+
+    def _call_fit(self, data: Data, **options: Any) -> History:
+        """`Network.fit` of these samples."""
+        X, Y, _, s, _ = data
+        return self.network_.fit(X, Y, sample_weight=s, n_threads=self.n_threads, **options)
+
+    def _cost(self, data: Data) -> float:
         """The mean cost, and its mean over the networks."""
-        options = {"missing_targets": self.missing_targets}
+        (X, Y, _, s, _), options = data.alone(), {"missing_targets": self.missing_targets}
         return float(np.mean([net.evaluate(X, Y, s, **options) for net in self._networks()]))
 
     def _stops_early(self) -> bool:

@@ -69,7 +69,7 @@ class Fit:
             by_class = is_classifier(estimator) and architecture["sizes"][-1] == 1
             data, held_out = split(data, estimator.validation_fraction, random_state, by_class)
         n = data.n
-        batch_size = parameters.samples_per_step(estimator, n)
+        batch_size = estimator._samples_per_step(n)
         # Theirs is alpha / 2 ||W||^2 for the whole minibatch, whose cost is then divided by its
         # total weight; ours is added to the mean cost. The average minibatch stands for each.
         s = data.s if data.rows is None or data.s is None else data.s[data.rows]
@@ -103,12 +103,9 @@ class Fit:
 
     def run(self) -> None:
         """Train, and end."""
-        estimator, data = self.estimator, self.data
-        n_threads = estimator.n_threads
+        estimator = self.estimator
         try:
-            history = estimator.network_.fit(
-                data.X, data.Y, sample_weight=data.s, n_threads=n_threads, **self.arguments
-            )
+            history = estimator._call_fit(self.data, **self.arguments)
         except Interrupted as interrupted:
             estimator.history_ = interrupted.history
             raise
@@ -119,8 +116,7 @@ class Fit:
         estimator = self.estimator
         estimator.history_ = history
         if parameters.is_lbfgs(estimator.solver):
-            data = self.data.alone()
-            self.monitor.at_the_end(estimator._cost(data.X, data.Y, data.s))
+            self.monitor.at_the_end(estimator._cost(self.data))
 
     def not_converged(self) -> str | None:
         """Why scikit-learn warns after this training, if it does."""

@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from fastbackprop.functions.costs import COSTS
 from fastbackprop.inputs.arguments import choice
 from fastbackprop.sklearn.base import MLP
-from fastbackprop.sklearn.data import inputs_alone
+from fastbackprop.sklearn.data import Data, inputs_alone
 from fastbackprop.sklearn.parameters import takes_minibatches
 
 
@@ -142,7 +142,7 @@ class MLPRegressor(RegressorMixin, MLP):
 
     def _score(self, X: Any, y: Any, a: np.ndarray, s: Any) -> float:
         if a.size > np.size(y):
-            return -self._cost(X, y, s)
+            return -self._cost(Data(X, y, y, s))
         return super()._score(X, y, a, s)
 
     def _predictions(self, a: np.ndarray) -> np.ndarray:
