@@ -196,14 +196,16 @@ SEARCHES = {
 def test_grid_search(case):
     estimator, grid, samples, options = SEARCHES[case]
     fit_options = {"groups": GROUPS} if case == "groups" else {}
-    assert_same("GridSearchCV", estimator, grid, fit=samples, fit_options=fit_options, **options)
+    options = {"cv": 2, "fit": samples, "fit_options": fit_options} | options
+    assert_same("GridSearchCV", estimator, grid, **options)
 
 
 def test_missing_targets():
     holes = np.column_stack([NUMBERS, -NUMBERS])
     holes[::7, 0] = np.nan
     grid = {"alpha": [0, 1]}
-    search = assert_same("GridSearchCV", regressor(missing_targets=True), grid, fit=(X, holes))
+    options = {"cv": 2, "fit": (X, holes)}
+    search = assert_same("GridSearchCV", regressor(missing_targets=True), grid, **options)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
@@ -264,11 +266,11 @@ def test_weights(scoring):
     grid = {"alpha": [0.0, 1.0]}
     fit_options = {"sample_weight": WEIGHTS}
     fit = X, NUMBERS
-    options = {"scoring": scoring, "fit": fit, "fit_options": fit_options}
+    options = {"scoring": scoring, "fit": fit, "fit_options": fit_options, "cv": 2}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The scoring", UserWarning)
         search = assert_same("GridSearchCV", regressor(), grid, **options)
-    plain = ours.GridSearchCV(regressor(), grid, scoring=scoring).fit(*fit)
+    plain = ours.GridSearchCV(regressor(), grid, scoring=scoring, cv=2).fit(*fit)
     assert not np.array_equal(
         search.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"]
     )
@@ -317,7 +319,8 @@ def test_random_searches():
     resource = {"resource": "max_iter", "max_resources": 9}
     assert_same("HalvingRandomSearchCV", classifier(), distributions, **resource, **options)
     grid = {"alpha": [0, 1], "hidden_layer_sizes": [3, 6]}
-    assert_same("HalvingGridSearchCV", classifier(), grid, fit=(X, CLASSES), random_state=0)
+    options = {"random_state": 0, "fit": (X, CLASSES), "cv": 2}
+    assert_same("HalvingGridSearchCV", classifier(), grid, **options)
 
 
 def test_errors_are_raised():
@@ -404,7 +407,7 @@ def test_curves_and_predictions():
     for estimator in (classifier(), SCALED):
         samples = X, CLASSES
         for name, args, options in (
-            ("cross_val_score", samples, {"scoring": "f1_macro"}),
+            ("cross_val_score", samples, {"scoring": "f1_macro", "cv": 3}),
             ("cross_val_predict", samples, {"method": "predict_proba", "cv": 3}),
             ("learning_curve", samples, {"cv": 3, "train_sizes": [0.5, 1.0]}),
             ("learning_curve", samples, {"cv": 3, "shuffle": True, "random_state": 0}),
