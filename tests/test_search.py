@@ -19,8 +19,8 @@ from sklearn import config_context  # noqa: E402
 from sklearn.base import clone  # noqa: E402
 from sklearn.decomposition import PCA  # noqa: E402
 from sklearn.experimental import enable_halving_search_cv  # noqa: E402, F401
-from sklearn.linear_model import LogisticRegression  # noqa: E402
-from sklearn.metrics import f1_score  # noqa: E402
+from sklearn.metrics import f1_score, get_scorer  # noqa: E402
+from sklearn.naive_bayes import GaussianNB  # noqa: E402
 from sklearn.pipeline import Pipeline, make_pipeline  # noqa: E402
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler  # noqa: E402
 
@@ -152,7 +152,7 @@ SEARCHES = {
         SCALED,
         {
             "standardscaler": [MinMaxScaler(), "passthrough", FunctionTransformer(lambda X: X / 2)],
-            "mlpclassifier": [classifier(hidden_layer_sizes=3), LogisticRegression()],
+            "mlpclassifier": [classifier(hidden_layer_sizes=3), GaussianNB()],
         },
         (X, CLASSES),
         {"refit": False},
@@ -196,14 +196,16 @@ SEARCHES = {
 def test_grid_search(case):
     estimator, grid, samples, options = SEARCHES[case]
     fit_options = {"groups": GROUPS} if case == "groups" else {}
-    assert_same("GridSearchCV", estimator, grid, fit=samples, fit_options=fit_options, **options)
+    options = {"cv": 2, "fit": samples, "fit_options": fit_options} | options
+    assert_same("GridSearchCV", estimator, grid, **options)
 
 
 def test_missing_targets():
     holes = np.column_stack([NUMBERS, -NUMBERS])
     holes[::7, 0] = np.nan
     grid = {"alpha": [0, 1]}
-    search = assert_same("GridSearchCV", regressor(missing_targets=True), grid, fit=(X, holes))
+    options = {"cv": 2, "fit": (X, holes)}
+    search = assert_same("GridSearchCV", regressor(missing_targets=True), grid, **options)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
@@ -264,11 +266,11 @@ def test_weights(scoring):
     grid = {"alpha": [0.0, 1.0]}
     fit_options = {"sample_weight": WEIGHTS}
     fit = X, NUMBERS
-    options = {"scoring": scoring, "fit": fit, "fit_options": fit_options}
+    options = {"scoring": scoring, "fit": fit, "fit_options": fit_options, "cv": 2}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The scoring", UserWarning)
         search = assert_same("GridSearchCV", regressor(), grid, **options)
-    plain = ours.GridSearchCV(regressor(), grid, scoring=scoring).fit(*fit)
+    plain = ours.GridSearchCV(regressor(), grid, scoring=scoring, cv=2).fit(*fit)
     assert not np.array_equal(
         search.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"]
     )
@@ -278,12 +280,7 @@ def test_metadata_routing():
     with config_context(enable_metadata_routing=True):
         steps = [
             ("scale", StandardScaler().set_fit_request(sample_weight=True)),
-            (
-                "mlp",
-                regressor()
-                .set_fit_request(sample_weight=True)
-                .set_score_request(sample_weight=True),
-            ),
+            ("mlp", regressor().set_fit_request(sample_weight=True)),
         ]
         assert_same(
             "GridSearchCV",
@@ -292,6 +289,7 @@ def test_metadata_routing():
             fit=(X, NUMBERS),
             fit_options={"sample_weight": WEIGHTS, "groups": GROUPS},
             cv=model_selection.GroupKFold(3),
+            scoring=get_scorer("r2").set_score_request(sample_weight=True),
         )
 
 
@@ -317,7 +315,8 @@ def test_random_searches():
     resource = {"resource": "max_iter", "max_resources": 9}
     assert_same("HalvingRandomSearchCV", classifier(), distributions, **resource, **options)
     grid = {"alpha": [0, 1], "hidden_layer_sizes": [3, 6]}
-    assert_same("HalvingGridSearchCV", classifier(), grid, fit=(X, CLASSES), random_state=0)
+    options = {"random_state": 0, "fit": (X, CLASSES), "cv": 2}
+    assert_same("HalvingGridSearchCV", classifier(), grid, **options)
 
 
 def test_errors_are_raised():
@@ -404,7 +403,7 @@ def test_curves_and_predictions():
     for estimator in (classifier(), SCALED):
         samples = X, CLASSES
         for name, args, options in (
-            ("cross_val_score", samples, {"scoring": "f1_macro"}),
+            ("cross_val_score", samples, {"scoring": "f1_macro", "cv": 3}),
             ("cross_val_predict", samples, {"method": "predict_proba", "cv": 3}),
             ("learning_curve", samples, {"cv": 3, "train_sizes": [0.5, 1.0]}),
             ("learning_curve", samples, {"cv": 3, "shuffle": True, "random_state": 0}),
@@ -446,9 +445,9 @@ def test_a_search_in_a_cross_validation_and_in_two_threads():
 
 
 def test_other_estimators(trained):
-    grid = {"C": [0.1, 1.0]}
-    search = ours.GridSearchCV(LogisticRegression(), grid, n_jobs=1).fit(X, CLASSES)
-    expected = model_selection.GridSearchCV(LogisticRegression(), grid).fit(X, CLASSES)
+    grid = {"var_smoothing": [1e-9, 1.0]}
+    search = ours.GridSearchCV(GaussianNB(), grid, n_jobs=1).fit(X, CLASSES)
+    expected = model_selection.GridSearchCV(GaussianNB(), grid).fit(X, CLASSES)
     assert_same_tables(search.cv_results_, expected.cv_results_)
 
     class Own(ours.MLPClassifier):
