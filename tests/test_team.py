@@ -176,6 +176,26 @@ def test_one_network_predicts_in_several_python_threads():
             assert np.array_equal(result, expected)
 
 
+def test_one_network_has_its_gradient_in_several_python_threads():
+    p = problem([7, 33, 20, 3], 700, **OPTIONS)
+    ref = of_all_calls(p.net, p.X, p.Y, p.s, 1)
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(of_all_calls, p.net, p.X, p.Y, p.s, 1 + k % 3) for k in range(12)]
+        for job in jobs:
+            assert all(map(np.array_equal, job.result(), ref))
+
+
+@pytest.mark.parametrize(("n_threads", "error"), [(0, ValueError), (1.5, TypeError)])
+def test_numbers_of_threads_that_make_no_sense(n_threads, error):
+    net, X, y = fb.Network([2, 3, 1], hidden="tanh"), np.ones((4, 2)), np.ones((4, 1))
+    for call in (net.evaluate, net.gradient, net.gradient_sums, net.backward, net.input_gradient):
+        with pytest.raises(error, match="n_threads must be"):
+            call(X, y, n_threads=n_threads)
+    for call in (net.predict, net.jacobian, net.laplacian):
+        with pytest.raises(error, match="n_threads must be"):
+            call(X, n_threads=n_threads)
+
+
 def _in_child(connection):
     connection.send(trained([7, 33, 20, 3], 300, 2, "float64", 32))
 
