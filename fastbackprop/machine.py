@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop import engines
-from fastbackprop.engines.bound import Bound
+from fastbackprop.engines.bound import Bound, Gradients, by_parameters
 from fastbackprop.engines.update import Update
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
@@ -25,6 +25,8 @@ from fastbackprop.layout import Layout, aligned_zeros
 from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples
 
 SLICE_SECONDS = 0.03
+FORWARD, THERE_AND_BACK = 1, 3  # products of the size of (0) for a layer
+ONE_THREAD = (None, 1)  # values of `n_threads` that the short ways have
 Pause = Callable[[], None]  # called between two native calls; it may raise
 
 
@@ -70,37 +72,6 @@ class _Loan:
 
     def __exit__(self, *exception: object) -> None:
         self._idle.append(self._bound.work)
-
-
-class _Taken:
-    """Memory of a call in the short way, about these samples, or None where it is not for them."""
-
-    __slots__ = ("_arrays", "_idle", "_machine", "_ready")
-
-    def __init__(self, machine: "Machine", X: Any, y: Any, sample_weight: Any) -> None:
-        self._machine, self._idle = machine, machine._idle_ready
-        self._ready: Any = None
-        self._arrays = machine.few_samples(X, y, sample_weight)
-
-    def __enter__(self) -> np.ndarray | None:
-        if self._arrays is None:
-            return None
-        try:
-            self._ready = self._idle.pop()
-        except IndexError:
-            self._ready = self._machine.ready()
-        memory: np.ndarray = self._ready.memory
-        return memory if self._machine.engine.short.take(memory, *self._arrays) else None
-
-    def weight(self) -> float:
-        """sum_i s_i of the samples."""
-        assert self._arrays is not None
-        X, _, _, s = self._arrays
-        return float(s.sum()) if len(s) else float(len(X))
-
-    def __exit__(self, *exception: object) -> None:
-        if self._ready is not None:
-            self._idle.append(self._ready)
 
 
 class Machine:
@@ -151,7 +122,7 @@ class Machine:
     @functools.cached_property
     def few_samples(self) -> FewSamples:
         """Tells samples for the engine's short ways from others."""
-        most = self._few if self.engine.short is not None else 0
+        most = self._few // THERE_AND_BACK if self.engine.short is not None else 0
         return FewSamples(self.sizes[0], self.sizes[-1], self.dtype, self.cost, most)
 
     def with_cost(self, cost: Cost) -> "Machine":
@@ -204,10 +175,12 @@ class Machine:
             work = module.workspace(model, self.dtype, n_threads, sparse)
         return _Loan(idle, Bound(model, self.theta if theta is None else theta, work))
 
-    def threads(self, samples: Samples, batch_size: int | None = None) -> int:
+    def threads(
+        self, samples: Samples, batch_size: int | None = None, passes: int = FORWARD
+    ) -> int:
         """How many threads a call on these samples is worth; steps take `batch_size` samples."""
         n: int = self.engine.threads(
-            self.model, batch_size, len(samples.X), samples.inputs_per_sample
+            self.model, batch_size, passes * len(samples.X), samples.inputs_per_sample
         )
         return n
 
@@ -246,7 +219,7 @@ class Machine:
             return None
         one = X.shape == self._one_row
         if not one:
-            if n_threads not in (None, 1) or X.ndim != 2 or X.shape[1] != self.sizes[0]:
+            if n_threads not in ONE_THREAD or X.ndim != 2 or X.shape[1] != self.sizes[0]:
                 return None
             if not 0 < len(X) <= self._few:
                 return None
@@ -282,10 +255,18 @@ class Machine:
         bound = Bound(model, self.theta, self.engine.workspace(model, self.dtype))
         return self.engine.short.ready(bound, self.cost, update)
 
-    def few_cost(self, X: Any, y: Any, sample_weight: Any) -> float | None:
+    def few_cost(
+        self, X: Any, y: Any, sample_weight: Any, n_threads: int | None = None
+    ) -> float | None:
         """The mean cost of few samples that need no conversion, or None: see `predict_few`."""
-        with _Taken(self, X, y, sample_weight) as memory:
-            return None if memory is None else self.engine.short.cost_of_few(memory)
+        arrays = self.few_samples(X, y, sample_weight) if n_threads in ONE_THREAD else None
+        if arrays is None:
+            return None
+        ready, short = self._lent(), self.engine.short
+        try:
+            return short.cost_of_few(ready.memory) if short.take(ready.memory, *arrays) else None
+        finally:
+            self._idle_ready.append(ready)
 
     def few_gradient(
         self,
@@ -295,25 +276,39 @@ class Machine:
         total: float | None,
         flat: np.ndarray,
         below: np.ndarray,
+        n_threads: int | None = None,
     ) -> float | None:
         """The mean cost, and the gradient of sum_i s_i / total C_i: see `short.gradient_of_few`.
 
         The total is that of the weights where it is None. None, and nothing done, as `few_cost`.
         """
-        taken = _Taken(self, X, y, sample_weight)
-        with taken as memory:
-            if memory is None:
+        arrays = self.few_samples(X, y, sample_weight) if n_threads in ONE_THREAD else None
+        if arrays is None:
+            return None
+        ready, short = self._lent(), self.engine.short
+        try:
+            if not short.take(ready.memory, *arrays):
                 return None
             if total is None:
-                total = taken.weight()
-            mean: float = self.engine.short.gradient_of_few(memory, total, flat, below)
+                s = arrays[-1]
+                total = float(s.sum()) if len(s) else float(len(X))
+            mean: float = short.gradient_of_few(ready.memory, total, flat, below)
             return mean
+        finally:
+            self._idle_ready.append(ready)
+
+    def _lent(self) -> Any:
+        """Memory of a call in the short way, of an earlier one where there is one."""
+        try:
+            return self._idle_ready.pop()
+        except IndexError:
+            return self.ready()
 
     def cost_sums(
-        self, samples: Samples, n_threads: int = 1, pause: Pause | None = None
+        self, samples: Samples, n_threads: int | None = None, pause: Pause | None = None
     ) -> tuple[float, float]:
         """sum_i s_i C_i and sum_i s_i."""
-        sums = np.zeros(N_SUMS)
+        sums, n_threads = np.zeros(N_SUMS), n_threads or self.threads(samples)
         with self.bound(n_threads, samples.is_sparse) as bound:
             for block, start, stop, _ in self.pieces(samples):
                 self.engine.cost_sum(bound, block, sums, start, stop)
@@ -321,10 +316,25 @@ class Machine:
                     pause()
         return float(sums[COST]), float(sums[WEIGHT])
 
-    def gradient_sums(self, samples: Samples, total: float) -> tuple[float, float, np.ndarray]:
-        """sum_i s_i C_i, sum_i s_i, and the gradient of the first over `total`, of the layout."""
-        sums, gradient = np.zeros(N_SUMS), self.vector()
-        with self.bound(1, samples.is_sparse) as bound:
-            for block, start, stop, _ in self.pieces(samples):
-                self.engine.gradient_sums(bound, block, total, gradient, sums, start, stop)
+    def gradient_sums(
+        self,
+        samples: Samples,
+        total: float,
+        n_threads: int | None = None,
+        by_X: np.ndarray | None = None,
+        by_theta: np.ndarray | None = None,
+    ) -> tuple[float, float, np.ndarray]:
+        """sum_i s_i C_i, sum_i s_i, and the gradient of the first over `total`, of the layout.
+
+        The gradient by the inputs, (n_samples, n_0), is left in by_X; that by the parameters is
+        left out where by_theta is (0,).
+        """
+        sums, gradient = np.zeros(N_SUMS), self.vector() if by_theta is None else by_theta
+        n_threads = n_threads or self.threads(samples, passes=THERE_AND_BACK)
+        into = by_parameters(gradient)
+        with self.bound(n_threads, samples.is_sparse) as bound:
+            for block, start, stop, offset in self.pieces(samples):
+                if by_X is not None:
+                    into = Gradients(gradient, by_X[offset : offset + len(block.X)])
+                self.engine.gradient_sums(bound, block, total, into, sums, start, stop)
         return float(sums[COST]), float(sums[WEIGHT]), gradient

@@ -321,7 +321,10 @@ def test_what_compare_measures():
     assert [work["task"] for work in chosen] == ["train", "predict"]
     analyses = planned("--analysis", "--shapes", "4-3:10000")
     assert [item["task"] for item in analyses] == list(work.ANALYSES)
-    for item in chosen:
+    assert {item["task"] for item in planned("--loop")} == {"loop", "residual"}
+    loops = planned("--loop", "--shapes", "4-3:10000", "--activation", "gelu")
+    assert [(item["task"], item["optimizer"]) for item in loops] == [("loop", "adam")]
+    for item in chosen + loops:
         assert item["sizes"] == (4, 3) and item["batch_size"] == 10_000
         assert item["activation"] == "gelu" and item["optimizer"] == "adam"
 
@@ -329,11 +332,11 @@ def test_what_compare_measures():
 @pytest.mark.compiled
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("task", ["train", "predict"])
+@pytest.mark.parametrize("task", ["train", "predict", "loop"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("activation", work.ACTIVATIONS)
 def test_every_function_is_the_same_everywhere(activation, optimizer, task, dtype):
-    if task == "predict" and optimizer == "adam":
+    if (task == "predict" and optimizer == "adam") or (task == "loop" and activation != "tanh"):
         return
     some = work.Work((5, 7, 3), 6, dtype, 4, 1, activation, optimizer, task)
     makers = systems.systems(task, quick=True)
@@ -342,9 +345,20 @@ def test_every_function_is_the_same_everywhere(activation, optimizer, task, dtyp
     reasons = {"", "not installed", "has no gelu", "has no gelu in float64"}
     assert {result.reason for result in results} <= reasons
     exact = [r for r in results if not r.reason and not r.other_formula]
-    assert len(exact) >= len(ENGINES)
+    assert len(exact) >= (2 if task == "loop" else len(ENGINES))
     for result in exact:
         assert result.difference < (1e-4 if dtype == "float32" else 1e-12), result
+
+
+@pytest.mark.compiled
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_residual_is_the_same_everywhere(dtype):
+    some = work.Work((2, 7, 1), 6, dtype, 4, 1, "tanh", task="residual")
+    makers = systems.systems("residual")
+    results = [report.Result(label, some) for label in makers]
+    race.prepare(some, results, makers)
+    assert {result.reason for result in results} <= {"", "not installed"}
 
 
 @pytest.mark.compiled

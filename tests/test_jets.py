@@ -10,7 +10,6 @@ import pytest
 from problems import HIDDEN, deviation, every_engine, problem
 
 import fastbackprop as fb
-from fastbackprop.engines import groups
 from fastbackprop.functions.activations import ACTIVATIONS
 
 ALL = [name for name in HIDDEN if ACTIVATIONS[name].n_derivatives == 3]
@@ -120,12 +119,11 @@ def test_one_neuron(engine):
 @pytest.mark.parametrize("sizes", [[1, 1], [5, 1, 4], [35, 9, 17, 3], [2, 67, 2]], ids=str)
 @pytest.mark.parametrize("n", [1, 150])
 @every_engine
-def test_every_shape(engine, n, sizes, D, monkeypatch):
-    """Against the loop-free engine, all directions and samples at once; in many groups."""
+def test_every_shape(engine, n, sizes, D):
+    """Against the loop-free engine, all directions and samples at once."""
     if engine == "loops" and n == 150 and D > 1:
         pytest.skip("it takes one sample after the other")
     ref = everything(*case(sizes, n, D, hidden="tanh", engine="numpy"))
-    monkeypatch.setattr(groups, "GROUP", 1)
     check(everything(*case(sizes, n, D, hidden="tanh", engine=engine)), ref, 1e-12)
 
 
@@ -197,32 +195,16 @@ def test_values_alone_are_backpropagation(engine):
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("engine", ["tiles", "loops"])
-def test_threads_change_no_bit(engine, monkeypatch):
-    monkeypatch.setattr(groups, "GROUP", 1)
+@pytest.mark.parametrize("n_slots", [2, 128])
+def test_threads_change_no_bit(n_slots, monkeypatch):
     monkeypatch.setattr("fastbackprop.jit.team.available_processors", lambda: 3)
-    net, X, rays, G = case([2, 9, 1], 300, hidden="tanh", engine=engine)
-    assert groups.rows_of_group(300, 24, net.n_parameters, 5) == 24
+    monkeypatch.setattr("fastbackprop.engines.tiles.whole.MOST_SLOTS", n_slots)
+    net, X, rays, G = case([2, 9, 1], 300, hidden="tanh")
     ref = [net.jet(X, rays, n_threads=1).d2a, *backward(net, X, rays, G, n_threads=1)]
     for n_threads in (None, 2, 3):
         jet = net.jet(X, rays, n_threads=n_threads)
         comp = [jet.d2a, *backward(net, X, rays, G, n_threads=n_threads)]
-        assert all(np.array_equal(one, other) for one, other in zip(comp, ref, strict=True))
-
-
-@pytest.mark.compiled
-def test_an_error_in_a_thread_is_raised(monkeypatch):
-    monkeypatch.setattr("fastbackprop.jit.team.available_processors", lambda: 2)
-    seen = []
-
-    def fails_at_2(group):
-        seen.append(group)
-        if group == (2, 3):
-            raise MemoryError
-
-    with pytest.raises(MemoryError):
-        groups.each(fails_at_2, [(i, i + 1) for i in range(4)], 2)
-    assert {(0, 1), (1, 2), (2, 3)} <= set(seen)
+        assert all(map(np.array_equal, comp, ref))
 
 
 # --- arguments -----------------------------------------------------------------------------------

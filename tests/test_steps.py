@@ -14,6 +14,7 @@ import fastbackprop as fb
 from fastbackprop.engines import ENGINES
 from fastbackprop.functions.costs import COSTS
 from fastbackprop.optimizers import OPTIMIZERS
+from fastbackprop.training.short_steps import ShortSteps
 
 LABELS = {"output": "softmax", "cost": "cross_entropy"}
 WHOLE = {"epochs": 1, "batch_size": None, "shuffle": False}
@@ -482,12 +483,81 @@ def test_ctrl_c_waits_for_the_end_of_a_step(engine):
     for step, (X, y, _) in enumerate(minibatches(own, 6)):
         theirs.step(X, y)
         if step == 3:
-            with pytest.raises(KeyboardInterrupt):
+            with pytest.raises(fb.Interrupted, match="after 4 steps"):
                 trainer.step(X, y)
         else:
             trainer.step(X, y)
         assert schedule.ended == trainer.steps == step + 1
     assert (own.get_parameters() == whole.get_parameters()).all()
+
+
+def step_by(call):
+    """A function of (network, trainer, X, y) that takes a step in this way."""
+    return {
+        "step": lambda net, trainer, X, y: trainer.step(X, y),
+        "apply": lambda net, trainer, X, y: trainer.apply(np.full(net.n_parameters, 0.1, "f4")),
+        "partial_fit": lambda net, trainer, X, y: net.partial_fit(X, y, shuffle=False),
+    }[call]
+
+
+@tiles_only
+@pytest.mark.parametrize("when", ["before", "after", "lent"])
+@pytest.mark.parametrize("call", ["step", "apply", "partial_fit"])
+def test_ctrl_c_beside_a_step_is_interrupted(call, when, monkeypatch):
+    """Before the native call, after it, and where the memory of steps is lent to nobody."""
+    net, whole = made(), made()
+    trainer, other = net.trainer(fb.Adam(1e-2)), whole.trainer(fb.Adam(1e-2))
+    step, (X, y, _) = step_by(call), next(minibatches(net, 1))
+    X, y = X[:9], y[:9]
+    step(net, trainer, X, y)
+    short, name = net.machine.engine.short, "apply_to_few" if call == "apply" else "step_of_few"
+    original, lent = getattr(short, name), ShortSteps._lent
+
+    def interrupting(*arguments):
+        if when == "before":
+            signal.raise_signal(signal.SIGINT)
+        result = original(*arguments)
+        signal.raise_signal(signal.SIGINT)
+        return result
+
+    def lent_to_nobody(self):
+        lent(self)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        if when == "lent":
+            patch.setattr(ShortSteps, "_lent", lent_to_nobody)
+        else:
+            patch.setattr(short, name, interrupting)
+        with pytest.raises(fb.Interrupted) as info:
+            step(net, trainer, X, y)
+    assert len(info.value.history) == 0
+    assert trainer.steps == 1 + (when == "after")
+    step(net, trainer, X, y)
+    for _ in range(trainer.steps):
+        step(whole, other, X, y)
+    assert state(net, trainer.optimizer) == state(whole, other.optimizer)
+
+
+@tiles_only
+def test_partial_fit_sees_every_change_of_its_optimizer():
+    """A number, a list in place, a schedule in place, the state."""
+    for change in (
+        lambda o: setattr(o, "learning_rate", 0.5),
+        lambda o: o.layer_rates.reverse(),
+        lambda o: setattr(o, "clip_norm", 1e-3),
+        lambda o: o.reset(),
+        lambda o: setattr(o, "learning_rate", fb.Cosine(0.1, epochs=9)),
+    ):
+        own, whole = made(), made()
+        mine, theirs = (fb.Adam(1e-2, layer_rates=[0.1, 1.0]) for _ in range(2))
+        for step, (X, y, _) in enumerate(minibatches(own, 5)):
+            if step == 3:
+                change(mine)
+                change(theirs)
+            own.partial_fit(X, y, batch_size=200, optimizer=mine, shuffle=False)
+            whole.fit(X, y, optimizer=theirs, **WHOLE)
+        assert state(own, mine) == state(whole, theirs)
 
 
 def test_files_of_another_trainer_are_refused(tmp_path):

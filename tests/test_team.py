@@ -1,5 +1,6 @@
 """Threads: the same bits for any number of them, beside other threads, after a fork, cut short."""
 
+import copy
 import multiprocessing
 import subprocess
 import sys
@@ -52,6 +53,75 @@ def test_no_bit_depends_on_the_number_of_threads(batch_size, optimizer, dtype):
             assert np.array_equal(comp, ref), n_threads
 
 
+def of_all_calls(net, X, y, s, n_threads):
+    """What every call that takes threads returns."""
+    gradient = net.gradient(X, y, s, n_threads=n_threads)
+    cost, weight, sums = net.gradient_sums(X, y, s, n_threads=n_threads)
+    mean = net.evaluate(X, y, s, n_threads=n_threads)
+    return [
+        *gradient.weights,
+        *gradient.biases,
+        np.array([gradient.cost, cost, weight, mean]),
+        sums,
+        *net.backward(X, y, n_threads=n_threads),
+        net.input_gradient(X, y, n_threads=n_threads),
+        net.jacobian(X, n_threads=n_threads),
+        net.predict(X, n_threads=n_threads),
+    ]
+
+
+@every_dtype
+@pytest.mark.parametrize("n_samples", [1, 128, 129, 700])
+def test_no_call_depends_on_the_number_of_threads(n_samples, dtype):
+    p = problem([7, 33, 20, 3], n_samples, dtype=dtype, **OPTIONS)
+    ref = of_all_calls(p.net, p.X, p.Y, p.s, 1)
+    for n_threads in (None, *COUNTS):
+        comp = of_all_calls(p.net, p.X, p.Y, p.s, n_threads)
+        assert all(map(np.array_equal, comp, ref)), n_threads
+
+
+@pytest.mark.parametrize("n_slots", [2, 3, 128])
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [
+        (fb.SGD(0.1), {}),
+        (fb.Adam(layer_rates=[1.0, 0.5, 0.1]), {"dropout": fb.Dropout(0.2, inputs=0.1)}),
+        (fb.Adam(clip_norm=0.01, l2=0.1, averaging=fb.EMA(0.9)), {}),
+    ],
+    ids=["plain", "dropout", "completed"],
+)
+def test_whole_row_tiles_in_turns(optimizer, options, n_slots, monkeypatch):
+    """A thread that has no slot left waits for the sum of those before."""
+    monkeypatch.setattr("fastbackprop.engines.tiles.whole.MOST_SLOTS", n_slots)
+    monkeypatch.setattr("fastbackprop.machine.SLICE_SECONDS", 1e-9)  # a call for each row tile
+
+    def trained(n_threads):
+        p = problem([7, 33, 20, 3], 700, **OPTIONS)
+        options_of_fit = {"epochs": 2, "sample_weight": p.s, "n_threads": n_threads, **options}
+        history = p.net.fit(
+            p.X, p.Y, batch_size=450, optimizer=copy.deepcopy(optimizer), **options_of_fit
+        )
+        return [p.net.get_parameters(), np.array(history.cost)]
+
+    ref = trained(1)
+    monkeypatch.undo()
+    monkeypatch.setattr(_team, "available_processors", lambda: 8)
+    monkeypatch.setattr("fastbackprop.engines.tiles.whole.MOST_SLOTS", n_slots)
+    for n_threads in (2, 3):
+        assert all(map(np.array_equal, trained(n_threads), ref)), n_threads
+
+
+def test_networks_whose_row_tiles_are_taken_whole():
+    def shares(sizes, n_threads, **options):
+        with fb.Network(sizes).machine.bound(n_threads, **options) as bound:
+            return bound.work.shares
+
+    assert shares([4, 32, 16, 4], 2) == 2
+    assert shares([4, 32, 16, 4], 1) == 1
+    assert shares([784, 128, 10], 2) == 1  # a row tile is work for several threads
+    assert shares([4, 32, 16, 4], 2, sparse=True) == 1
+
+
 @every_dtype
 def test_the_chosen_number_of_threads_changes_no_bit(dtype, monkeypatch):
     for least in ("MIN_STEP", "MIN_TILE", "MIN_CALL"):
@@ -73,6 +143,8 @@ def test_small_work_takes_one_thread(monkeypatch):
     assert chosen([4, 16, 3], 16) == 1
     assert chosen([784, 128, 10], 32) == 2
     assert chosen([784, 128, 10], 4) == 1  # a vector of samples or less
+    assert chosen([4, 32, 16, 4], 10**4) == 2
+    assert chosen([4, 32, 16, 4], 128) == 1  # one row tile
 
 
 def test_divergence_in_a_team_is_the_divergence_of_one():
@@ -102,6 +174,26 @@ def test_one_network_predicts_in_several_python_threads():
     with ThreadPoolExecutor(4) as pool:
         for result in pool.map(lambda k: p.net.predict(p.X, n_threads=1 + k % 3), range(40)):
             assert np.array_equal(result, expected)
+
+
+def test_one_network_has_its_gradient_in_several_python_threads():
+    p = problem([7, 33, 20, 3], 700, **OPTIONS)
+    ref = of_all_calls(p.net, p.X, p.Y, p.s, 1)
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(of_all_calls, p.net, p.X, p.Y, p.s, 1 + k % 3) for k in range(12)]
+        for job in jobs:
+            assert all(map(np.array_equal, job.result(), ref))
+
+
+@pytest.mark.parametrize(("n_threads", "error"), [(0, ValueError), (1.5, TypeError)])
+def test_numbers_of_threads_that_make_no_sense(n_threads, error):
+    net, X, y = fb.Network([2, 3, 1], hidden="tanh"), np.ones((4, 2)), np.ones((4, 1))
+    for call in (net.evaluate, net.gradient, net.gradient_sums, net.backward, net.input_gradient):
+        with pytest.raises(error, match="n_threads must be"):
+            call(X, y, n_threads=n_threads)
+    for call in (net.predict, net.jacobian, net.laplacian):
+        with pytest.raises(error, match="n_threads must be"):
+            call(X, n_threads=n_threads)
 
 
 def _in_child(connection):

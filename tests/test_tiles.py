@@ -318,6 +318,30 @@ def test_a_million_probabilities_sum_to_one(output, engine, dtype):
         )
 
 
+@pytest.mark.parametrize("engine", ["tiles", "loops"])
+@pytest.mark.parametrize("cost", ["cross_entropy", fb.CrossEntropy(0.1), "kl_divergence"], ids=str)
+@pytest.mark.parametrize("output", ["softmax", "log_softmax"])
+def test_a_million_soft_targets_lose_no_digits(output, cost, engine):
+    """Costs and errors are sums over a million outputs; against float64."""
+    if output == "log_softmax" and cost == "kl_divergence":
+        pytest.skip("it belongs to softmax")
+    n, rng = 10**6, np.random.default_rng(0)
+    net = fb.Network([1, n], output=output, cost=cost, engine=engine, init="zeros")
+    net.biases[0] = rng.normal(size=n)
+    y = rng.uniform(0.5, 1.5, size=(1, n))
+    y /= y.sum()
+    z, X = net.biases[0].astype(float), np.zeros((1, 1), np.float32)
+    minus_log = np.log(np.exp(z - z.max()).sum()) + z.max() - z
+    smooth = 0.9 * y + 0.1 / n if isinstance(cost, fb.Cost) else y
+    expected = np.sum(smooth * minus_log)
+    if cost == "kl_divergence":
+        expected += np.sum(y * np.log(y))
+    gradient = net.gradient(X, y)
+    assert gradient.cost == pytest.approx(expected, rel=3e-6, abs=3e-5)
+    error = gradient.biases[0] - (np.exp(-minus_log) - smooth[0])
+    assert abs(error).max() < 1e-5 * abs(gradient.biases[0]).max()
+
+
 def test_one_row_fills_out_even_over_its_own_input():
     p = problem([3, 4, 3])
     x = p.X[:1].copy()

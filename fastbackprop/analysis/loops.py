@@ -13,6 +13,7 @@ from fastbackprop.engines.bound import Bound
 from fastbackprop.engines.functions import Model, cost_gradient, multiply_by_derivative
 from fastbackprop.engines.loops import (
     Record,
+    back,
     backward,
     bias_gradient,
     biases,
@@ -46,17 +47,6 @@ def r_weighted_input(a, Ra, w, v, c, Rz):
     for j in range(a.shape[0]):
         for k in range(Rz.shape[0]):
             Rz[k] += a[j] * v[j, k] + Ra[j] * w[j, k]
-
-
-@kernel(linked=True)
-def back(w, delta, u):
-    """u^{l-1}_j = sum_k delta^l_k w^l_jk
-
-    w (n_{l-1}, n_l), delta (n_l,), added to u (n_{l-1},).
-    """
-    for j in range(u.shape[0]):
-        for k in range(delta.shape[0]):
-            u[j] += delta[k] * w[j, k]
 
 
 # --- where things are ----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from fastbackprop import analysis, engines
 from fastbackprop.analysis import Direction
 from fastbackprop.engines.bound import Bound
 from fastbackprop.layout import Layout
-from fastbackprop.machine import Machine
+from fastbackprop.machine import THERE_AND_BACK, Machine
 from fastbackprop.samples import Samples, without_targets
 
 BLOCK = 1 << 18  # elements of a or delta at once: some megabyte
@@ -34,14 +34,6 @@ def sample_gradient_norms(machine: Machine, samples: Samples) -> np.ndarray:
     return norms
 
 
-def input_gradient(machine: Machine, samples: Samples) -> np.ndarray:
-    """delta^0 of every sample, (n_samples, n_0)."""
-    out = np.empty((len(samples.X), machine.sizes[0]), machine.dtype)
-    for _, delta, rows in _errors(machine, samples, with_a=False):
-        out[rows] = _of_layer(machine, delta, 0)
-    return out
-
-
 def error_sizes(machine: Machine, samples: Samples) -> np.ndarray:
     """Root mean square of delta^l over samples and neurons, for layers 1 ... L, (L,)."""
     widths = np.array(machine.sizes[1:])
@@ -53,12 +45,14 @@ def error_sizes(machine: Machine, samples: Samples) -> np.ndarray:
     return sizes
 
 
-def jacobian(machine: Machine, X: Any) -> np.ndarray:
+def jacobian(machine: Machine, X: Any, n_threads: int | None) -> np.ndarray:
     """(n_samples, n_L, n_0)."""
     n_0, n_L = machine.sizes[0], machine.sizes[-1]
     module, out = analysis.load(machine.engine_name), np.empty((len(X), n_L, n_0), machine.dtype)
-    with machine.bound(module=module) as bound:
-        for block, start, stop, offset in _pieces(machine, without_targets(X, n_L, machine.dtype)):
+    samples = without_targets(X, n_L, machine.dtype)
+    n_threads = n_threads or machine.threads(samples, passes=1 + n_L)
+    with machine.bound(n_threads, module=module) as bound:
+        for block, start, stop, offset in _pieces(machine, samples, n_threads):
             module.jacobian(bound, block.X, out[start + offset : stop + offset], start, stop)
     return out
 
@@ -85,10 +79,12 @@ def product(
     return direction.product
 
 
-def _pieces(machine: Machine, samples: Samples) -> Iterator[tuple[Samples, int, int, int]]:
-    """As `Machine.pieces`, but no more rows than a BLOCK holds."""
-    tile = machine.engine.row_tile(machine.model)
-    return machine.pieces(samples, max(tile, BLOCK // sum(machine.layout.strides)))
+def _pieces(
+    machine: Machine, samples: Samples, n_threads: int
+) -> Iterator[tuple[Samples, int, int, int]]:
+    """As `Machine.pieces`, but no more rows than a BLOCK of each thread holds."""
+    most = n_threads * BLOCK // sum(machine.layout.strides)
+    return machine.pieces(samples, max(n_threads * machine.engine.row_tile(machine.model), most))
 
 
 def _errors(
@@ -97,8 +93,9 @@ def _errors(
     """a and delta of some samples, all layers side by side, and the rows that the samples are."""
     width, dtype = sum(machine.layout.strides), machine.dtype
     module = analysis.load(machine.engine_name)
-    with machine.bound(module=module) as bound:
-        for block, start, stop, offset in _pieces(machine, samples):
+    n_threads = machine.threads(samples, passes=THERE_AND_BACK)
+    with machine.bound(n_threads, module=module) as bound:
+        for block, start, stop, offset in _pieces(machine, samples, n_threads):
             n = stop - start
             a, delta = np.empty((n, width * with_a), dtype), np.empty((n, width), dtype)
             module.errors(bound, block, a, delta, start, stop)

@@ -42,22 +42,27 @@ from fastbackprop.engines.tiles.task import (
     ROWS,
     RowTile,
     Task,
+    add,
+    add_without_padding,
     biases,
     clear,
     flat,
     layer_of,
+    length,
     neurons,
     pad,
     panels,
-    row_of_parameters,
     scratch,
+    task_of,
     weights,
 )
+from fastbackprop.engines.tiles.whole import alone
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
+from fastbackprop.jit import team
 from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.jit.reference import reference
-from fastbackprop.jit.team import ALONE
+from fastbackprop.jit.team import ALONE, begins, take
 from fastbackprop.jit.tile import vector_lanes
 from fastbackprop.layout import aligned_zeros
 from fastbackprop.samples import without_targets
@@ -76,24 +81,17 @@ class Work(NamedTuple):
 
 
 def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False) -> Work:
-    """For one thread."""
-    last = model.layers[-1]
-    own, R = scratch(model, dtype), scratch(model, dtype)
+    """For so many threads, but for products, which one thread computes."""
+    n_threads, n = min(n_threads, team.available_processors()), length(model.layers)
+    own, R = scratch(model, dtype, n_threads, slots=0), scratch(model, dtype)
     other = aligned_zeros(ROWS * int(model.layers["stride"].max()), dtype)
-    v, product = (aligned_zeros(int(last["bias_start"] + last["stride"]), dtype) for _ in range(2))
+    v, product = (aligned_zeros(n, dtype) for _ in range(2))
     return Work(own, R, other, v, product)
 
 
 def curvature(sigma: Sequence[Activation], cost: Cost, dtype: np.dtype) -> Curvature | None:
     """Loops over strips of samples."""
     return _functions.curvature(sigma, cost, dtype, columns=True)
-
-
-@kernel
-def add(x, y):
-    """X += y."""
-    for i in range(x.shape[0]):
-        x[i] += y[i]
 
 
 @inlined
@@ -117,30 +115,44 @@ def down(model, theta, work, own):
 
 
 @kernel(entry=True)
-def _errors(bound, samples, a, delta, start, stop):
-    model, theta, work = bound.model, bound.theta, bound.work
-    V, one = vector_lanes(theta), 1.0
-    task = reference(Task(ALONE, model, theta, samples, work.no_order, work))
+def _errors(team, bound, samples, a, delta, start, stop):
+    if not begins(team):
+        return
+    task, k = reference(alone(reference(task_of(team, bound, samples)))), take(team, -1)
+    while k * ROWS < stop - start:
+        tile = RowTile(start + k * ROWS, min(ROWS, stop - start - k * ROWS))
+        errors_of_tile(task, tile, a, delta, k * ROWS)
+        k = take(team, k)
+
+
+@kernel
+def errors_of_tile(task, tile, a, delta, row):
+    """Rows `row` ... of a and delta."""
+    model, work, one = task.model, task.work, 1.0
+    own = owned(task.team, tile.n, vector_lanes(task.theta))
     a_flat, delta_flat = a.reshape(a.size), delta.reshape(delta.size)
-    for first in range(start, stop, ROWS):
-        tile = RowTile(first, min(ROWS, stop - first))
-        own = owned(ALONE, tile.n, V)
-        forward_tile(task, tile, SILENCE, own)
-        output_errors(task, tile, one, own)
-        down(model, theta, work, own)
-        for l in range(model.layers.shape[0]):
-            column, width, i = model.layers[l]["start"], model.layers[l]["width"], first - start
-            if column + width <= a.shape[1]:
-                A = neurons(model, work.a, l, own.lanes)
-                put(A, width, a_flat, i * a.shape[1] + column, a.shape[1], tile.n, own)
-            if column + width <= delta.shape[1]:
-                D = neurons(model, work.delta, l, own.lanes)
-                put(D, width, delta_flat, i * delta.shape[1] + column, delta.shape[1], tile.n, own)
+    forward_tile(task, tile, SILENCE, own)
+    output_errors(task, tile, one, own)
+    down(model, task.theta, work, own)
+    for l in range(model.layers.shape[0]):
+        column, width = model.layers[l]["start"], model.layers[l]["width"]
+        if column + width <= a.shape[1]:
+            A = neurons(model, work.a, l, own.lanes)
+            put(A, width, a_flat, row * a.shape[1] + column, a.shape[1], tile.n, own)
+        if column + width <= delta.shape[1]:
+            D = neurons(model, work.delta, l, own.lanes)
+            put(D, width, delta_flat, row * delta.shape[1] + column, delta.shape[1], tile.n, own)
 
 
 def errors(bound, samples, a, delta, start, stop):
     """a^l and delta^l of each sample, as far as the arrays go."""
-    _errors(bound._replace(work=bound.work.own), samples, a, delta, start, stop)
+    _run(_errors, bound, samples, a, delta, start, stop)
+
+
+def _run(call, bound, *arguments):
+    """Call the kernel in a team whose threads take row tiles whole."""
+    own = bound.work.own
+    team.run(call, own.n_threads, bound._replace(work=own), *arguments)
 
 
 # --- Jacobian ------------------------------------------------------------------------------------
@@ -156,31 +168,37 @@ def one_hot(M, rows, k, own):
 
 
 @kernel(entry=True)
-def _jacobian(bound, samples, out, start, stop):
-    model, theta, work = bound.model, bound.theta, bound.work
-    V, L = vector_lanes(theta), model.layers.shape[0] - 1
-    n_0, n_L = model.layers[0]["width"], model.layers[L]["width"]
+def _jacobian(team, bound, samples, out, start, stop):
+    if not begins(team):
+        return
+    task, k = reference(alone(reference(task_of(team, bound, samples)))), take(team, -1)
+    while k * ROWS < stop - start:
+        tile = RowTile(start + k * ROWS, min(ROWS, stop - start - k * ROWS))
+        jacobian_of_tile(task, tile, out, k * ROWS)
+        k = take(team, k)
+
+
+@kernel
+def jacobian_of_tile(task, tile, out, row):
+    """Rows `row` ... of out."""
+    model, theta, work = task.model, task.theta, task.work
+    L, own = model.layers.shape[0] - 1, owned(task.team, tile.n, vector_lanes(task.theta))
+    n_0, n_L, lanes = model.layers[0]["width"], model.layers[L]["width"], own.lanes
     out_flat = out.reshape(out.size)
-    task = reference(Task(ALONE, model, theta, samples, work.no_order, work))
-    for first in range(start, stop, ROWS):
-        tile = RowTile(first, min(ROWS, stop - first))
-        own = owned(ALONE, tile.n, V)
-        lanes = own.lanes
-        forward(task, tile, SILENCE, own)
-        for k in range(n_L):
-            one_hot(neurons(model, work.delta, L, lanes), n_L, k, own)
-            for s in range(own.first, own.last):
-                z, a, delta, _ = outputs(model, work, s, lanes)
-                multiply_by_derivative(model.layers[L], z, a, delta, lanes)
-            down(model, theta, work, own)
-            place = ((first - start) * n_L + k) * n_0
-            put(neurons(model, work.delta, 0, lanes), n_0, out_flat, place, n_L * n_0, tile.n, own)
+    forward(task, tile, SILENCE, own)
+    for k in range(n_L):
+        one_hot(neurons(model, work.delta, L, lanes), n_L, k, own)
+        for s in range(own.first, own.last):
+            z, a, delta, _ = outputs(model, work, s, lanes)
+            multiply_by_derivative(model.layers[L], z, a, delta, lanes)
+        down(model, theta, work, own)
+        place = (row * n_L + k) * n_0
+        put(neurons(model, work.delta, 0, lanes), n_0, out_flat, place, n_L * n_0, tile.n, own)
 
 
 def jacobian(bound, X, out, start, stop):
     """For each output k, (2) from dC/da^L = e_k down to layer 0."""
-    samples = without_targets(X, out.shape[1], X.dtype)
-    _jacobian(bound._replace(work=bound.work.own), samples, out, start, stop)
+    _run(_jacobian, bound, without_targets(X, out.shape[1], X.dtype), out, start, stop)
 
 
 # --- second derivatives --------------------------------------------------------------------------
@@ -279,17 +297,6 @@ def add_products(model, n, gauss_newton, product, fresh, work, own):
         bias_gradient(RDelta_rows, n, product[start : start + G.stride], fresh)
 
 
-@kernel
-def add_without_padding(model, vector, flat):
-    """Add a vector of kernels to one without padding."""
-    place = 0
-    for l in range(1, model.layers.shape[0]):
-        for j in range(model.layers[l - 1]["width"] + 1):
-            row = row_of_parameters(model, vector, l, j)
-            add(flat[place : place + row.shape[0]], row)
-            place += row.shape[0]
-
-
 @kernel(entry=True)
 def products(bound, curvature, samples, total, direction, start, stop):
     """(0) to (4) and (0') to (4'), a row tile after the other."""
@@ -305,4 +312,4 @@ def products(bound, curvature, samples, total, direction, start, stop):
         r_output_errors(task, curvature, tile, total, gauss_newton, work.R, own)
         r_hidden_errors(model, curvature, theta, work.v, gauss_newton, work, own)
         add_products(model, tile.n, gauss_newton, work.product, first == start, work, own)
-    add_without_padding(model, work.product, direction.product)
+    add_without_padding(model, direction.product, work.product)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fastbackprop.commands import UsageError, new_figure, progress
+from fastbackprop.commands import UsageError, compare_loops, new_figure, progress
 from fastbackprop.commands.work import ACTIVATIONS, ANALYSES, OPTIMIZERS
 from fastbackprop.jit.availability import jit_disabled
 from fastbackprop.names import missing
@@ -115,6 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="instead of training and predicting: gradients of each sample, Jacobians, products "
         f"with the Hessian (default: tanh, {' '.join(ANALYSED)})",
     )
+    compare_loops.add_argument(parser)
     add(
         "--dtype",
         nargs="+",
@@ -153,6 +154,9 @@ def works(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             "task": task,
         }
 
+    if arguments.loop:
+        yield from compare_loops.works(arguments)
+        return
     if arguments.analysis:
         for task in ANALYSES:
             for shape in arguments.shapes or (QUICK if arguments.quick else ANALYSED):

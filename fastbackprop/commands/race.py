@@ -35,6 +35,8 @@ from fastbackprop.formats import atomic
 TOLERANCE = {
     ("train", "float32"): 1e-2,
     ("train", "float64"): 1e-9,
+    ("loop", "float32"): 1e-2,
+    ("loop", "float64"): 1e-9,
     ("predict", "float32"): 1e-5,
     ("predict", "float64"): 1e-13,
 }
@@ -73,7 +75,8 @@ def prepare(work: Work, results: list[Result], makers: Mapping[str, Maker]) -> d
             usual = TOLERANCE.get((work.task, work.dtype), ANALYSED[work.dtype])
             result.other_formula = system.tolerance > usual
             if not result.difference <= max(usual, system.tolerance):
-                does = {"train": "trains", "predict": "predicts"}.get(work.task, "computes")
+                does = "predicts" if work.task == "predict" else "computes"
+                does = "trains" if work.trains else does
                 raise Unavailable(f"{does} differently, by {result.difference:.0e}")
             ready[result.system] = system
     return ready
@@ -135,7 +138,7 @@ def race(
 
 def steps_in_a_run(work: Work) -> int:
     """Steps of a run: enough to hide the overhead of a call, few enough to keep the data small."""
-    if work.task in ANALYSES:  # a run of a few ms fits between interruptions
+    if work.task in (*ANALYSES, "residual"):  # a run of a few ms fits between interruptions
         return int(np.clip(3e7 / work.flops, 3, 300))
     if not work.trains:
         return int(np.clip(2e8 / work.flops, 2, 1000))

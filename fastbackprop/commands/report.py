@@ -57,7 +57,8 @@ class Result:
             return self.reason if len(self.reason) < CELL - 2 else "failed: see below"
         microseconds = self.seconds * 1e6
         time = f"{microseconds:,.{0 if microseconds >= 1000 else 1}f}"
-        return f"{time:>10}{self.gflops:9.2f}{self.share:8.1%}{self.ratio:6.2f}x"
+        ratio = f"{self.ratio:.{0 if self.ratio >= 99.995 else 2}f}x"
+        return f"{time:>10}{self.gflops:9.2f}{self.share:8.1%}{ratio:>7}"
 
     def to_dict(self) -> dict[str, Any]:
         work, done = self.work, not self.reason
@@ -165,6 +166,8 @@ def kind(work: Work) -> str:
     """The group of works whose ratios are averaged."""
     if not work.trains:
         return "Prediction" if work.task == "predict" else work.task.replace("_", " ").capitalize()
+    if work.task == "loop":
+        return "Own loop"
     plain = (work.activation, work.optimizer) == ("relu", "sgd")
     return "Training, relu and SGD" if plain else "Training, other functions"
 
@@ -193,7 +196,7 @@ def print_differences(results: list[Result]) -> None:
         "trained weights differ by {} of their change": lambda r: r.work.trains,
         "scikit-learn's Adam, with epsilon in another place, by {}": lambda r: r.other_formula,
         "predictions differ by {}": lambda r: r.work.task == "predict",
-        "analyses differ by {}": lambda r: r.work.task in ANALYSES,
+        "analyses differ by {}": lambda r: r.work.task in (*ANALYSES, "residual"),
     }
     parts, left = [], [result for result in results if not result.reason]
     for text, belongs in groups.items():

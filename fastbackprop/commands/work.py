@@ -19,6 +19,8 @@ ANALYSES = (
     "gauss_newton_vector_product",
 )
 
+TRAINING = ("train", "loop")  # in one call, or a call for each step
+
 SGD_RATE = 0.01
 ADAM_RATE, BETA_1, BETA_2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
 
@@ -34,7 +36,8 @@ NOT_INSTALLED = Unavailable("not installed")
 class Work:
     """`steps` minibatches of training, or `steps` calls with one batch, on random data.
 
-    The output is a softmax. Training minimises cross-entropy, without momentum or shuffling.
+    The output is a softmax. Training minimises cross-entropy, without momentum or shuffling. The
+    task "residual" has an output as it is: the cost is half the mean squared Laplacian, less `f`.
     """
 
     sizes: tuple[int, ...]
@@ -48,13 +51,13 @@ class Work:
 
     @property
     def trains(self) -> bool:
-        return self.task == "train"
+        return self.task in TRAINING
 
     @property
     def name(self) -> str:
         sizes, n = "-".join(map(str, self.sizes)), f"{self.batch_size:,}"
         if self.trains:
-            return f"{sizes}, batch {n}"
+            return f"{sizes}, batch {n}" + ", own loop" * (self.task == "loop")
         return f"{self.task} {sizes}, {n} row" + "s" * (self.batch_size > 1)
 
     @property
@@ -71,10 +74,13 @@ class Work:
         products = [2 * m * n for m, n in pairwise(self.sizes)]
         first, all_layers = products[0], sum(products)
         later, n_parameters = all_layers - first, sum(m * n + n for m, n in pairwise(self.sizes))
+        of_step = 2 * all_layers + later
         return (
             self.batch_size
             * {
-                "train": 2 * all_layers + later,
+                "train": of_step,
+                "loop": of_step,
+                "residual": (1 + 2 * self.sizes[0]) * of_step,  # two derivatives by each input
                 "predict": all_layers,
                 "sample_gradients": all_layers + later + n_parameters,
                 "sample_gradient_norms": all_layers + later,
@@ -100,6 +106,11 @@ class Work:
         rng = np.random.default_rng(1)
         weights = [rng.standard_normal((m, n)) * np.sqrt(2 / m) for m, n in pairwise(self.sizes)]
         return [(W.astype(self.dtype), np.zeros(W.shape[1], self.dtype)) for W in weights]
+
+    @cached_property
+    def f(self) -> np.ndarray:
+        """The Laplacian that the outputs are to have, (n_samples, n_L)."""
+        return np.repeat(np.sin(self.data[0].sum(axis=1, keepdims=True)), self.sizes[-1], axis=1)
 
     @cached_property
     def direction(self) -> np.ndarray:

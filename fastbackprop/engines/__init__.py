@@ -17,9 +17,9 @@ multiples of `row_tile(model)`, which keeps every sum in one order.
     stride(width, dtype)            length, padding included, of a row of so many elements
     row_tile(model)                 samples that are taken through the layers together
     threads(model, batch_size, n_samples, inputs_per_sample)
-                                    how many threads such a call is worth, which takes steps of
-                                    batch_size samples, or None; of a sparse X only the non-zeros
-                                    are inputs
+                                    how many threads a call is worth that takes so many samples
+                                    forward, three for one with its way back, in steps of batch_size
+                                    samples, or None; of a sparse X only the non-zeros are inputs
     workspace(model, dtype, n_threads, sparse)
                                     scratch memory for the calls below, which use so many threads;
                                     no result depends on their number. For samples with a sparse X,
@@ -28,8 +28,10 @@ multiples of `row_tile(model)`, which keeps every sum in one order.
                                     out[i] = a^L
     cost_sum(bound, samples, sums, start, stop)
                                     sums[COST] += sum_i s_i C_i, sums[WEIGHT] += sum_i s_i
-    gradient_sums(bound, samples, total, gradient, sums, start, stop)
-                                    the same, and gradient += sum_i s_i / total dC_i/dtheta
+    gradient_sums(bound, samples, total, into, sums, start, stop)
+                                    the same, into.by_theta += sum_i s_i / total dC_i/dtheta, and
+                                    into.by_X[i] = s_i / total dC_i/da^0, for a dense X; either may
+                                    be left out
     train(bound, minibatches, update, sums, start, stop)
                                     the steps of minibatches.order[start:stop], with the dropout
                                     and noise of bound.model; returns `stop`, or, where a
@@ -40,8 +42,8 @@ multiples of `row_tile(model)`, which keeps every sum in one order.
                                     as gradient_sums for all samples; returns the sums and lists
                                     z (L), a (L + 1), delta (L) of arrays (n_samples, n_l)
     activations(model, theta, X)    list a (L + 1)
-    few(sizes)                      largest batch for the short ways, which check their samples
-                                    themselves; 0 for an engine that has none
+    few(sizes)                      largest batch of predictions for the short ways, which check
+                                    their samples themselves; 0 for an engine that has none
     short                           a module with the short ways of costs, gradients and steps, as
                                     `tiles.short`, or None
     predict_row(layers, theta, X, out, neurons)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbackprop.engines import noise as _noise
-from fastbackprop.engines.bound import Bound, Minibatches
+from fastbackprop.engines.bound import Bound, Gradients, Minibatches
 from fastbackprop.engines.noise import Noise, factors_of_inputs, masks, noisy
 from fastbackprop.engines.update import Update, step_loop_free
 from fastbackprop.functions.activations import Activation
@@ -180,10 +180,11 @@ class Parts:
         Z, A, cost = self.forward_cost(X, Y, s, dropout)
         factor = factors(s, total, X.dtype)
         Delta = backward(self.W, self.sigma, self.cost, Z, A, Y, factor, dropout)
-        G, g = self.layout.weights(gradient), self.layout.biases(gradient)
-        for G_l, g_l, A_l, Delta_l in zip(G, g, A[:-1], Delta, strict=True):
-            G_l += weight_gradient(A_l, Delta_l)
-            g_l += bias_gradient(Delta_l)
+        if gradient.size:
+            G, g = self.layout.weights(gradient), self.layout.biases(gradient)
+            for G_l, g_l, A_l, Delta_l in zip(G, g, A[:-1], Delta, strict=True):
+                G_l += weight_gradient(A_l, Delta_l)
+                g_l += bias_gradient(Delta_l)
         return Z, A, Delta, cost
 
 
@@ -238,13 +239,16 @@ def cost_sum(bound: Bound, samples: Samples, sums, start: int, stop: int) -> Non
 
 @quiet
 def gradient_sums(
-    bound: Bound, samples: Samples, total: float, gradient, sums, start: int, stop: int
+    bound: Bound, samples: Samples, total: float, into: Gradients, sums, start: int, stop: int
 ) -> None:
     parts = Parts(bound)
     for rows in row_tiles(bound.model, start, stop):
         X, Y, s = rows_of(samples, rows, parts.n_in)
-        sums[COST] += parts.forward_and_back(X, Y, s, total, gradient)[-1]
+        _, _, Delta, cost = parts.forward_and_back(X, Y, s, total, into.by_theta)
+        sums[COST] += cost
         sums[WEIGHT] += np.sum(s) if np.ndim(s) else X.shape[0]
+        if len(into.by_X):
+            into.by_X[rows] = Delta[0] @ parts.W[0].T
 
 
 @quiet

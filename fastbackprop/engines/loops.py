@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbackprop.engines import functions as _functions
-from fastbackprop.engines.bound import Bound
+from fastbackprop.engines.bound import Bound, by_parameters
 from fastbackprop.engines.dropout import (
     drop_out,
     input_after_dropout,
@@ -97,6 +97,17 @@ def bias_gradient(delta, g):
     """
     for j in range(delta.shape[0]):
         g[j] += delta[j]
+
+
+@kernel(linked=True)
+def back(w, delta, u):
+    """u^{l-1}_j = sum_k delta^l_k w^l_jk, the sum in (2)
+
+    w (n_{l-1}, n_l), delta (n_l,), added to u (n_{l-1},).
+    """
+    for j in range(u.shape[0]):
+        for k in range(delta.shape[0]):
+            u[j] += delta[k] * w[j, k]
 
 
 @kernel(linked=True)
@@ -253,8 +264,17 @@ def forward_and_back(bound, samples, i, total, gradient, noise):
     cost, row = forward_cost(bound, samples, i, noise), row_of(bound.work, i)
     factor = bound.theta.dtype.type(weight(samples, i) / total)
     backward(bound, row, factor, noise)
-    add_gradient(bound.model, samples, i, row, noise, gradient)
+    if gradient.shape[0] > 0:
+        add_gradient(bound.model, samples, i, row, noise, gradient)
     return cost
+
+
+@inlined
+def input_error(bound, i, u):
+    """dC/da^0 of sample i: (2) once more, without sigma'."""
+    model, row = bound.model, row_of(bound.work, i)
+    u[:] = 0
+    back(weights(model, bound.theta, 1), layer(model, row.delta, 1), u)
 
 
 # --- the engine contract: batches and epochs -----------------------------------------------------
@@ -317,11 +337,13 @@ def cost_sum(bound, samples, sums, start, stop):
 
 
 @kernel(entry=True)
-def gradient_sums(bound, samples, total, gradient, sums, start, stop):
-    """Add also sum_i s_i / total dC_i/dtheta to gradient."""
+def gradient_sums(bound, samples, total, into, sums, start, stop):
+    """Add also sum_i s_i / total dC_i/dtheta to the gradient; set the rows of dC_i/da^0."""
     for i in range(start, stop):
-        sums[COST] += forward_and_back(bound, samples, i, total, gradient, SILENCE)
+        sums[COST] += forward_and_back(bound, samples, i, total, into.by_theta, SILENCE)
         sums[WEIGHT] += weight(samples, i)
+        if into.by_X.shape[0] > 0:
+            input_error(bound, i, into.by_X[i])
 
 
 @kernel(entry=True)
@@ -375,7 +397,8 @@ def trace(
     """The sums of `gradient_sums`, and z, a, delta of every sample by layer."""
     n, sums = len(samples.X), np.zeros(N_SUMS)
     record = workspace(model, theta.dtype, rows=n)
-    gradient_sums(Bound(model, theta, record), samples, total, gradient, sums, 0, n)
+    into = by_parameters(gradient)
+    gradient_sums(Bound(model, theta, record), samples, total, into, sums, 0, n)
     z, a, delta = (_by_layer(model, rows) for rows in record[:3])
     return sums, z[1:], a, delta[1:]
 

@@ -92,6 +92,18 @@ def reference(typing_context, value):
     return ReferenceType(value)(value), generate
 
 
+@in_python(lambda value: value)
+@intrinsic
+def referred(typing_context, reference):
+    """The named tuple that a reference refers to."""
+
+    def generate(context, builder, signature, args):
+        model = context.data_model_manager[reference.to]
+        return model.from_data(builder, _loaded(builder, args[0], model.get_data_type()))
+
+    return reference.to(reference), generate
+
+
 def reference_type(value: Any) -> ReferenceType:
     """The type of a reference to a tuple of this kind."""
     return ReferenceType(numba.typeof(value))

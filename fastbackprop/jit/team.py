@@ -27,8 +27,8 @@ from fastbackprop.jit.numba_internals import cgutils
 from fastbackprop.jit.numba_internals.arrays import array_data
 
 # Words of the state of a team, each on its own cache line.
-ARRIVED, ROUND, GATE = 0, 16, 32
-N_WORDS = 48
+ARRIVED, ROUND, GATE, TAKEN = 0, 16, 32, 48
+N_WORDS = 64
 CLOSED, OPEN, CANCELLED = range(3)
 
 SPINS = 2000  # about 1 us; after that a waiting thread yields its processor between reads
@@ -123,6 +123,22 @@ def share(n, unit, team):
     units = (n + unit - 1) // unit
     first, last = units * team.t // team.T * unit, units * (team.t + 1) // team.T * unit
     return min(first, n), min(last, n)
+
+
+@kernel(linked=True)
+def take(team, last):
+    """Number of the next item for this thread, whose last was `last`, at first -1.
+
+    Every item goes to one thread, the first that asks: a thread that is held up takes fewer.
+    """
+    return last + 1 if team.T == 1 else _add(team.state, TAKEN, 1)
+
+
+@kernel(linked=True)
+def take_anew(team):
+    """All items were taken, and the next to be taken is item 0; one thread, between barriers."""
+    if team.T > 1:
+        _add(team.state, TAKEN, -_read(team.state, TAKEN))
 
 
 class _Thread:

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastbackprop import inputs
 from fastbackprop.inputs import many
+from fastbackprop.jit.interrupts import deferred
 from fastbackprop.many.turns import OneAtATime, Stop, take_turns
 from fastbackprop.network import Network
 from fastbackprop.optimizers import Optimizer
@@ -13,7 +14,6 @@ from fastbackprop.samples import Samples
 from fastbackprop.training import Checkpoint, Dropout, EarlyStopping, History, Metrics, TimeBudget
 from fastbackprop.training.callbacks import Callbacks, warn
 from fastbackprop.training.fit import prepare
-from fastbackprop.training.interrupt import deferred_interrupt
 from fastbackprop.training.interrupted import Interrupted
 from fastbackprop.training.plan import samples_of
 from fastbackprop.training.progress import bars
@@ -143,7 +143,7 @@ def fit_many(
     trainings = prepared(chosen, each, common, stop, [bar.on_epoch_end for bar in shown])
     interrupted = False
     try:
-        with contextlib.ExitStack() as at_work, deferred_interrupt() as stop.interrupt:
+        with contextlib.ExitStack() as at_work, deferred() as stop.interrupt:
             for bar in shown:
                 bar.on_train_begin(None)
             for training in trainings:

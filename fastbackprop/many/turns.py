@@ -207,7 +207,7 @@ def _turn(trainings: list[Trainer], kind: Any, queue: Queue) -> list[Trainer]:
 def _alone(training: Trainer) -> bool:
     """An epoch; False where it ended the training."""
     try:
-        training.one_epoch()
+        training.one_epoch(_nothing)
         return True
     except EndOfTraining as end:
         _end(training, end.reason)
@@ -225,3 +225,7 @@ def _end(training: Trainer, reason: str) -> None:
     training.close()
     if reason not in ("divergence", "error"):
         training.finish()
+
+
+def _nothing() -> None:
+    """Where Ctrl-C may act: `Stop` looks at it for all trainings."""

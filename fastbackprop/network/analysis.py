@@ -68,25 +68,30 @@ class Analysis:
         """
         return quantities.error_sizes(self.machine, dense_samples(self.machine, X, y))
 
-    def input_gradient(self, X: Any, y: Any) -> np.ndarray:
+    def input_gradient(self, X: Any, y: Any, *, n_threads: int | None = None) -> np.ndarray:
         """dC_i/da^0 of each sample's own cost, (n_samples, n_0): (2) once more, without sigma'.
 
         Arguments and errors as for `evaluate`.
         """
-        machine = self.machine
+        machine, n_threads = self.machine, inputs.thread_count(n_threads)
+        none = machine.no_parameters
         if type(X) is np.ndarray and X.ndim == 2:
             out = np.empty(X.shape, machine.dtype)
-            if machine.few_gradient(X, y, None, 1.0, machine.no_parameters, out) is not None:
+            if machine.few_gradient(X, y, None, 1.0, none, out, n_threads) is not None:
                 return out
-        return quantities.input_gradient(machine, dense_samples(machine, X, y))
+        samples = dense_samples(machine, X, y)
+        out = np.empty((len(samples.X), machine.sizes[0]), machine.dtype)
+        machine.gradient_sums(samples, 1.0, n_threads, out, none)
+        return out
 
-    def jacobian(self, X: Any) -> np.ndarray:
+    def jacobian(self, X: Any, *, n_threads: int | None = None) -> np.ndarray:
         """da^L/da^0 at each row of X, (n_samples, n_L, n_0): (2) from each output by itself.
 
-        Raises as `predict` does.
+        Raises as `predict` does; `n_threads` is as for `fit`.
         """
+        n_threads = inputs.thread_count(n_threads)
         X = inputs.matrix(X, self.machine.sizes[0], self.machine.dtype)
-        return quantities.jacobian(self.machine, X)
+        return quantities.jacobian(self.machine, X, n_threads)
 
     def hessian_vector_product(
         self, X: Any, y: Any, v: Any, sample_weight: Any = None

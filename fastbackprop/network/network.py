@@ -231,7 +231,8 @@ class Network(Training, Analysis, Jets, Conversion):
         ValueError, TypeError
             For a wrong shape or dtype, or values that are not finite; `out` is untouched then.
         """
-        n_threads = inputs.thread_count(n_threads)
+        if n_threads is not None:  # one row takes less time than a call of a function
+            n_threads = inputs.thread_count(n_threads)
         few = self.machine.predict_few(X, out, n_threads)
         if few is not None:
             return few
@@ -263,7 +264,13 @@ class Network(Training, Analysis, Jets, Conversion):
         return a
 
     def evaluate(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, missing_targets: bool = False
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        missing_targets: bool = False,
+        n_threads: int | None = None,
     ) -> float:
         """Mean cost, sum_i s_i C_i / sum_i s_i.
 
@@ -284,14 +291,17 @@ class Network(Training, Analysis, Jets, Conversion):
             Whether y may hold NaN: such an output has no term in its sample's cost. The mean is
             over samples, as always, however many of their targets are known; samples of which none
             is known are left out. For costs that have one term for each output.
+        n_threads : int or None
+            As for `fit`.
 
         Raises
         ------
         ValueError, TypeError
             For wrong shapes or dtypes, values that are not finite, labels out of range.
         """
+        n_threads = inputs.thread_count(n_threads)
         machine = for_targets(self.machine, missing_targets)
-        few = machine.few_cost(X, y, sample_weight)
+        few = machine.few_cost(X, y, sample_weight, n_threads)
         if few is not None:
             return few
         parts: Iterable[Samples] = inputs.Batches(X, 1, partial(samples_of, machine))
@@ -299,24 +309,34 @@ class Network(Training, Analysis, Jets, Conversion):
             parts = [samples_of(machine, X, y, sample_weight)]
         cost = weight = 0.0
         for samples in parts:
-            cost_of_part, weight_of_part = machine.cost_sums(samples)
+            cost_of_part, weight_of_part = machine.cost_sums(samples, n_threads)
             cost, weight = cost + cost_of_part, weight + weight_of_part
         return cost / weight
 
     def gradient(
-        self, X: Any, y: Any, sample_weight: Any = None, *, missing_targets: bool = False
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        missing_targets: bool = False,
+        n_threads: int | None = None,
     ) -> Gradient:
         """Gradient of the mean cost; arguments and errors as for `evaluate`."""
+        n_threads = inputs.thread_count(n_threads)
         machine = for_targets(self.machine, missing_targets)
         flat = np.empty(machine.layout.n_parameters, machine.dtype)
-        mean = machine.few_gradient(X, y, sample_weight, None, flat, machine.no_rows)
+        mean = machine.few_gradient(X, y, sample_weight, None, flat, machine.no_rows, n_threads)
         if mean is None:
             samples = samples_of(machine, X, y, sample_weight)
-            cost, weight, vector = machine.gradient_sums(samples, total_weight(samples))
+            total = total_weight(samples)
+            cost, weight, vector = machine.gradient_sums(samples, total, n_threads)
             mean, flat = cost / weight, machine.layout.flatten(vector)
         return Gradient(mean, *machine.parts(flat))
 
-    def backward(self, X: Any, output_gradient: Any, out: Any = None) -> Backward:
+    def backward(
+        self, X: Any, output_gradient: Any, out: Any = None, *, n_threads: int | None = None
+    ) -> Backward:
         """Backpropagate dC/da^L of a cost of your own: equations (2) to (4) from a given error.
 
         With it any cost can be trained that you can differentiate by the outputs, also one across
@@ -331,6 +351,8 @@ class Network(Training, Analysis, Jets, Conversion):
         out : pair of ndarray or None, optional
             (n_parameters,) and (n_samples, n_0) to fill and return; of the network's dtype,
             C-contiguous.
+        n_threads : int or None
+            As for `fit`.
 
         Returns
         -------
@@ -343,17 +365,19 @@ class Network(Training, Analysis, Jets, Conversion):
         ValueError, TypeError
             For wrong shapes or dtypes, or values that are not finite; `out` is untouched then.
         """
-        return _backward(self.machine.with_cost(GIVEN), X, output_gradient, out)
+        n_threads = inputs.thread_count(n_threads)
+        return _backward(self.machine.with_cost(GIVEN), X, output_gradient, out, n_threads)
 
     def gradient_sums(
-        self, X: Any, y: Any, sample_weight: Any = None
+        self, X: Any, y: Any, sample_weight: Any = None, *, n_threads: int | None = None
     ) -> tuple[float, float, np.ndarray]:
         """sum_i s_i C_i, sum_i s_i and the gradient of the first, flat, (n_parameters,).
 
         Data-parallel training adds these up over its parts. Arguments and errors as for `evaluate`.
         """
+        n_threads = inputs.thread_count(n_threads)
         samples = samples_of(self.machine, X, y, sample_weight)
-        cost, weight, vector = self.machine.gradient_sums(samples, 1.0)
+        cost, weight, vector = self.machine.gradient_sums(samples, 1.0, n_threads)
         return cost, weight, self.machine.layout.flatten(vector)
 
     def trace(self, X: Any, y: Any, sample_weight: Any = None) -> Trace:

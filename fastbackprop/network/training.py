@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from fastbackprop.training import Dropout, EarlyStopping, History, Metrics, Step
 from fastbackprop.training.dropout import as_dropout
 from fastbackprop.training.fit import prepare
 from fastbackprop.training.interrupted import finished, raises_interrupted
-from fastbackprop.training.short_steps import ShortSteps
+from fastbackprop.training.short_steps import ShortSteps, Unchanged
 from fastbackprop.training.trainer import diverged
 
 Function = Callable[..., Any]
@@ -27,7 +27,7 @@ class Training:
     _rng: np.random.Generator
     _optimizer: Optimizer | None
     _n_fits = 0  # at work
-    _short: tuple[Any, ShortSteps] | None = None  # of `partial_fit`, by its dropout
+    _short: "_Short | None" = None  # of `partial_fit`
 
     @property
     def is_training(self) -> bool:
@@ -231,6 +231,7 @@ class Training:
         self._optimizer = trainer.optimizer
         return trainer
 
+    @raises_interrupted
     @names_keywords("fit")
     def partial_fit(
         self,
@@ -258,8 +259,9 @@ class Training:
             began = time.perf_counter()
             logs = self._one_step(X, y, sample_weight, batch_size, dropout, shuffle)
             if logs is not None:
+                logs["seconds"] = time.perf_counter() - began
                 history = History()
-                history.append(logs | {"seconds": time.perf_counter() - began})
+                history.append(logs)
                 return history
         return self.fit(
             X,
@@ -282,24 +284,47 @@ class Training:
         one = batch_size is None or (type(batch_size) is int and n <= batch_size)
         if not n or not one or type(shuffle) is not bool:
             return None
-        self._optimizer.check_free_for(self.machine)
-        stepper = self._optimizer.stepper(self.machine)
         kept = self._short
-        if kept is None or kept[1].stepper is not stepper or not _same(kept[0], dropout):
-            if not ShortSteps.are_possible(self.machine, stepper, None):
+        if kept is None or not (kept.unchanged(self._optimizer) and _same(kept.dropout, dropout)):
+            kept = self._short = self._short_for(self._optimizer, dropout)
+            if kept is None:
                 return None
-            noise = as_dropout(dropout)
-            rates, deviation = noise.rates(len(self.machine.sizes) - 1), noise.deviation()
-            model = self.machine.engine.perturbed(self.machine.model, rates, deviation)
-            kept = self._short = dropout, ShortSteps(self.machine, model, stepper, self._rng)
-        cost = kept[1].step(X, y, sample_weight, shuffle)
+        try:
+            cost = kept.steps.step(X, y, sample_weight, shuffle)
+        except KeyboardInterrupt:
+            self._short = None  # Ctrl-C may have come when its memory was lent
+            raise
         if cost is None:
             return None
         if cost == np.inf:
             raise diverged("epoch 1", History())
-        return {"cost": cost} | (
-            {} if stepper.schedule is None else {"learning_rate": stepper.rate}
-        )
+        logs, stepper = {"cost": cost}, kept.steps.stepper
+        if stepper.schedule is not None:
+            logs["learning_rate"] = stepper.rate
+        return logs
+
+    def _short_for(self, optimizer: Optimizer, dropout: Any) -> "_Short | None":
+        """The short steps of this optimizer, those at hand if nothing has changed."""
+        machine, kept = self.machine, self._short
+        optimizer.check_free_for(machine)
+        stepper = optimizer.stepper(machine)
+        if not ShortSteps.are_possible(machine, stepper, None):
+            return None
+        unchanged = Unchanged(optimizer, stepper)
+        if kept is not None and kept.steps.stepper is stepper and _same(kept.dropout, dropout):
+            return kept._replace(unchanged=unchanged)
+        noise = as_dropout(dropout)
+        rates, deviation = noise.rates(len(machine.sizes) - 1), noise.deviation()
+        model = machine.engine.perturbed(machine.model, rates, deviation)
+        return _Short(dropout, unchanged, ShortSteps(machine, model, stepper, self._rng))
+
+
+class _Short(NamedTuple):
+    """The short steps of `partial_fit`, and of which optimizer and dropout they are."""
+
+    dropout: Any
+    unchanged: Unchanged
+    steps: ShortSteps
 
 
 def _same(dropout: Any, other: Any) -> bool:

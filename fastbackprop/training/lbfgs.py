@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop import inputs
+from fastbackprop.engines.bound import by_parameters
 from fastbackprop.machine import Pause
 from fastbackprop.names import missing
 from fastbackprop.optimizers import LBFGS
@@ -159,11 +160,12 @@ class LBFGSTrainer(Minimization):
         total = _total(samples)
         layout.unflatten(x, self._trial)
         self._gradient[:] = 0
+        into = by_parameters(self._gradient)
         with self._bound(samples) as bound:
             for i, (block, start, stop, _) in enumerate(machine.pieces(samples)):
                 if i:
                     pause()
-                machine.engine.gradient_sums(bound, block, total, self._gradient, sums, start, stop)
+                machine.engine.gradient_sums(bound, block, total, into, sums, start, stop)
         return float(sums[COST] / total), layout.flatten(self._gradient).astype(np.float64)
 
     def _bound(self, samples: Samples) -> Any:
@@ -173,8 +175,8 @@ class LBFGSTrainer(Minimization):
 
     def _call_with(self, nothing: Samples) -> None:
         with self._bound(nothing) as bound:
-            sums = np.zeros(N_SUMS)
-            self.machine.engine.gradient_sums(bound, nothing, 1.0, self._gradient, sums, 0, 0)
+            sums, into = np.zeros(N_SUMS), by_parameters(self._gradient)
+            self.machine.engine.gradient_sums(bound, nothing, 1.0, into, sums, 0, 0)
 
 
 def scipy_minimize() -> Any:

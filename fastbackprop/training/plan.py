@@ -129,7 +129,7 @@ def for_targets(machine: Machine, missing: Any) -> Machine:
 
     Raises TypeError, or ValueError for a cost that cannot.
     """
-    if not inputs.flag(missing, "missing_targets"):
+    if missing is False or not inputs.flag(missing, "missing_targets"):
         return machine
     return machine.with_cost(machine.cost.with_missing_targets)
 

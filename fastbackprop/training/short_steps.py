@@ -1,16 +1,18 @@
 """Steps of few samples, each one native call."""
 
-import contextlib
+import dataclasses
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
+from fastbackprop.jit.interrupts import deferred
 from fastbackprop.machine import Machine
+from fastbackprop.optimizers import Optimizer
 from fastbackprop.optimizers.steps import Stepper
-from fastbackprop.training.interrupt import deferred_interrupt
 
 MANY = 1024  # steps whose coefficients are computed at once
-NOTHING: Any = contextlib.nullcontext()
+PLAIN = type(None), bool, int, float, str
 
 
 class ShortSteps:
@@ -57,17 +59,22 @@ class ShortSteps:
                 ready = self._renewed(ready)
                 if not self._short.take(ready.memory, *arrays):
                     return None
-            n, schedule = len(arrays[0]), self.stepper.schedule
-            with deferred_interrupt() if schedule else NOTHING:
+            if self.stepper.schedule is None:
+                return self._step(ready, len(arrays[0]), shuffle)
+            with deferred():
                 ready = self._scheduled(ready)
-                order = self._rng.permutation(n) if shuffle else self._in_order(n)
-                seed = int(self._rng.integers(2**32)) if self._has_noise else 0
-                cost: float = self._short.step_of_few(ready.memory, order, seed)
-                if schedule is not None and cost < np.inf:
-                    schedule.epoch_ended(cost)
+                cost = self._step(ready, len(arrays[0]), shuffle)
+                if cost < np.inf:
+                    self.stepper.schedule.epoch_ended(cost)
             return cost
         finally:
             self._idle.append(ready)
+
+    def _step(self, ready: Any, n: int, shuffle: bool) -> float:
+        order = self._rng.permutation(n) if shuffle else self._in_order(n)
+        seed = int(self._rng.integers(2**32)) if self._has_noise else 0
+        cost: float = self._short.step_of_few(ready.memory, order, seed)
+        return cost
 
     def apply(self, gradient: Any, cost: float | None) -> float | None:
         """One step with this gradient, (n_parameters,); 0.0 where it was taken."""
@@ -76,12 +83,17 @@ class ShortSteps:
         if not plain or gradient.shape != (n,) or not gradient.flags.carray:
             return None
         ready, schedule = self._lent(), self.stepper.schedule
+        taken: float
         try:
-            with deferred_interrupt() if schedule else NOTHING:
-                ready = self._scheduled(self._renewed(ready))
-                taken: float = self._short.apply_to_few(ready.memory, gradient)
-                if schedule is not None and cost is not None and taken < np.inf:
-                    schedule.epoch_ended(cost)
+            ready = self._renewed(ready)
+            if schedule is None:
+                taken = self._short.apply_to_few(ready.memory, gradient)
+            else:
+                with deferred():
+                    ready = self._scheduled(ready)
+                    taken = self._short.apply_to_few(ready.memory, gradient)
+                    if cost is not None and taken < np.inf:
+                        schedule.epoch_ended(cost)
             return None if np.isnan(taken) else taken
         finally:
             self._idle.append(ready)
@@ -114,3 +126,28 @@ class ShortSteps:
             return ready
         self.stepper.begin_epoch(1)
         return self._short.with_coefficients(ready, self.stepper.next(1))
+
+
+class Unchanged:
+    """Whether an optimizer is at work as it was, asked in less time than its checks take."""
+
+    def __init__(self, optimizer: Optimizer, stepper: Stepper) -> None:
+        self._optimizer, self._stepper = optimizer, stepper
+        names = [field.name for field in dataclasses.fields(optimizer) if field.init]
+        self._hyperparameters = itemgetter(*names)
+        self._values = self._hyperparameters(vars(optimizer))
+        self._plain = _is_plain(self._values)
+
+    def __call__(self, optimizer: Optimizer) -> bool:
+        """Never where a hyperparameter is an object, which may have changed without a trace."""
+        return (
+            optimizer is self._optimizer
+            and self._plain
+            and optimizer.is_at_work(self._stepper)
+            and self._hyperparameters(vars(optimizer)) == self._values
+        )
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a number, text or nothing, or a tuple of these."""
+    return isinstance(value, PLAIN) or (type(value) is tuple and all(map(_is_plain, value)))

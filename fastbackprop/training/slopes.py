@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.analysis.jets import quantities
+from fastbackprop.engines.bound import by_parameters
 from fastbackprop.inputs import jets as of_jets
 from fastbackprop.layout import read_only
 from fastbackprop.machine import Machine
@@ -66,7 +67,8 @@ class SlopesTrainer(Trainer):
         for _, _, update in self.stepper.turns(first, first + n, max(n, first + n)):
             update.g[:] = gradient
             with machine.bound(self._threads(block)) as bound:
-                machine.engine.gradient_sums(bound, block, total, update.g, sums, 0, n)
+                into = by_parameters(update.g)
+                machine.engine.gradient_sums(bound, block, total, into, sums, 0, n)
             cost = float(sums[COST]) + slope_cost
             if not np.isfinite(cost):
                 return False

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop import inputs
+from fastbackprop.jit.interrupts import deferred
 from fastbackprop.numbers import number
 from fastbackprop.optimizers import LBFGS, Optimizer
 from fastbackprop.samples import COST, WEIGHT
@@ -14,7 +15,7 @@ from fastbackprop.training import checkpoint
 from fastbackprop.training.callbacks import Callbacks
 from fastbackprop.training.dropout import as_dropout
 from fastbackprop.training.fit import as_optimizer
-from fastbackprop.training.interrupt import deferred_interrupt
+from fastbackprop.training.interrupted import Interrupted
 from fastbackprop.training.plan import Plan, samples_of
 from fastbackprop.training.short_steps import ShortSteps
 from fastbackprop.training.trainer import Trainer, diverged
@@ -112,15 +113,20 @@ class StepTrainer:
             Where the cost, or a parameter after the step, is not finite; nothing is changed then.
         RuntimeError
             During a `fit` of this network.
+        Interrupted
+            After Ctrl-C, before the step or after it.
         """
-        steps = self._at_work()
-        if steps.short is not None:
-            cost = steps.short.step(X, y, sample_weight)
-            if cost is not None:
-                if cost == np.inf:
-                    raise steps.divergence()
-                return cost
-        return steps.step(X, y, sample_weight)
+        try:
+            steps = self._at_work()
+            if steps.short is not None:
+                cost = steps.short.step(X, y, sample_weight)
+                if cost is not None:
+                    if cost == np.inf:
+                        raise steps.divergence()
+                    return cost
+            return steps.step(X, y, sample_weight)
+        except KeyboardInterrupt:
+            raise self._interrupted() from None
 
     def apply(self, gradient: Any, cost: float | None = None) -> None:
         """One step with a gradient from elsewhere, such as `Network.backward`.
@@ -139,10 +145,15 @@ class StepTrainer:
         ValueError, TypeError
             For another shape, values that are not finite, or a missing cost; nothing is changed
             then.
-        DivergenceError, RuntimeError
+        DivergenceError, RuntimeError, Interrupted
             As `step`.
         """
-        steps = self._at_work()
+        try:
+            self._apply(self._at_work(), gradient, cost)
+        except KeyboardInterrupt:
+            raise self._interrupted() from None
+
+    def _apply(self, steps: "_Steps", gradient: Any, cost: float | None) -> None:
         schedule = steps.stepper.schedule
         if cost is not None:
             cost = number(cost, "cost")
@@ -164,7 +175,7 @@ class StepTrainer:
         the file is still there then.
         """
         steps = self._at_work()
-        with deferred_interrupt():
+        with deferred():
             checkpoint.save(inputs.file_of(path, self.network.machine.theta), steps)
 
     def load(self, path: str | os.PathLike[str]) -> None:
@@ -173,8 +184,14 @@ class StepTrainer:
         Raises OSError or ValueError, and nothing is changed, for anything else.
         """
         steps = self._at_work()
-        with deferred_interrupt():
+        with deferred():
             checkpoint.restore(inputs.file_path(path, "path"), steps)
+
+    def _interrupted(self) -> Interrupted:
+        """The error after Ctrl-C, which may have come when the memory of steps was lent."""
+        self._prepare()
+        message = f"training interrupted after {self.steps} steps"
+        return Interrupted(message, self._steps.history)
 
     def _at_work(self) -> "_Steps":
         """The steps, prepared anew where the optimizer's state or hyperparameters were replaced."""
@@ -209,7 +226,7 @@ class _Steps(Trainer):
         if self.plan.noise:
             inputs.refuse_sparse(X, "input noise would make it dense")
         samples = samples_of(self.machine, X, y, sample_weight)
-        with deferred_interrupt() as interrupt:
+        with deferred() as interrupt:
             self.stepper.begin_epoch(1)
             self.sums[:] = 0
             if not self._part(samples, interrupt):
@@ -223,7 +240,7 @@ class _Steps(Trainer):
         machine = self.machine
         n = machine.layout.n_parameters
         flat = inputs.parameters(gradient, n, machine.dtype, "gradient")
-        with deferred_interrupt(), machine.bound() as bound:
+        with deferred(), machine.bound() as bound:
             self.stepper.begin_epoch(1)
             self._keep()
             for _, _, update in self.stepper.turns(0, 1, 1):

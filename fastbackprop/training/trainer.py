@@ -5,6 +5,7 @@ step changes (parameters, optimiser state) is changed inside a native call that 
 and steps are taken whole. So wherever training stops, the network stands between two steps.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterable
@@ -15,14 +16,14 @@ import numpy as np
 from fastbackprop import inputs
 from fastbackprop.engines.bound import Minibatches
 from fastbackprop.inputs.on_disk import minibatches_at_hand, rows_at_once
+from fastbackprop.jit.interrupts import deferred
 from fastbackprop.layout import read_only
-from fastbackprop.machine import Pause, slices
+from fastbackprop.machine import THERE_AND_BACK, Pause, slices
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.optimizers.steps import Stepper
 from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples, without_targets
 from fastbackprop.training.callbacks import Callbacks, EndOfTraining
 from fastbackprop.training.history import History
-from fastbackprop.training.interrupt import Interrupts
 from fastbackprop.training.plan import Plan, for_targets
 
 log = logging.getLogger("fastbackprop")
@@ -89,16 +90,21 @@ class Trainer:
         self.parts_taken = 0  # of this epoch
         self._kept: list[np.ndarray] = []  # everything that steps change, as it was before them
         self._seed = 0  # of this pass
-        self._interrupts = Interrupts()
+        self._chosen_threads: tuple[Any, int] = (None, 1)
 
     def run(self) -> History:
         """Train; stop early where something says so, on Ctrl-C, or with DivergenceError."""
         history = self.history
         try:
             self.begin()
-            with self._interrupts:
+            if self.callbacks.objects:  # Ctrl-C acts at once in the midst of them
                 while self.goes_on():
                     self.one_epoch()
+            else:  # a handler for each epoch would take a tenth of a small one
+                with deferred() as interrupt:
+                    while self.goes_on():
+                        self.one_epoch(interrupt)
+                        interrupt()
         except EndOfTraining as end:
             history.ended_by = end.reason
         except KeyboardInterrupt:
@@ -130,11 +136,14 @@ class Trainer:
             self.history.ended_by = self.callbacks.stop_reason() or "epochs"
         return self.history.ended_by == "epochs" and len(self.history) < self.plan.epochs
 
-    def one_epoch(self) -> None:
-        """The next epoch. Raises EndOfTraining, KeyboardInterrupt or DivergenceError."""
+    def one_epoch(self, interrupt: Pause | None = None) -> None:
+        """The next epoch. Raises EndOfTraining, KeyboardInterrupt or DivergenceError.
+
+        `interrupt` is called where Ctrl-C may act, by a caller that lets it wait elsewhere.
+        """
         began = self.begin_epoch()
-        with self._interrupts.deferred:
-            pause = self.pause(self._interrupts.check)
+        with deferred() if interrupt is None else contextlib.nullcontext(interrupt) as may_act:
+            pause = self.pause(may_act)
             self._passes(pause)
             logs = self.end_steps(began, pause)
         self.end_epoch(logs)
@@ -197,7 +206,7 @@ class Trainer:
         if self.callbacks.tell("on_epoch_end", network, epoch, dict(logs)):
             self.history.ended_by = "callback"
         if savers := self.callbacks.having("on_save"):
-            with self._interrupts.deferred:
+            with deferred():
                 for callback in savers:
                     callback.on_save()
 
@@ -317,9 +326,14 @@ class Trainer:
         return 1 if self.plan.samples is None else self._threads(self.plan.samples)
 
     def _threads(self, samples: Samples) -> int:
-        return self.plan.n_threads or self.machine.threads(
-            samples, self._batch_size(len(samples.X))
-        )
+        if self.plan.n_threads is not None:
+            return self.plan.n_threads
+        chosen_for, n = self._chosen_threads
+        if samples is not chosen_for:  # every call asks, mostly for the same
+            size = self._batch_size(len(samples.X))
+            n = self.machine.threads(samples, size, THERE_AND_BACK)
+            self._chosen_threads = samples, n
+        return n
 
     def _finite(self) -> bool:
         return bool(np.isfinite(self.machine.theta).all())

@@ -34,7 +34,8 @@ jets.X is (n_samples, n_0), jets.rays, (1, D, n_0) or (n_samples, D, n_0), are t
                                     out[c, i] = channel c of a^L, (channels, n_samples, n_L)
     jet_backward(bound, jets, G, into, start, stop)
                                     from G = dC/d(channels of a^L), (channels, n_samples, n_L), the
-                                    gradients by the parameters, added, and by the inputs
+                                    gradients by the parameters, added, and by the inputs: `into`
+                                    is `engines.bound.Gradients`
 """
 
 from importlib import import_module
@@ -53,14 +54,6 @@ class Jets(NamedTuple):
     X: np.ndarray
     rays: np.ndarray
     order: int  # 1 or 2
-
-
-class Gradients(NamedTuple):
-    """Of a cost: by the parameters, a sum for each group of rows, and by the inputs."""
-
-    by_theta: np.ndarray  # (groups, length of the engine's layout)
-    rows: int  # sample i belongs to group i // rows: whole row tiles
-    by_X: np.ndarray  # (n_samples, n_0)
 
 
 def load(name: str) -> ModuleType:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastbackprop.analysis.jets import Gradients, Jets
-from fastbackprop.engines.bound import Bound
+from fastbackprop.analysis.jets import Jets
+from fastbackprop.engines.bound import Bound, Gradients
 from fastbackprop.engines.loopfree import Arrays, Model, Parts, quiet
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.arrays import on_arrays
@@ -112,8 +112,8 @@ def jet_backward(
     for first in range(start, stop, tile):
         last = min(first + tile, stop)
         Z, A = forward(parts, jets, first, last)
-        G_l, gradient = G[:, first:last], into.by_theta[first // into.rows]
-        dW, db = parts.layout.weights(gradient), parts.layout.biases(gradient)
+        G_l = G[:, first:last]
+        dW, db = parts.layout.weights(into.by_theta), parts.layout.biases(into.by_theta)
         for l in range(len(Z) - 1, -1, -1):
             Delta = error(jets.derivatives[l], G_l, Z[l], A[l + 1][0], jets.rays.shape[1])
             n_in, n_l = parts.W[l].shape

@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbackprop.analysis.jets.functions import derivatives, derivatives_of_layer
-from fastbackprop.analysis.loops import back
 from fastbackprop.engines import loops
 from fastbackprop.engines.functions import Model, activate
 from fastbackprop.engines.loops import (
     Record,
+    back,
     bias_gradient,
     biases,
     layer,
@@ -180,7 +180,7 @@ def jet_backward(bound, jets, G, into, start, stop):
     model, theta, own = bound.model, bound.theta, bound.work.own
     L = model.layers.shape[0] - 1
     for i in range(start, stop):
-        gradient = into.by_theta[i // into.rows]
+        gradient = into.by_theta
         forward(bound, jets, i)
         for c in range(G.shape[0]):
             g = layer(model, own.delta[c], L)

@@ -1,7 +1,7 @@
 """Jets of all samples, for `Network`'s methods. Arguments are checked.
 
-Groups of row tiles go to threads. Directions that have no room beside each other in a row tile
-follow one after the other: all that is computed here is a sum over directions, or apart for each.
+Directions that have no room beside each other in a row tile follow one after the other: all that is
+computed here is a sum over directions, or apart for each.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,10 +9,10 @@ from types import ModuleType
 
 import numpy as np
 
-from fastbackprop.analysis.jets import Gradients, Jets, load
-from fastbackprop.engines import groups
+from fastbackprop.analysis.jets import Jets, load
+from fastbackprop.engines.bound import Bound, Gradients
 from fastbackprop.layout import read_only
-from fastbackprop.machine import Machine, slices
+from fastbackprop.machine import FORWARD, THERE_AND_BACK, Machine, slices
 
 
 def jet(
@@ -99,39 +99,31 @@ class _Calls:
         self.module: ModuleType = load(machine.engine_name)
         self.n, self.channels = len(jets.X), 1 + jets.order * jets.rays.shape[1]
         self.tile = self.module.row_tile(machine.model, machine.dtype, self.channels)
-        n_parameters = machine.layout.n_parameters
-        self.rows = groups.rows_of_group(self.n, self.tile, n_parameters, self.channels)
 
     def jet(self, out: np.ndarray, n_threads: int | None) -> None:
-        call = self.module.jet
-        self._in_parts(
-            lambda bound, start, stop: call(bound, self.jets, out, start, stop), n_threads
-        )
+        def call(bound: Bound, start: int, stop: int) -> None:
+            self.module.jet(bound, self.jets, out, start, stop)
+
+        self._in_parts(call, n_threads, FORWARD)
 
     def jet_backward(self, G: np.ndarray, n_threads: int | None) -> tuple[np.ndarray, np.ndarray]:
-        call, n_groups = self.module.jet_backward, -(-self.n // self.rows)
-        gradients = np.zeros((n_groups, self.machine.theta.size), self.machine.dtype)
-        input_gradient = np.empty(self.jets.X.shape, self.machine.dtype)
-        into = Gradients(gradients, self.rows, input_gradient)
-        self._in_parts(
-            lambda bound, start, stop: call(bound, self.jets, read_only(G), into, start, stop),
-            n_threads,
-        )
-        total: np.ndarray = gradients[0]
-        for gradient in gradients[1:]:
-            total += gradient
-        return total, input_gradient
+        machine, G = self.machine, read_only(G)
+        into = Gradients(machine.vector(), np.empty(self.jets.X.shape, machine.dtype))
 
-    def _in_parts(self, call: Callable[..., None], n_threads: int | None) -> None:
+        def call(bound: Bound, start: int, stop: int) -> None:
+            self.module.jet_backward(bound, self.jets, G, into, start, stop)
+
+        self._in_parts(call, n_threads, THERE_AND_BACK)
+        return into.by_theta, into.by_X
+
+    def _in_parts(
+        self, call: Callable[[Bound, int, int], None], n_threads: int | None, passes: int
+    ) -> None:
         """Call with all samples, some tens of milliseconds at a time."""
-        machine, module = self.machine, self.module
+        machine, n = self.machine, self.n
         if n_threads is None:
-            n_threads = machine.engine.threads(machine.model, None, self.n * self.channels)
-
-        def of_part(part: groups.Part) -> None:
-            first, n = part[0], part[1] - part[0]
-            with machine.bound(module=module) as bound:
-                for start, stop in slices(n, n, self.tile, machine.theta.size * self.channels):
-                    call(bound, first + start, first + stop)
-
-        groups.each(of_part, groups.parts(self.n, self.rows, n_threads), n_threads)
+            rows = passes * n * self.channels
+            n_threads = machine.engine.threads(machine.model, None, rows)
+        with machine.bound(n_threads, module=self.module) as bound:
+            for start, stop in slices(n, n, self.tile, machine.theta.size * self.channels):
+                call(bound, start, stop)

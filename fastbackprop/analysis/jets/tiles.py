@@ -18,19 +18,29 @@ from fastbackprop.engines.tiles.product import ROW_UNIT, Into, Matrix, Owned, St
 from fastbackprop.engines.tiles.task import (
     ROWS,
     RowTile,
-    Task,
     biases,
     clear,
     flat,
+    length,
     neurons,
     panels,
     sample,
     scratch,
+    task_of,
     weights,
 )
+from fastbackprop.engines.tiles.whole import (
+    add_slots,
+    alone,
+    own_elements,
+    rows_of_slots,
+    slot,
+    slots,
+)
+from fastbackprop.jit import team
 from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.jit.reference import reference
-from fastbackprop.jit.team import ALONE
+from fastbackprop.jit.team import barrier, begins, take, take_anew
 from fastbackprop.jit.tile import VECTOR_BYTES, load, plus, store, times, vector_lanes, view
 from fastbackprop.layout import aligned_zeros
 from fastbackprop.samples import without_targets
@@ -39,17 +49,20 @@ __all__ = ["derivatives", "jet", "jet_backward", "most_channels", "row_tile", "w
 
 
 class Work(NamedTuple):
-    """Scratch for one row tile, and derivatives of one strip of a layer."""
+    """Scratch for one row tile of each thread, and derivatives of one strip of a layer."""
 
     own: _task.Work
-    S: np.ndarray  # (3 * widest strip,)
+    S: np.ndarray  # (threads * 3 * widest strip,)
 
 
 def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False) -> Work:
-    """For one thread."""
+    """For so many threads."""
+    n_threads = min(n_threads, team.available_processors())
     lanes = 2 * VECTOR_BYTES // np.dtype(dtype).itemsize
-    widest = int(model.layers["stride"].max())
-    return Work(scratch(model, dtype), aligned_zeros(3 * widest * lanes, dtype))
+    of_strip = 3 * int(model.layers["stride"].max()) * lanes
+    n_slots = slots(length(model.layers), n_threads) if n_threads > 1 else 0
+    own = scratch(model, dtype, n_threads, slots=n_slots)
+    return Work(own, aligned_zeros(n_threads * of_strip, dtype))
 
 
 def most_channels(dtype: np.dtype) -> int:
@@ -211,8 +224,8 @@ def output_gradient(task, G, tile, channels):
 
 
 @kernel
-def backward(task, jets, S, channels, gradient):
-    """(1) and (2) down to dC/dx, and (3) and (4), added to the gradient."""
+def backward(task, jets, S, channels, gradient, fresh):
+    """(1) and (2) down to dC/dx, and (3) and (4), added to the gradient unless it is `fresh`."""
     model, theta, work, lanes = task.model, task.theta, task.work, channels.lanes
     n_channels, samples = 1 + channels.order * channels.D, channels.strips * lanes
     everything, one = owned(channels, 0, n_channels), gradient.dtype.type(1)
@@ -228,10 +241,10 @@ def backward(task, jets, S, channels, gradient):
         put_on_lanes(model, l, work, everything)
         Delta_rows, G = panels(model, work.delta_rows, l), weights(model, gradient, l)
         A = neurons(model, work.a, l - 1, lanes)
-        into, rows = Into(G, False, one), up(n_in, ROW_UNIT)
+        into, rows = Into(G, fresh, one), up(n_in, ROW_UNIT)
         weight_gradient(A, Delta_rows, into, n_channels * samples, n_l, 0, rows)
         g = view(gradient, model.layers[l]["bias_start"], G.stride)
-        bias_gradient(Delta_rows, samples, g, False)
+        bias_gradient(Delta_rows, samples, g, fresh)
         below = everything if l > 1 else owned(channels, 0, 1)
         U = neurons(model, work.delta, l - 1, lanes)
         errors_below(weights(model, theta, l), Delta, U, n_l, n_in, work, below)
@@ -251,48 +264,84 @@ def of_samples(full, n):
     return Channels(full.lanes, (n + full.lanes - 1) // full.lanes, full.D, full.order)
 
 
+@inlined
+def share_of_S(S, task, team):
+    """The part of S that belongs to this thread."""
+    n = S.shape[0] // task.work.n_threads
+    return view(S, team.t * n, n)
+
+
 @kernel(entry=True)
-def _jet(bound, samples, jets, out, start, stop):
-    model, own, S = bound.model, bound.work.own, bound.work.S
-    full, to_follow = channels_of(jets, vector_lanes(bound.theta)), reference(jets)
-    task = reference(Task(ALONE, model, bound.theta, samples, own.no_order, own))
-    L, n, n_L = model.layers.shape[0] - 1, out.shape[1], out.shape[2]
-    out_flat = out.reshape(out.size)
-    tile_rows = full.strips * full.lanes
-    for first in range(start, stop, tile_rows):
-        tile = RowTile(first, min(tile_rows, stop - first))
+def _jet(team, bound, all_S, samples, jets, out, start, stop):
+    if not begins(team):
+        return
+    own = reference(alone(reference(task_of(team, bound, samples))))
+    full, to_follow = channels_of(jets, vector_lanes(own.theta)), reference(jets)
+    S, k, rows = share_of_S(all_S, own, team), take(team, -1), full.strips * full.lanes
+    while k * rows < stop - start:
+        first = start + k * rows
+        tile = RowTile(first, min(rows, stop - first))
         channels = of_samples(full, tile.n)
-        forward(task, to_follow, S, tile, channels)
-        A = neurons(model, own.a, L, channels.lanes)
-        for c in range(out.shape[0]):
-            place = (c * n + first) * n_L
-            M, strips = of_channel(A, channels, c), owned(channels, 0, 1)
-            put(M, n_L, out_flat, place, n_L, tile.n, strips)
+        forward(own, to_follow, S, tile, channels)
+        put_outputs(own, tile, channels, out)
+        k = take(team, k)
+
+
+@kernel
+def put_outputs(task, tile, channels, out):
+    """Rows of a^L in all channels."""
+    L, n, n_L = task.model.layers.shape[0] - 1, out.shape[1], out.shape[2]
+    A, out_flat = neurons(task.model, task.work.a, L, channels.lanes), out.reshape(out.size)
+    for c in range(out.shape[0]):
+        place = (c * n + tile.start) * n_L
+        M, strips = of_channel(A, channels, c), owned(channels, 0, 1)
+        put(M, n_L, out_flat, place, n_L, tile.n, strips)
 
 
 def jet(bound, jets, out, start, stop):
-    """a^L with its derivatives, a row tile after the other."""
-    _jet(bound, without_targets(jets.X, out.shape[2], out.dtype), jets, out, start, stop)
+    """a^L with its derivatives; threads take row tiles whole."""
+    samples = without_targets(jets.X, out.shape[2], out.dtype)
+    _run(_jet, bound, samples, jets, out, start, stop)
+
+
+def _run(call, bound, *arguments):
+    own, S = bound.work
+    team.run(call, own.n_threads, bound._replace(work=own), S, *arguments)
 
 
 @kernel(entry=True)
-def _jet_backward(bound, samples, jets, G, into, start, stop):
-    model, own, S = bound.model, bound.work.own, bound.work.S
-    full, to_follow = channels_of(jets, vector_lanes(bound.theta)), reference(jets)
-    task = reference(Task(ALONE, model, bound.theta, samples, own.no_order, own))
-    n_0, by_X = into.by_X.shape[1], into.by_X.reshape(into.by_X.size)
-    tile_rows = full.strips * full.lanes
-    for first in range(start, stop, tile_rows):
-        tile = RowTile(first, min(tile_rows, stop - first))
-        channels = of_samples(full, tile.n)
-        forward(task, to_follow, S, tile, channels)
-        output_gradient(task, G, tile, channels)
-        backward(task, to_follow, S, channels, into.by_theta[first // into.rows])
-        U, strips = neurons(model, own.delta, 0, channels.lanes), owned(channels, 0, 1)
-        put(U, n_0, by_X, first * n_0, n_0, tile.n, strips)
+def _jet_backward(team, bound, all_S, samples, jets, G, into, start, stop):
+    if not begins(team):
+        return
+    task = reference(task_of(team, bound, samples))
+    own = reference(alone(task))
+    full, to_follow = channels_of(jets, vector_lanes(own.theta)), reference(jets)
+    S, n_0, one_thread = share_of_S(all_S, own, team), into.by_X.shape[1], team.T == 1
+    by_X, tile_rows = into.by_X.reshape(into.by_X.size), full.strips * full.lanes
+    first_element, last_element = own_elements(task)
+    rows = stop - start if one_thread else rows_of_slots(own.work, tile_rows)
+    for first in range(start, stop, rows):
+        n, k = min(rows, stop - first), take(team, -1)
+        while k * tile_rows < n:
+            tile = RowTile(first + k * tile_rows, min(tile_rows, n - k * tile_rows))
+            channels = of_samples(full, tile.n)
+            forward(own, to_follow, S, tile, channels)
+            output_gradient(own, G, tile, channels)
+            gradient = into.by_theta if one_thread else slot(own, k)
+            backward(own, to_follow, S, channels, gradient, not one_thread)
+            U, strips = neurons(own.model, own.work.delta, 0, channels.lanes), owned(channels, 0, 1)
+            put(U, n_0, by_X, tile.start * n_0, n_0, tile.n, strips)
+            k = take(team, k)
+        if not one_thread:
+            barrier(team)
+            n_slots = (n + tile_rows - 1) // tile_rows
+            add_slots(task, n_slots, into.by_theta, False, first_element, last_element)
+            if team.t == 0:
+                take_anew(team)
+            barrier(team)
 
 
 def jet_backward(bound, jets, G, into, start, stop):
-    """(0) to (4), a row tile after the other."""
+    """(0) to (4); threads take row tiles whole."""
     samples = without_targets(jets.X, G.shape[2], G.dtype)
-    _jet_backward(bound, samples, jets, G, into, start, stop)
+    _run(_jet_backward, bound, samples, jets, G, into, start, stop)

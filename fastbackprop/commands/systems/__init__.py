@@ -22,6 +22,15 @@ def systems(task: str, quick: bool = False) -> dict[str, Maker]:
 
     With `quick`, without `torch.compile`, which compiles for seconds for every shape.
     """
+    if task == "loop":
+        return {
+            OURS: ours.loop,
+            f"{OURS}, fit": partial(ours.train, engine=ENGINES[0]),
+            "PyTorch (eager)": torch.train,
+            "JAX (jit, a call for each step)": jax.loop,
+        }
+    if task == "residual":
+        return {OURS: ours.residual, "PyTorch (eager)": torch.residual, "JAX (jit)": jax.residual}
     ours_for = {"train": ours.train, "predict": ours.predict}.get(task, ours.analyse)
     found: dict[str, Maker] = {
         f"fastbackprop {engine}": partial(ours_for, engine=engine) for engine in ENGINES

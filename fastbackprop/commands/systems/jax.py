@@ -47,16 +47,9 @@ def _network(jax: ModuleType, work: Work) -> Callable[[Any, Any], Any]:
 def train(work: Work) -> System:
     """The whole epoch in one call: `lax.scan` over the minibatches."""
     jax = _jax(work)
-    epoch = jax.jit(_epoch(jax, work))
-    X, labels = work.data
-    one_hot = np.eye(work.sizes[-1], dtype=work.dtype)[labels]
-    batches = [values.reshape(work.steps, work.batch_size, -1) for values in (X, one_hot)]
-    t = np.arange(1, work.steps + 1)
-    rates = ADAM_RATE / (1 - BETA_1**t), np.sqrt(1 - BETA_2**t)  # of each step of Adam
-    batches += [rate.astype(work.dtype) for rate in rates]
-    moments = [[(np.zeros_like(W), np.zeros_like(b)) for W, b in work.layers]] * 2
-    first = (work.layers, *moments) if work.optimizer == "adam" else (work.layers,)
-    start, batches = jax.device_put((first, batches))
+    step = _step(jax, work)
+    epoch = jax.jit(lambda state, batches: jax.lax.scan(step, state, batches)[0])
+    start, batches = jax.device_put(_start_and_batches(work))
     end = start
 
     def run() -> None:
@@ -66,7 +59,53 @@ def train(work: Work) -> System:
     return System(run, lambda: flat(end[0]))
 
 
-def _epoch(jax: ModuleType, work: Work) -> Callable[[Any, Any], Any]:
+def loop(work: Work) -> System:
+    """A call for each minibatch, which is passed as NumPy's; the last state is waited for."""
+    jax = _jax(work)
+    step = jax.jit(lambda state, batch: _step(jax, work)(state, batch)[0])
+    start, batches = _start_and_batches(work)
+    start = end = jax.device_put(start)
+
+    def run() -> None:
+        nonlocal end
+        state = start
+        for batch in zip(*batches, strict=True):
+            state = step(state, batch)
+        end = jax.block_until_ready(state)
+
+    return System(run, lambda: flat(end[0]))
+
+
+def residual(work: Work) -> System:
+    """The cost and its gradient in one call; `jax.hessian` is faster here than `jvp` of `jvp`."""
+    jax = _jax(work)
+    network = _network(jax, work)
+
+    def cost(layers: Any, X: Any, f: Any) -> Any:
+        def laplacian(x: Any) -> Any:
+            return jax.numpy.trace(jax.hessian(lambda x: network(layers, x))(x), axis1=1, axis2=2)
+
+        return 0.5 * jax.numpy.mean((jax.vmap(laplacian)(X) - f) ** 2)
+
+    gradient = jax.jit(jax.grad(cost))
+    arguments = jax.device_put((work.layers, work.data[0], work.f))
+    return repeated(work, lambda: jax.block_until_ready(gradient(*arguments)), flat)
+
+
+def _start_and_batches(work: Work) -> tuple[Any, list[np.ndarray]]:
+    """The state before the first step, and the arguments of all steps, side by side."""
+    X, labels = work.data
+    one_hot = np.eye(work.sizes[-1], dtype=work.dtype)[labels]
+    batches = [values.reshape(work.steps, work.batch_size, -1) for values in (X, one_hot)]
+    t = np.arange(1, work.steps + 1)
+    rates = ADAM_RATE / (1 - BETA_1**t), np.sqrt(1 - BETA_2**t)  # of each step of Adam
+    batches += [rate.astype(work.dtype) for rate in rates]
+    moments = [[(np.zeros_like(W), np.zeros_like(b)) for W, b in work.layers]] * 2
+    return (work.layers, *moments) if work.optimizer == "adam" else (work.layers,), batches
+
+
+def _step(jax: ModuleType, work: Work) -> Callable[[Any, Any], tuple[Any, None]]:
+    """(state, minibatch) -> state, as `lax.scan` takes it."""
     network, each = _network(jax, work), jax.tree.map
 
     def cost(layers: Any, X: Any, targets: Any) -> Any:
@@ -89,8 +128,7 @@ def _epoch(jax: ModuleType, work: Work) -> Callable[[Any, Any], Any]:
 
         return (each(moved, layers, m, v), m, v), None
 
-    step = sgd_step if work.optimizer == "sgd" else adam_step
-    return lambda state, batches: jax.lax.scan(step, state, batches)[0]
+    return sgd_step if work.optimizer == "sgd" else adam_step
 
 
 def predict(work: Work) -> System:

@@ -17,18 +17,15 @@ from fastbackprop.commands.work import (
     flat,
     repeated,
 )
+from fastbackprop.engines import ENGINES
 
 THREADED = ("tiles", "numpy")  # engines that use several threads: our team, and the BLAS
 
 
-def _network(work: Work, engine: str) -> fb.Network:
+def _network(work: Work, engine: str, **functions: Any) -> fb.Network:
+    functions = functions or {"output": "softmax", "cost": "cross_entropy"}
     network = fb.Network(
-        work.sizes,
-        hidden=work.activation,
-        output="softmax",
-        cost="cross_entropy",
-        dtype=work.dtype,
-        engine=engine,
+        work.sizes, hidden=work.activation, dtype=work.dtype, engine=engine, **functions
     )
     network.set_parameters(flat(work.layers))
     return network
@@ -39,14 +36,48 @@ def _thread_options(work: Work) -> dict[str, Any]:
     return {"n_threads": 1 if work.threads == 1 else None}
 
 
+def _optimizer(work: Work) -> fb.Optimizer:
+    if work.optimizer == "sgd":
+        return fb.SGD(learning_rate=SGD_RATE)
+    return fb.Adam(learning_rate=ADAM_RATE, betas=(BETA_1, BETA_2), epsilon=EPSILON)
+
+
+def loop(work: Work) -> System:
+    """`StepTrainer.step`, a call for each minibatch."""
+    network, start, (X, labels) = _network(work, ENGINES[0]), flat(work.layers), work.data
+    optimizer, size = _optimizer(work), work.batch_size
+    trainer = network.trainer(optimizer, **_thread_options(work))
+
+    def reset() -> None:
+        network.set_parameters(start)
+        optimizer.reset()
+
+    def run() -> None:
+        for first in range(0, len(X), size):
+            trainer.step(X[first : first + size], labels[first : first + size])
+
+    return System(run, network.get_parameters, reset)
+
+
+def residual(work: Work) -> System:
+    """`jet` along every input, and `jet_backward`."""
+    network, X, f = _network(work, ENGINES[0], output="identity"), work.data[0], work.f
+    rays, options = np.eye(work.sizes[0], dtype=work.dtype), _thread_options(work)
+
+    def gradient() -> np.ndarray:
+        a, da, d2a = network.jet(X, rays, **options)
+        assert d2a is not None
+        of_d2a = np.broadcast_to((d2a.sum(axis=0) - f) / a.size, d2a.shape)
+        none = np.zeros_like(a), np.zeros_like(da)
+        return network.jet_backward(X, rays, *none, of_d2a, **options)[0]
+
+    return repeated(work, gradient)
+
+
 def train(work: Work, engine: str) -> System:
     """`Network.fit`."""
     network, start, (X, labels) = _network(work, engine), flat(work.layers), work.data
-    optimizer = (
-        fb.SGD(learning_rate=SGD_RATE)
-        if work.optimizer == "sgd"
-        else fb.Adam(learning_rate=ADAM_RATE, betas=(BETA_1, BETA_2), epsilon=EPSILON)
-    )
+    optimizer = _optimizer(work)
     fit = partial(network.fit, X, labels, epochs=1, batch_size=work.batch_size, shuffle=False)
 
     def reset() -> None:

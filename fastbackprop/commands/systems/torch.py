@@ -93,3 +93,25 @@ def predict(work: Work) -> System:
     system = repeated(work, partial(network, torch.from_numpy(work.data[0])))
     system.run = torch.inference_mode()(system.run)
     return system
+
+
+def residual(work: Work) -> System:
+    """Derivatives by automatic differentiation, twice, as libraries for such networks do it."""
+    torch = require("torch", NOT_INSTALLED)
+    network, _ = _network(torch, work)
+    X, f = torch.from_numpy(work.data[0]).requires_grad_(), torch.from_numpy(work.f)
+    grad, parameters = torch.autograd.grad, list(network.parameters())
+
+    def laplacian(output: Any) -> Any:
+        (slopes,) = grad(output.sum(), X, create_graph=True)
+        columns = range(X.shape[1])
+        return sum(grad(slopes[:, j].sum(), X, create_graph=True)[0][:, j] for j in columns)
+
+    def gradient() -> Any:
+        outputs = network(X)
+        laplacians = [laplacian(outputs[:, k]) for k in range(outputs.shape[1])]
+        cost = 0.5 * (torch.stack(laplacians, dim=1) - f).square().mean()
+        # That by the last bias is zero: no derivative of the outputs depends on it.
+        return grad(cost, parameters, allow_unused=True, materialize_grads=True)
+
+    return repeated(work, gradient, lambda parts: flat([[part.T for part in parts]]))

@@ -52,7 +52,7 @@ from fastbackprop.jit.tile import (
 )
 from fastbackprop.jit.words import exp, log, where
 
-FEW = 256  # terms that are added one after the other; of more, every CHAINS-th is
+FEW = 256  # terms that `sums` adds one after the other; of more, every CHAINS-th is
 CHAINS = 8
 MOST_LANES = 2 * VECTOR_BYTES  # of a strip: eight samples of as many networks as a vector holds
 
@@ -74,6 +74,18 @@ def sums(M, lanes, out):
             total = plus(load(M, at, 0, 1, 1), total)
             at += lanes
         store(total, out, i, 0)
+
+
+@inlined
+def _column_sum(M, i, lanes):
+    """sum_k M_ki of a vector of columns from i on, one after the other in each PART."""
+    total = zeros(M, 1, 1)
+    for first in range(i, M.shape[0], PART * lanes):
+        part = zeros(M, 1, 1)
+        for at in range(first, min(first + PART * lanes, M.shape[0]), lanes):
+            part = plus(load(M, at, 0, 1, 1), part)
+        total = plus(part, total)
+    return total
 
 
 @kernel(fastmath=EXACT)
@@ -166,8 +178,11 @@ def softmax_pull_back(z, a, delta, p, lanes):
     """delta_ji = a_ji (delta_ji - sum_k delta_ki a_ki)."""
     for i in range(0, lanes, vector_lanes(z)):
         inner = zeros(a, 1, 1)
-        for at in range(i, z.shape[0], lanes):
-            inner = plus(times(load(a, at, 0, 1, 1), load(delta, at, 0, 1, 1)), inner)
+        for first in range(i, z.shape[0], PART * lanes):
+            part = zeros(a, 1, 1)
+            for at in range(first, min(first + PART * lanes, z.shape[0]), lanes):
+                part = plus(times(load(a, at, 0, 1, 1), load(delta, at, 0, 1, 1)), part)
+            inner = plus(part, inner)
         for at in range(i, z.shape[0], lanes):
             value = times(load(a, at, 0, 1, 1), minus(load(delta, at, 0, 1, 1), inner))
             store(value, delta, at, 0)
@@ -210,9 +225,12 @@ def softmax_cross_entropy(z, a, y, delta, C, p, lanes):
     for i in range(0, lanes, vector_lanes(z)):
         m, log_t = load(m_row, i, 0, 1, 1), load(t_row, i, 0, 1, 1)
         cost = zeros(C, 1, 1)
-        for at in range(i, z.shape[0], lanes):
-            term = plus(minus(m, load(z, at, 0, 1, 1)), log_t)
-            cost = plus(times(plus(scaled(load(y, at, 0, 1, 1), kept), even), term), cost)
+        for first in range(i, z.shape[0], PART * lanes):
+            part = zeros(C, 1, 1)
+            for at in range(first, min(first + PART * lanes, z.shape[0]), lanes):
+                term = plus(minus(m, load(z, at, 0, 1, 1)), log_t)
+                part = plus(times(plus(scaled(load(y, at, 0, 1, 1), kept), even), term), part)
+            cost = plus(part, cost)
         store(cost, C, i, 0)
 
 
@@ -221,10 +239,7 @@ def softmax_cross_entropy_delta(z, a, y, delta, p, lanes):
     """delta_ji = a_ji sum_k y_ki - y_ji; y smoothed by p. delta may be a."""
     kept, even = _smoothing(p, z.shape[0] // lanes)
     for i in range(0, lanes, vector_lanes(z)):
-        total = load(y, i, 0, 1, 1)
-        for at in range(lanes + i, z.shape[0], lanes):
-            total = plus(load(y, at, 0, 1, 1), total)
-        total = plus(scaled(total, kept), spread(p, 0, 1, 1))
+        total = plus(scaled(_column_sum(y, i, lanes), kept), spread(p, 0, 1, 1))
         for at in range(i, z.shape[0], lanes):
             target = plus(scaled(load(y, at, 0, 1, 1), kept), even)
             store(minus(times(load(a, at, 0, 1, 1), total), target), delta, at, 0)
@@ -262,9 +277,7 @@ def softmax_focal_delta(z, a, y, delta, p, lanes):
     for k in range(z.shape[0]):
         delta[k] = focal_slope(a[k], y[k], p)
     for i in range(0, lanes, vector_lanes(z)):
-        total = zeros(z, 1, 1)
-        for at in range(i, z.shape[0], lanes):
-            total = plus(load(delta, at, 0, 1, 1), total)
+        total = _column_sum(delta, i, lanes)
         for at in range(i, z.shape[0], lanes):
             share = times(load(a, at, 0, 1, 1), total)
             store(minus(load(delta, at, 0, 1, 1), share), delta, at, 0)

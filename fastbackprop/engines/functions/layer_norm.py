@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbackprop.engines.functions.columns import MOST_LANES
-from fastbackprop.jit.kernels import EXACT, kernel
+from fastbackprop.jit.kernels import EXACT, inlined, kernel
 from fastbackprop.jit.tile import (
     VECTOR_BYTES,
+    folded,
     load,
     minus,
     plus,
     scaled,
     scratch,
-    spread,
     store,
     times,
     vector_lanes,
@@ -26,6 +26,7 @@ from fastbackprop.jit.tile import (
     zeros,
 )
 
+CHAINS = 8  # terms of the moments that are added at once: a sum waits for the one before
 SOME = 8 * VECTOR_BYTES  # elements that are normalised at once: a multiple of every strip's lanes
 
 
@@ -33,15 +34,25 @@ SOME = 8 * VECTOR_BYTES  # elements that are normalised at once: a multiple of e
 def moments(z, lanes, epsilon, m, r):
     """m_i = mean_k z_ki - z_0i and r_i = 1 / sqrt(var_k z_ki + epsilon); m, r (lanes,)."""
     part = z.dtype.type(1) / z.dtype.type(z.shape[0] // lanes)
+    end = z.shape[0] // (CHAINS * lanes) * (CHAINS * lanes)
     for i in range(0, lanes, vector_lanes(z)):
-        z_0, total, squares = load(z, i, 0, 1, 1), zeros(z, 1, 1), zeros(z, 1, 1)
-        for at in range(i, z.shape[0], lanes):
+        z_0, origins = load(z, i, 0, 1, 1), load(z, i, 0, CHAINS, 1)
+        sums = zeros(z, CHAINS, 1)
+        for at in range(i, end, CHAINS * lanes):
+            sums = plus(minus(load(z, at, lanes, CHAINS, 1), origins), sums)
+        total = folded(sums)
+        for at in range(end + i, z.shape[0], lanes):
             total = plus(minus(load(z, at, 0, 1, 1), z_0), total)
         mean = scaled(total, part)
-        for at in range(i, z.shape[0], lanes):
+        store(mean, m, i, 0)
+        means, sums = load(m, i, 0, CHAINS, 1), zeros(z, CHAINS, 1)
+        for at in range(i, end, CHAINS * lanes):
+            d = minus(minus(load(z, at, lanes, CHAINS, 1), origins), means)
+            sums = plus(times(d, d), sums)
+        squares = folded(sums)
+        for at in range(end + i, z.shape[0], lanes):
             d = minus(minus(load(z, at, 0, 1, 1), z_0), mean)
             squares = plus(times(d, d), squares)
-        store(mean, m, i, 0)
         store(scaled(squares, part), r, i, 0)
     for i in range(lanes):
         r[i] = z.dtype.type(1) / np.sqrt(r[i] + epsilon)
@@ -49,18 +60,41 @@ def moments(z, lanes, epsilon, m, r):
 
 @kernel(fastmath=EXACT)
 def _moments_of_one(z, epsilon, m, r):
-    """`moments` of one column, which fills all lanes, so that every rounding is the same."""
-    part, n = z.dtype.type(1) / z.dtype.type(z.shape[0]), z.shape[0]
-    z_0, total, squares = spread(z, 0, 1, 1), zeros(z, 1, 1), zeros(z, 1, 1)
-    for k in range(n):
-        total = plus(minus(spread(z, k, 1, 1), z_0), total)
-    mean = scaled(total, part)
-    for k in range(n):
-        d = minus(minus(spread(z, k, 1, 1), z_0), mean)
-        squares = plus(times(d, d), squares)
-    store(mean, m, 0, 0)
-    store(scaled(squares, part), r, 0, 0)
-    _reciprocal_roots(r[: vector_lanes(z)], epsilon)
+    """`moments` of one column, each sum in the same order; m and r (1,).
+
+    Vectors hold the terms that are added at once.
+    """
+    part, n, z_0 = z.dtype.type(1) / z.dtype.type(z.shape[0]), z.shape[0], z[0]
+    end, sums = n // CHAINS * CHAINS, scratch(z, CHAINS)
+    sums[:] = 0
+    for first in range(0, end, CHAINS):
+        for k in range(CHAINS):
+            sums[k] += z[first + k] - z_0
+    total = _folded(sums)
+    for k in range(end, n):
+        total += z[k] - z_0
+    mean = total * part
+    m[0] = mean
+    sums[:] = 0
+    for first in range(0, end, CHAINS):
+        for k in range(CHAINS):
+            d = (z[first + k] - z_0) - mean
+            sums[k] += d * d
+    squares = _folded(sums)
+    for k in range(end, n):
+        d = (z[k] - z_0) - mean
+        squares += d * d
+    r[0] = squares * part
+    _reciprocal_roots(r[:1], epsilon)
+
+
+@inlined
+def _folded(x):
+    """The sum of CHAINS numbers, in the pairs of `jit.tile.folded`."""
+    for half in (1, 2, 4):
+        for k in range(0, CHAINS, 2 * half):
+            x[k] += x[k + half]
+    return x[0]
 
 
 @kernel(fastmath=EXACT)
@@ -111,7 +145,7 @@ def activate(sigma: Callable, epsilon: float) -> Any:
     @kernel(fastmath=EXACT)
     def layer_norm_of_columns(z, a, delta, p, lanes):
         if lanes == 1:
-            m, r = scratch(z, VECTOR_BYTES), scratch(z, VECTOR_BYTES)
+            m, r = scratch(z, 1), scratch(z, 1)
             _moments_of_one(z, z.dtype.type(epsilon), m, r)
             _normalise_one(z, m[0], r[0], a)
         else:

@@ -26,6 +26,30 @@ from fastbackprop.jit.words import exp, log, plus
 PART = 2048  # terms of a part of a sum: rounding errors grow with their number
 
 
+@kernel(linked=True, fastmath=EXACT)
+def sum_of(x):
+    """sum_k x_k, of many k in parts."""
+    total = x.dtype.type(0)
+    for first in range(0, x.shape[0], PART):
+        part = x.dtype.type(0)
+        for k in range(first, min(first + PART, x.shape[0])):
+            part = plus(part, x[k])
+        total += part
+    return total
+
+
+@kernel(linked=True, fastmath=EXACT)
+def inner_product(x, y):
+    """sum_k x_k y_k, likewise."""
+    total = x.dtype.type(0)
+    for first in range(0, x.shape[0], PART):
+        part = x.dtype.type(0)
+        for k in range(first, min(first + PART, x.shape[0])):
+            part = plus(part, x[k] * y[k])
+        total += part
+    return total
+
+
 @kernel(fastmath=EXACT)
 def softmax_row(z, a, p):
     m = z[0]
@@ -44,9 +68,7 @@ def softmax_row(z, a, p):
 
 @kernel
 def softmax_pull_back_row(z, a, delta, p):
-    inner = a.dtype.type(0)
-    for k in range(a.shape[0]):
-        inner += delta[k] * a[k]
+    inner = inner_product(delta, a)
     for j in range(a.shape[0]):
         delta[j] = a[j] * (delta[j] - inner)
 
@@ -85,9 +107,7 @@ def log_softmax_row(z, a, p):
 
 @kernel
 def log_softmax_pull_back_row(z, a, delta, p):
-    total = a.dtype.type(0)
-    for k in range(a.shape[0]):
-        total += delta[k]
+    total = sum_of(delta)
     for j in range(a.shape[0]):
         delta[j] -= exp(a[j]) * total
 
@@ -100,21 +120,25 @@ def softmax_cross_entropy_row(z, a, y, p):
     T, n = z.dtype.type, z.shape[0]
     m, log_total = log_sum(z)
     C = T(0)
-    for k in range(n):
-        C = plus(C, y[k] * ((m - z[k]) + log_total))
+    for first in range(0, n, PART):
+        part = T(0)
+        for k in range(first, min(first + PART, n)):
+            part = plus(part, y[k] * ((m - z[k]) + log_total))
+        C += part
     if p[0] > 0:
-        C *= T(1) - p[0]
-        for k in range(n):
-            C = plus(C, p[0] / T(n) * ((m - z[k]) + log_total))
+        even = T(0)
+        for first in range(0, n, PART):
+            part = T(0)
+            for k in range(first, min(first + PART, n)):
+                part = plus(part, (m - z[k]) + log_total)
+            even += part
+        C = (T(1) - p[0]) * C + p[0] / T(n) * even
     return C
 
 
 @kernel
 def softmax_cross_entropy_delta_row(z, a, y, delta, p):
-    T, n = y.dtype.type, y.shape[0]
-    total = T(0)
-    for k in range(n):
-        total += y[k]
+    T, n, total = y.dtype.type, y.shape[0], sum_of(y)
     for j in range(n):
         delta[j] = a[j] * total - y[j]
     if p[0] > 0:
@@ -135,10 +159,7 @@ def softmax_cross_entropy_second_row(z, a, y, Rz, Ra, Rdelta, p):
 
 @kernel(fastmath=EXACT)
 def log_softmax_cross_entropy_delta_row(z, a, y, delta, p):
-    T, n = y.dtype.type, y.shape[0]
-    total = T(0)
-    for k in range(n):
-        total = plus(total, y[k])
+    T, n, total = y.dtype.type, y.shape[0], sum_of(y)
     for j in range(n):
         delta[j] = (T(1) - p[0]) * (exp(a[j]) * total - y[j])
         delta[j] += p[0] * (exp(a[j]) - T(1) / T(n))
@@ -147,27 +168,32 @@ def log_softmax_cross_entropy_delta_row(z, a, y, delta, p):
 @kernel(fastmath=EXACT)
 def softmax_kl_row(z, a, y, p):
     m, log_total = log_sum(z)
-    C = z.dtype.type(0)
-    for k in range(z.shape[0]):
-        C = plus(C, kl_term((m - z[k]) + log_total, y[k], p))
+    C, n = z.dtype.type(0), z.shape[0]
+    for first in range(0, n, PART):
+        part = z.dtype.type(0)
+        for k in range(first, min(first + PART, n)):
+            part = plus(part, kl_term((m - z[k]) + log_total, y[k], p))
+        C += part
     return C
 
 
 @kernel(fastmath=EXACT)
 def softmax_focal_row(z, a, y, p):
     m, log_total = log_sum(z)
-    C = z.dtype.type(0)
-    for k in range(z.shape[0]):
-        C = plus(C, focal_term((m - z[k]) + log_total, y[k], p))
+    C, n = z.dtype.type(0), z.shape[0]
+    for first in range(0, n, PART):
+        part = z.dtype.type(0)
+        for k in range(first, min(first + PART, n)):
+            part = plus(part, focal_term((m - z[k]) + log_total, y[k], p))
+        C += part
     return C
 
 
 @kernel(fastmath=EXACT)
 def softmax_focal_delta_row(z, a, y, delta, p):
-    total = z.dtype.type(0)
     for k in range(z.shape[0]):
         delta[k] = focal_slope(a[k], y[k], p)
-        total = plus(total, delta[k])
+    total = sum_of(delta)
     for j in range(z.shape[0]):
         delta[j] -= a[j] * total
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastbackprop.engines import functions as _functions
-from fastbackprop.engines.bound import Bound
+from fastbackprop.engines.bound import Bound, by_parameters
 from fastbackprop.engines.dropout import perturbed_for_kernels
 from fastbackprop.engines.functions import Model
 from fastbackprop.engines.rules import compiled_rule, update_type
@@ -22,7 +22,8 @@ from fastbackprop.engines.tiles.layers import strips_of
 from fastbackprop.engines.tiles.product import ROW_UNIT
 from fastbackprop.engines.tiles.sparse import of_sparse
 from fastbackprop.engines.tiles.step import complete_step
-from fastbackprop.engines.tiles.task import ROWS, Work, scratch, task_type
+from fastbackprop.engines.tiles.task import ROWS, Work, length, scratch, task_type
+from fastbackprop.engines.tiles.whole import most_threads, slots
 from fastbackprop.functions.activations import Activation
 from fastbackprop.functions.costs import Cost
 from fastbackprop.jit import team
@@ -32,9 +33,9 @@ from fastbackprop.jit.tile import VECTOR_BYTES
 from fastbackprop.layout import Layout, read_only
 from fastbackprop.samples import N_SUMS, Samples, without_targets
 
-# Multiply-adds of (0) that a thread must have to do in a step and in each of its row tiles, to be
-# worth the barriers, and in a call, to be worth starting.
-MIN_STEP, MIN_TILE, MIN_CALL = 190_000, 80_000, 20_000_000
+# Multiply-adds of (0) that a thread must have to do in a step and in each row tile that it shares,
+# to be worth the barriers, and in a call, to be worth starting.
+MIN_STEP, MIN_TILE, MIN_CALL = 190_000, 80_000, 8_000_000
 
 
 def model(layout: Layout, sigma: Sequence[Activation], cost: Cost, dtype: np.dtype) -> Model:
@@ -76,22 +77,23 @@ def threads(
     """So many threads as the call, and its steps if it takes any, give work to.
 
     With fewer vectors of samples in a minibatch than threads they share the gradient only: up to
-    15 % slower.
+    15 % slower. Threads that take row tiles whole have one each.
     """
     widths = model.layers["width"].tolist()
     if inputs_per_sample is not None:
         widths[0] = inputs_per_sample
     products = _products(widths)
-    work = [n_samples * products // MIN_CALL]
+    most = min(n_samples * products // MIN_CALL, team.available_processors())
     if batch_size is not None:
-        work += [batch_size * products // MIN_STEP]
-        work += [min(batch_size, ROWS) * products // MIN_TILE]
-        work += [-(-batch_size * model.cost.p.itemsize // VECTOR_BYTES)]
-    return max(1, int(min(*work, team.available_processors())))
+        of_tile = min(batch_size, ROWS) * products // MIN_TILE
+        shared = min(of_tile, -(-batch_size * model.cost.p.itemsize // VECTOR_BYTES))
+        apart = min(-(-batch_size // ROWS), most_threads(length(model.layers), products))
+        most = min(most, batch_size * products // MIN_STEP, max(shared, apart))
+    return max(1, int(most))
 
 
 def few(sizes: Sequence[int]) -> int:
-    """So many rows at most are no work for a second thread, nor long: 100,000 of a tiny network."""
+    """So many rows at most are no work for a second thread, nor long: 40,000 of a tiny network."""
     return max(1, int(2 * MIN_CALL // max(_products(sizes), 400)))
 
 
@@ -101,9 +103,13 @@ def _products(widths: Sequence[float]) -> float:
 
 
 def workspace(model: Model, dtype: np.dtype, n_threads: int = 1, sparse: bool = False) -> Work:
-    """Scratch that depends on the network, and a little on the threads; less for a sparse X."""
+    """Scratch that depends on the network; less for a sparse X, more where tiles are `whole`."""
     n_threads = min(n_threads, team.available_processors())
-    return scratch(model, dtype, n_threads, of_sparse(dtype) if sparse else None)
+    if sparse:
+        return scratch(model, dtype, n_threads, of_sparse(dtype))
+    n, products = length(model.layers), _products(model.layers["width"].tolist())
+    apart = 1 < n_threads <= most_threads(n, products)
+    return scratch(model, dtype, n_threads, slots=slots(n, n_threads) if apart else None)
 
 
 def predict(bound, samples, out, start, stop):
@@ -125,9 +131,9 @@ def cost_sum(bound, samples, sums, start, stop):
     team.run(calls.cost_sum, bound.work.n_threads, bound, samples, sums, start, stop)
 
 
-def gradient_sums(bound, samples, total, gradient, sums, start, stop):
-    """Add also sum_i s_i / total dC_i/dtheta to gradient."""
-    arguments = (bound, samples, total, gradient, sums, start, stop)
+def gradient_sums(bound, samples, total, into, sums, start, stop):
+    """Add also sum_i s_i / total dC_i/dtheta to the gradient; set the rows of dC_i/da^0."""
+    arguments = (bound, samples, total, into, sums, start, stop)
     team.run(calls.gradient_sums, bound.work.n_threads, *arguments)
 
 
@@ -164,7 +170,8 @@ def trace(
     z, a, delta = (_by_layer(model, n, theta.dtype) for _ in range(3))
     for start in range(0, n, ROWS):
         stop = min(start + ROWS, n)
-        gradient_sums(Bound(model, theta, work), samples, total, gradient, sums, start, stop)
+        into = by_parameters(gradient)
+        gradient_sums(Bound(model, theta, work), samples, total, into, sums, start, stop)
         _keep(model.layers, work.a, a, start, stop)
         _keep(model.layers[1:], work.z, z[1:], start, stop)
         _keep(model.layers[1:], work.delta, delta[1:], start, stop)

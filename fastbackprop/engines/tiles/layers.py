@@ -36,7 +36,6 @@ from fastbackprop.jit.call import call
 from fastbackprop.jit.kernels import EXACT, ROUNDED, inlined, kernel
 from fastbackprop.jit.team import share
 from fastbackprop.jit.tile import gather_block, transpose_block, vector_lanes, view
-from fastbackprop.samples import COST, WEIGHT
 
 
 @kernel
@@ -290,11 +289,3 @@ def cost_of_tile(work, n, V):
     for v in range((n + V - 1) // V):
         cost += work.costs[v]
     return cost
-
-
-@inlined
-def add_sums(sums, task, tile, V):
-    """sum_i s_i C_i and sum_i s_i of a row tile."""
-    sums[COST] += cost_of_tile(task.work, tile.n, V)
-    for i in range(tile.n):
-        sums[WEIGHT] += weight(task.samples, task.work.rows[i])

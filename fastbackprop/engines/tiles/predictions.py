@@ -6,9 +6,10 @@ from fastbackprop.engines.functions import CostLoops, Model, activate
 from fastbackprop.engines.noise import SILENCE
 from fastbackprop.engines.tiles.layers import forward, outputs, owned
 from fastbackprop.engines.tiles.task import ROWS, OfSparse, RowTile, Task, Work, task_of
+from fastbackprop.engines.tiles.whole import alone, are_whole
 from fastbackprop.jit.kernels import kernel
 from fastbackprop.jit.reference import reference
-from fastbackprop.jit.team import Team, barrier, begins
+from fastbackprop.jit.team import Team, barrier, begins, take
 from fastbackprop.jit.tile import vector_lanes
 from fastbackprop.samples import NO_COLUMNS, NO_LABELS, NO_SPANS, NO_WEIGHTS, Samples
 
@@ -16,18 +17,31 @@ from fastbackprop.samples import NO_COLUMNS, NO_LABELS, NO_SPANS, NO_WEIGHTS, Sa
 @kernel
 def predict_tiles(task, out, start, stop):
     """out[i] = a^L of samples start ... stop."""
-    model, work, V, n_L = task.model, task.work, vector_lanes(task.theta), out.shape[1]
+    team, V, n = task.team, vector_lanes(task.theta), stop - start
+    if are_whole(task, n):
+        own, k = reference(alone(task)), take(team, -1)
+        while k * ROWS < n:
+            tile = RowTile(start + k * ROWS, min(ROWS, n - k * ROWS))
+            predict_tile(own, tile, out, owned(own.team, tile.n, V))
+            k = take(team, k)
+        return
     for first in range(start, stop, ROWS):
         tile = RowTile(first, min(ROWS, stop - first))
-        own = owned(task.team, tile.n, V)
-        forward(task, tile, SILENCE, own)
-        for s in range(own.first, own.last):
-            a = outputs(model, work, s, own.lanes).a
-            for i in range(min(own.lanes, tile.n - s * own.lanes)):
-                row = out[first + s * own.lanes + i]
-                for k in range(n_L):
-                    row[k] = a[k * own.lanes + i]
-        barrier(task.team)  # the next tile may have other strips
+        predict_tile(task, tile, out, owned(team, tile.n, V))
+        barrier(team)  # the next tile may have other strips
+
+
+@kernel
+def predict_tile(task, tile, out, own):
+    """out[i] = a^L of the samples of these strips."""
+    n_L = out.shape[1]
+    forward(task, tile, SILENCE, own)
+    for s in range(own.first, own.last):
+        a = outputs(task.model, task.work, s, own.lanes).a
+        for i in range(min(own.lanes, tile.n - s * own.lanes)):
+            row = out[tile.start + s * own.lanes + i]
+            for k in range(n_L):
+                row[k] = a[k * own.lanes + i]
 
 
 @kernel(entry=True)
@@ -54,8 +68,9 @@ def predict_rows(layers, theta, X, out, z, a, delta, rows):
     team, model = Team(nothing, 0, 1), Model(layers, CostLoops(0, 0, False, theta))
     samples = Samples(X, X[:0], NO_LABELS, NO_WEIGHTS, NO_SPANS, NO_COLUMNS, X[0])
     costs, keys, panels = rows.view(np.float64), rows.view(np.uint32), z.reshape((1, z.shape[0]))
+    none = OfSparse(0, 0, 0)
     work = Work(
-        z, a, delta, a, a, a, a, costs, panels, a, nothing, keys, rows, 1, OfSparse(0, 0, 0)
+        z, a, delta, a, a, a, a, costs, panels, a, nothing, keys, rows, costs, a, 1, 1, none
     )
     task = reference(Task(team, model, theta, samples, nothing, work))
     predict_tiles(task, out, 0, X.shape[0])

@@ -17,7 +17,7 @@ from fastbackprop.engines.bound import Bound
 from fastbackprop.engines.rules import update_type
 from fastbackprop.engines.tiles.calls import cost_tiles, gradient_tiles, train_tiles
 from fastbackprop.engines.tiles.step import step_with_complete_gradient
-from fastbackprop.engines.tiles.task import Task, pad, task_type, without_padding
+from fastbackprop.engines.tiles.task import Task, copy, pad, task_type, without_padding
 from fastbackprop.engines.update import Update, no_update
 from fastbackprop.functions.costs import TARGETS, Cost
 from fastbackprop.jit.kernels import kernel
@@ -199,38 +199,32 @@ def gradient_of_few(memory, total, flat, below):
     g[:] = 0
     gradient_tiles(task, total, g, below, sums, 0, task.samples.X.shape[0])
     if flat.shape[0] > 0:
-        without_padding(task.model, g, flat)
+        without_padding(task.model, flat, g)
     return sums[COST] / sums[WEIGHT]
-
-
-@kernel
-def _copy(source, target):
-    for p in range(source.shape[0]):
-        target[p] = source[p]
 
 
 @kernel
 def _keep(few):
     """A copy of the parameters and states."""
     update, before = few.update, few.before
-    _copy(few.task.theta, before[0])
+    copy(few.task.theta, before[0])
     n = update.states.shape[0]
     for u in range(n):
-        _copy(update.states[u], before[1 + u])
+        copy(update.states[u], before[1 + u])
     if update.mean.shape[0] > 0:
-        _copy(update.mean, before[1 + n])
+        copy(update.mean, before[1 + n])
 
 
 @kernel
 def _take_back(few):
     """The step that was taken since the copy was made."""
     update, before = few.update, few.before
-    _copy(before[0], few.task.theta)
+    copy(before[0], few.task.theta)
     n = update.states.shape[0]
     for u in range(n):
-        _copy(before[1 + u], update.states[u])
+        copy(before[1 + u], update.states[u])
     if update.mean.shape[0] > 0:
-        _copy(before[1 + n], update.mean)
+        copy(before[1 + n], update.mean)
     update.t[0] -= 1
 
 

@@ -15,7 +15,7 @@ from fastbackprop.engines.tiles.product import ROW_UNIT, TALL, Into, Matrix, up
 from fastbackprop.engines.tiles.sparse import errors_of_layer_1
 from fastbackprop.engines.tiles.task import PANEL, RowTile, neurons, panels, weights
 from fastbackprop.jit.call import call
-from fastbackprop.jit.kernels import kernel
+from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.jit.team import barrier, share
 from fastbackprop.jit.tile import vector_lanes, view
 
@@ -106,6 +106,17 @@ def step_with_gradient(task, tile, noise, update, batch, direct, own):
                 step_slice(theta, g, update, l, start, start + stride)
 
 
+@inlined
+def step_elements(task, update, first, last):
+    """The rule for elements first ... last, whose gradient is in update.g."""
+    layers = task.model.layers
+    for l in range(1, layers.shape[0]):
+        start = max(first, layers[l]["weight_start"])
+        stop = min(last, layers[l]["bias_start"] + layers[l]["stride"])
+        if start < stop:
+            step_slice(task.theta, view(update.g, start, stop - start), update, l, start, stop)
+
+
 @kernel
 def complete_step(task, update):
     """The step with a gradient that is complete but for what the optimizer does to it."""
@@ -123,13 +134,8 @@ def complete_step(task, update):
 @kernel
 def step_with_complete_gradient(task, update):
     """The update of one thread with the gradient in update.g."""
-    layers = task.model.layers
     if update.completion != 0:
         call(update.completion, (task, update))
     else:
-        for l in range(1, layers.shape[0]):
-            start = layers[l]["weight_start"]
-            stop = layers[l]["bias_start"] + layers[l]["stride"]
-            g = view(update.g, start, stop - start)
-            step_slice(task.theta, g, update, l, start, stop)
+        step_elements(task, update, 0, task.theta.shape[0])
     update.t[0] += 1

@@ -19,7 +19,10 @@ PANEL = 2048  # elements of the gradient that the update takes at once: they sta
 
 
 class Work(NamedTuple):
-    """Scratch for one row tile: a matrix for each layer, layer after layer."""
+    """Scratch for one row tile: a matrix for each layer, layer after layer.
+
+    For one row tile of each thread where `shares` is their number.
+    """
 
     z: np.ndarray  # (ROWS * sum of strides,), without that of layer 0 where X is sparse: strips
     a: np.ndarray
@@ -34,7 +37,10 @@ class Work(NamedTuple):
     no_order: np.ndarray  # (0,) int64: samples as they stand
     keys: np.ndarray  # (ROWS,) uint32: of the noise
     rows: np.ndarray  # (ROWS,) int64: the samples of the row tile; behind its last, that again
+    tile_costs: np.ndarray  # (slots,) float64, and the gradients of as many row tiles, one after
+    gradients: np.ndarray  # the other, (slots * length,): see `whole`
     n_threads: int
+    shares: int  # threads that have as much of z ... delta_rows, y ... costs, keys and rows each
     of_sparse: "OfSparse"
 
 
@@ -130,30 +136,44 @@ def row_of_parameters(model, vector, l, j):
     return vector[start : start + layer["width"]]
 
 
-@kernel
-def pad(model, flat, vector):
-    """A vector as kernels have it, from one without padding."""
-    place = 0
-    for l in range(1, model.layers.shape[0]):
-        for j in range(model.layers[l - 1]["width"] + 1):
-            row = row_of_parameters(model, vector, l, j)
-            source = flat[place : place + row.shape[0]]
-            for k in range(row.shape[0]):
-                row[k] = source[k]
-            place += row.shape[0]
+@kernel(linked=True)
+def copy(source, target):
+    """Target = source, of the same length."""
+    for p in range(source.shape[0]):
+        target[p] = source[p]
 
 
-@kernel
-def without_padding(model, vector, flat):
-    """The inverse of `pad`."""
-    place = 0
-    for l in range(1, model.layers.shape[0]):
-        for j in range(model.layers[l - 1]["width"] + 1):
-            row = row_of_parameters(model, vector, l, j)
-            target = flat[place : place + row.shape[0]]
-            for k in range(row.shape[0]):
-                target[k] = row[k]
-            place += row.shape[0]
+@kernel(linked=True)
+def _copy_back(target, source):
+    copy(source, target)
+
+
+@kernel(linked=True)
+def add(x, y):
+    """X += y."""
+    for p in range(x.shape[0]):
+        x[p] += y[p]
+
+
+def _with_every_row(function):
+    """A kernel of a vector without padding, (n_parameters,), and one with the padding of kernels.
+
+    It calls the function with each row of W^l and each b^l: of the first, and of the second.
+    """
+
+    @kernel
+    def with_every_row(model, flat, vector):
+        place = 0
+        for l in range(1, model.layers.shape[0]):
+            for j in range(model.layers[l - 1]["width"] + 1):
+                row = row_of_parameters(model, vector, l, j)
+                function(view(flat, place, row.shape[0]), row)
+                place += row.shape[0]
+
+    return with_every_row
+
+
+pad, without_padding, add_without_padding = map(_with_every_row, (copy, _copy_back, add))
 
 
 @inlined
@@ -175,29 +195,45 @@ def lanes_of(array, s, lanes):
     return view(array, s * lanes, lanes)
 
 
+def length(layers: np.ndarray) -> int:
+    """Elements of a parameter vector."""
+    return int(layers[-1]["bias_start"] + layers[-1]["stride"])
+
+
 def scratch(
-    model: Model, dtype: np.dtype, n_threads: int = 1, of_sparse: OfSparse | None = None
+    model: Model,
+    dtype: np.dtype,
+    n_threads: int = 1,
+    of_sparse: OfSparse | None = None,
+    slots: int | None = None,
 ) -> Work:
-    """For so many threads; for a sparse X with its kernels."""
+    """For so many threads, and for a sparse X with its kernels.
+
+    With a number of slots, which may be 0, for threads that take row tiles `whole`.
+    """
     strides = model.layers["stride"][of_sparse is not None :]
     per_sample, widest = int(strides.sum()), int(strides.max())
+    shares = 1 if slots is None else n_threads
     # One piece of memory: from 4 MB on NumPy asks for huge pages.
-    z, a, delta, delta_rows = aligned_zeros(4 * ROWS * per_sample, dtype).reshape(4, -1)
+    z, a, delta, delta_rows = aligned_zeros(4 * shares * ROWS * per_sample, dtype).reshape(4, -1)
     return Work(
         z,
         a,
         delta,
         delta_rows,
-        y=aligned_zeros(ROWS * int(strides[-1]), dtype),
-        factor=aligned_zeros(ROWS, dtype),
-        C=aligned_zeros(ROWS, dtype),
-        costs=np.zeros(ROWS),
+        y=aligned_zeros(shares * ROWS * int(strides[-1]), dtype),
+        factor=aligned_zeros(shares * ROWS, dtype),
+        C=aligned_zeros(shares * ROWS, dtype),
+        costs=np.zeros(shares * ROWS),
         panels=np.zeros((n_threads, max(PANEL, TALL[0] * widest)), dtype),
         zeros=aligned_zeros(max(widest, 2 * VECTOR_BYTES), dtype),
         no_order=np.zeros(0, np.int64),
-        keys=np.zeros(ROWS, np.uint32),
-        rows=np.zeros(ROWS, np.int64),
+        keys=np.zeros(shares * ROWS, np.uint32),
+        rows=np.zeros(shares * ROWS, np.int64),
+        tile_costs=np.zeros(slots or 0),
+        gradients=aligned_zeros((slots or 0) * length(model.layers), dtype),
         n_threads=n_threads,
+        shares=shares,
         of_sparse=of_sparse or OfSparse(),
     )
 
