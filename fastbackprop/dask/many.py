@@ -17,6 +17,7 @@ from fastbackprop.dask import tasks
 from fastbackprop.dask.client import check_workers, connected
 from fastbackprop.dask.work import LOST, POLL, Work
 from fastbackprop.inputs.many import distinct
+from fastbackprop.jit.interrupts import deferred
 from fastbackprop.many.fit import each_network, prepared, told
 from fastbackprop.many.turns import Stop
 from fastbackprop.names import refuse_unknown
@@ -25,7 +26,6 @@ from fastbackprop.optimizers import Optimizer
 from fastbackprop.training import Dropout, EarlyStopping, History, Metrics
 from fastbackprop.training.callbacks import Callbacks
 from fastbackprop.training.dropout import as_dropout
-from fastbackprop.training.interrupt import deferred_interrupt
 from fastbackprop.training.progress import bars
 
 Function = Callable[..., Any]
@@ -247,7 +247,7 @@ class Completed:
         except BaseException:
             self.close()
             raise
-        with deferred_interrupt():
+        with deferred():
             k, result = self._ready.pop(0)
             self._take(k, *result)
         return k, self.histories[k]
