@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from fastbackprop import inputs
 from fastbackprop.inputs import many
 from fastbackprop.many.turns import OneAtATime, Stop, take_turns
@@ -52,8 +54,8 @@ def fit_many(
     Every network ends with the parameters, and gets the history, that
     `networks[k].fit(X[rows[k]], y[rows[k]], optimizer=optimizers[k], ...)` would have given it, bit
     for bit, whatever the other networks are and however many threads there are. The networks take
-    turns, an epoch each, so that all have come equally far when Ctrl-C or a time budget ends the
-    call. Any mix of sizes, functions and engines will do.
+    turns, first of an epoch, then of some milliseconds, so that all have come about equally far
+    when Ctrl-C or a time budget ends the call. Any mix of sizes, functions and engines will do.
 
     Parameters
     ----------
@@ -71,8 +73,8 @@ def fit_many(
         Numbers of the rows of X (or booleans) to train each network on: folds, bootstrap samples,
         subsets. A number may be there several times. X is not copied.
     validation
-        As for `fit`; or a list with a pair, a triple, a fraction or None for each network. A
-        fraction is one of the network's rows.
+        As for `fit`; or a list with a pair, a triple, a fraction, row numbers of X (an integer
+        array) or None for each network. A fraction is one of the network's rows.
     sample_weight : array_like, optional
         (n_samples,) for all, or a vector for each network: (n_networks, n_samples), or a list. They
         are weights of all rows of X, also with `rows`.
@@ -143,9 +145,7 @@ def fit_many(
     shown = bars(progress, total)
     trainings = []
     for k, (network, one) in enumerate(zip(chosen, each, strict=True)):
-        listeners = OneAtATime(
-            [*one["callbacks"], *(bar.on_epoch_end for bar in shown), stop], stop.lock
-        )
+        listeners = OneAtATime([*one["callbacks"], *map(_Ticks, shown), stop], stop.lock)
         own = common | one | {"callbacks": listeners, "samples_of": data.samples_of}
         with inputs.naming(f"networks[{k}]"):
             trainings.append(prepare(network, **own))
@@ -221,7 +221,7 @@ OF_ONE: dict[str, Callable[[Any], bool] | None] = {
     "batch_size": None,
     "early_stopping": None,
     "dropout": lambda value: isinstance(value, Dropout),
-    "validation": lambda value: value is None or isinstance(value, tuple | float),
+    "validation": lambda value: value is None or isinstance(value, tuple | float | np.ndarray),
 }
 
 
@@ -256,6 +256,15 @@ def _check_generators(trainings: list[Trainer]) -> None:
         ": the order in which they draw would depend on the threads. Make each network with its "
         "own, Network(..., rng=seed), or pass shuffle=False",
     )
+
+
+class _Ticks:
+    """A bar of all networks, for one of them."""
+
+    may_be_late, looks_at_network = True, False
+
+    def __init__(self, bar: Any) -> None:
+        self.on_epoch_end = bar.on_epoch_end
 
 
 class _Data:

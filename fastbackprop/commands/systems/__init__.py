@@ -12,6 +12,7 @@ from fastbackprop.commands.work import System, Work
 from fastbackprop.engines import ENGINES
 
 OURS = f"fastbackprop {ENGINES[0]}"
+OURS_TOGETHER = "fastbackprop fit_many"
 PACKAGES = ("torch", "scikit-learn", "jax", "onnxruntime")
 
 Maker = Callable[[Work], System]
@@ -22,6 +23,14 @@ def systems(task: str, quick: bool = False) -> dict[str, Maker]:
 
     With `quick`, without `torch.compile`, which compiles for seconds for every shape.
     """
+    if task == "many":
+        return {
+            OURS_TOGETHER: ours.together,
+            "fastbackprop, one by one": ours.one_by_one,
+            "JAX (jit, scan of vmap)": jax.together,
+            "PyTorch (baddbmm, fused Adam)": torch.together,
+            "scikit-learn, one by one": sklearn.one_of_many,
+        }
     ours_for = {"train": ours.train, "predict": ours.predict}.get(task, ours.analyse)
     found: dict[str, Maker] = {
         f"fastbackprop {engine}": partial(ours_for, engine=engine) for engine in ENGINES

@@ -48,14 +48,39 @@ def train(work: Work) -> System:
     """The whole epoch in one call: `lax.scan` over the minibatches."""
     jax = _jax(work)
     epoch = jax.jit(_epoch(jax, work))
+    batches = _batches(work)
+    moments = [[(np.zeros_like(W), np.zeros_like(b)) for W, b in work.layers]] * 2
+    first = (work.layers, *moments) if work.optimizer == "adam" else (work.layers,)
+    return _system(jax, epoch, first, batches, lambda layers: flat(layers))
+
+
+def together(work: Work) -> System:
+    """`vmap` over the networks: each minibatch is one call for all of them."""
+    jax = _jax(work)
+    epoch = jax.jit(_epoch(jax, work, many=True))
+    each = [work.layers_of(k) for k in range(work.networks)]
+    layers = jax.tree.map(lambda *arrays: np.stack(arrays), *each)
+    moments = [jax.tree.map(np.zeros_like, layers)] * 2
+    first = (layers, *moments) if work.optimizer == "adam" else (layers,)
+
+    def result(layers: Any) -> np.ndarray:
+        parts = [np.reshape(part, (work.networks, -1)) for layer in layers for part in layer]
+        return np.concatenate(parts, axis=1).ravel()
+
+    return _system(jax, epoch, first, _batches(work), result)
+
+
+def _batches(work: Work) -> list[np.ndarray]:
+    """X, targets and, for Adam, two factors of every step."""
     X, labels = work.data
     one_hot = np.eye(work.sizes[-1], dtype=work.dtype)[labels]
     batches = [values.reshape(work.steps, work.batch_size, -1) for values in (X, one_hot)]
     t = np.arange(1, work.steps + 1)
     rates = ADAM_RATE / (1 - BETA_1**t), np.sqrt(1 - BETA_2**t)  # of each step of Adam
-    batches += [rate.astype(work.dtype) for rate in rates]
-    moments = [[(np.zeros_like(W), np.zeros_like(b)) for W, b in work.layers]] * 2
-    first = (work.layers, *moments) if work.optimizer == "adam" else (work.layers,)
+    return batches + [rate.astype(work.dtype) for rate in rates]
+
+
+def _system(jax: ModuleType, epoch: Any, first: Any, batches: Any, result: Any) -> System:
     start, batches = jax.device_put((first, batches))
     end = start
 
@@ -63,10 +88,10 @@ def train(work: Work) -> System:
         nonlocal end
         end = jax.block_until_ready(epoch(start, batches))
 
-    return System(run, lambda: flat(end[0]))
+    return System(run, lambda: result(end[0]))
 
 
-def _epoch(jax: ModuleType, work: Work) -> Callable[[Any, Any], Any]:
+def _epoch(jax: ModuleType, work: Work, many: bool = False) -> Callable[[Any, Any], Any]:
     network, each = _network(jax, work), jax.tree.map
 
     def cost(layers: Any, X: Any, targets: Any) -> Any:
@@ -90,6 +115,8 @@ def _epoch(jax: ModuleType, work: Work) -> Callable[[Any, Any], Any]:
         return (each(moved, layers, m, v), m, v), None
 
     step = sgd_step if work.optimizer == "sgd" else adam_step
+    if many:
+        step = jax.vmap(step, in_axes=(0, None), out_axes=(0, None))
     return lambda state, batches: jax.lax.scan(step, state, batches)[0]
 
 

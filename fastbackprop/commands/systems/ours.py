@@ -17,6 +17,7 @@ from fastbackprop.commands.work import (
     flat,
     repeated,
 )
+from fastbackprop.engines import ENGINES
 
 THREADED = ("tiles", "numpy")  # engines that use several threads: our team, and the BLAS
 
@@ -42,11 +43,7 @@ def _thread_options(work: Work) -> dict[str, Any]:
 def train(work: Work, engine: str) -> System:
     """`Network.fit`."""
     network, start, (X, labels) = _network(work, engine), flat(work.layers), work.data
-    optimizer = (
-        fb.SGD(learning_rate=SGD_RATE)
-        if work.optimizer == "sgd"
-        else fb.Adam(learning_rate=ADAM_RATE, betas=(BETA_1, BETA_2), epsilon=EPSILON)
-    )
+    optimizer = _optimizer(work)
     fit = partial(network.fit, X, labels, epochs=1, batch_size=work.batch_size, shuffle=False)
 
     def reset() -> None:
@@ -57,6 +54,40 @@ def train(work: Work, engine: str) -> System:
         fit(optimizer=optimizer, **_thread_options(work))
 
     return System(run, network.get_parameters, reset)
+
+
+def _optimizer(work: Work) -> fb.Optimizer:
+    if work.optimizer == "sgd":
+        return fb.SGD(learning_rate=SGD_RATE)
+    return fb.Adam(learning_rate=ADAM_RATE, betas=(BETA_1, BETA_2), epsilon=EPSILON)
+
+
+def together(work: Work, one_by_one: bool = False) -> System:
+    """`fit_many`, or the `fit` of each network."""
+    networks = [_network(work, ENGINES[0]) for _ in range(work.networks)]
+    optimizers, (X, labels) = [_optimizer(work) for _ in networks], work.data
+    options: dict[str, Any] = {"epochs": 1, "batch_size": work.batch_size, "shuffle": False}
+    options |= _thread_options(work)
+
+    def reset() -> None:
+        for network, optimizer, start in zip(networks, optimizers, work.starts, strict=True):
+            network.set_parameters(start)
+            optimizer.reset()
+
+    def run() -> None:
+        if one_by_one:
+            for network, optimizer in zip(networks, optimizers, strict=True):
+                network.fit(X, labels, optimizer=optimizer, **options)
+        else:
+            fb.fit_many(networks, X, labels, optimizers=optimizers, **options)
+
+    def result() -> np.ndarray:
+        return np.concatenate([network.get_parameters() for network in networks])
+
+    return System(run, result, reset)
+
+
+one_by_one = partial(together, one_by_one=True)
 
 
 def predict(work: Work, engine: str, reuse: bool = False) -> System:
