@@ -30,16 +30,20 @@ ONE_THREAD = (None, 1)  # values of `n_threads` that the short ways have
 Pause = Callable[[], None]  # called between two native calls; it may raise
 
 
+def rows_of_a_slice(work: int) -> int:
+    """The first guess: half a nanosecond for each parameter, and 0.1 us, for a row."""
+    return max(1, int(SLICE_SECONDS / (0.5e-9 * work + 1e-7)))
+
+
 def slices(
     n: int, batch_size: int, tile: int, work: int, most: int = sys.maxsize
 ) -> Iterator[tuple[int, int]]:
     """Cut 0 ... n into pieces of about SLICE_SECONDS each, of at most about `most` rows.
 
     They end with a minibatch, or, where a minibatch takes longer, at a multiple of the row tile
-    inside it. `work` is the number of parameters: the first guess is half a nanosecond for each,
-    and 0.1 us, for a row.
+    inside it. `work` is the number of parameters.
     """
-    rows = max(1, int(SLICE_SECONDS / (0.5e-9 * work + 1e-7)))
+    rows = rows_of_a_slice(work)
     start = 0
     while start < n:
         rows = min(rows, most)
@@ -254,6 +258,11 @@ class Machine:
         model = self.model if model is None else model
         bound = Bound(model, self.theta, self.engine.workspace(model, self.dtype))
         return self.engine.short.ready(bound, self.cost, update)
+
+    def forget_scratch(self) -> None:
+        """Free what earlier calls have left for later ones."""
+        for idle in (self._idle, self._idle_rows, self._idle_ready):
+            idle.clear()
 
     def few_cost(
         self, X: Any, y: Any, sample_weight: Any, n_threads: int | None = None

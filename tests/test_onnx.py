@@ -255,3 +255,20 @@ def test_a_file_of_pytorch(tmp_path):
     back = load(tmp_path / "torch.onnx", engine="numpy")
     assert repr(back) == repr(net)
     assert np.array_equal(back.get_parameters(), net.get_parameters())
+
+
+@pytest.mark.parametrize("weights", [None, [1, 2, 5]])
+def test_ensembles(weights, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    kinds = [((3, 7, 4), "tanh"), ((3, 5, 6, 4), "relu"), ((3, 4), ())]
+    networks = [
+        fb.Network(sizes, hidden=hidden, output="softmax", rng=seed, engine="numpy")
+        for seed, (sizes, hidden) in enumerate(kinds)
+    ]
+    model = fb.Ensemble(networks, weights=weights)
+    export(model, tmp_path / "m.onnx")
+    X = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    (Y,) = runtime.InferenceSession(tmp_path / "m.onnx").run(None, {"X": X})
+    np.testing.assert_allclose(Y, model.predict(X), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"one|Sum"):
+        load(tmp_path / "m.onnx")

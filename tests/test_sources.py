@@ -135,3 +135,30 @@ def test_c_names(name, tmp_path):
     with pytest.raises(ValueError, match="C identifier"):
         write_c(network("tanh", DTYPES[0])[0], tmp_path / "a.c", name=name)
     assert not list(tmp_path.iterdir())
+
+
+def ensemble(dtype, weights):
+    kinds = [((3, 7, 4), "gelu"), ((3, 5, 6, 4), "tanh"), ((3, 4), ())]
+    networks = [
+        fb.Network(
+            sizes, hidden=hidden, output="softmax", cost="cross_entropy", dtype=dtype, rng=seed,
+            engine="numpy",
+        )
+        for seed, (sizes, hidden) in enumerate(kinds)
+    ]  # fmt: skip
+    return fb.Ensemble(networks, weights=weights)
+
+
+@pytest.mark.parametrize("weights", [None, [1, 2, 5]])
+@every_dtype
+def test_ensembles(dtype, weights, tmp_path):
+    model, X = ensemble(dtype, weights), np.random.default_rng(0).normal(size=(9, 3)).astype(dtype)
+    write_numpy(model, tmp_path / "f.py", scaler=(1.0, 2.0))
+    predict = runpy.run_path(str(tmp_path / "f.py"))["predict"]
+    assert predict(X).dtype == dtype
+    assert ulps(predict(X), model.predict((X - 1) / 2)) < 16
+    if compiler is not None:
+        model.sizes = (3, 4)  # for `compiled`
+        assert ulps(compiled(model, tmp_path)(X), model.predict(X)) < 16
+        scaled = compiled(model, tmp_path, "scaled", scaler=(1.0, 2.0), target_scaler=(3.0, 4.0))
+        assert ulps(scaled(X), model.predict((X - 1) / 2) * 4 + 3) < 32

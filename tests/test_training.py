@@ -377,7 +377,7 @@ def test_slices_do_not_change_a_bit(rule, dtype, engine, monkeypatch):
     many = rng.standard_normal((n, 3)).astype(np.float32)
     targets = rng.standard_normal((n, 2)).astype(np.float32)
     weights = rng.uniform(0.0, 2.0, n)
-    original, cuts, results = training.slices, [], []
+    original, cuts, of_each, results = training.slices, [], [], []
 
     def recorded(slices):
         def recorded_slices(*arguments):
@@ -401,9 +401,12 @@ def test_slices_do_not_change_a_bit(rule, dtype, engine, monkeypatch):
             validation=(many, targets, weights),
         )
         results.append((bits(net, optimizer), history.cost, history.validation_cost))
+        of_each.append(cuts[:])
+        cuts.clear()
     assert results[0] == results[1] == results[2]
-    whole, every_tile, drawn = cuts[:4], cuts[4:8], cuts[8:]
-    assert whole == [[(0, n)]] * 4
+    whole, every_tile, drawn = of_each
+    assert all(epoch == [(0, n)] for epoch in whole)
+    assert len(every_tile) == len(drawn) == 4
     for epoch in every_tile:
         assert len(epoch) >= n // tile
     assert all(1 < len(epoch) < len(every_tile[0]) for epoch in drawn)

@@ -52,6 +52,22 @@ QUICK_OTHERS = (("64-64-10:32", "gelu", "adam"),)
 PREDICTIONS = ("64-64-10:1", "64-64-10:32", "64-64-10:10000")
 ANALYSED = ("64-64-10:32", "64-64-10:256", "16-64-64-4:32", "784-128-10:32", "784-128-10:256")
 
+# Shapes and numbers of networks of --many; the step of each is Adam's.
+MANY = (
+    "2-8-2:16",
+    "4-16-3:16",
+    "8-16-3:16",
+    "4-16-3:64",
+    "16-24-2:32",
+    "8-16-16-3:32",
+    "13-32-32-3:32",
+    "16-64-2:32",
+    "64-32-10:32",
+    "64-64-10:32",
+)
+QUICK_MANY = ("4-16-3:16", "13-32-32-3:32")
+NETWORKS, QUICK_NETWORKS = (16, 64, 256), (16,)
+
 MISSING = UsageError(str(missing("--plot needs matplotlib", "plot")))
 
 # Libraries read them once, when they are loaded: hence a separate process. NPROC is XLA's.
@@ -117,6 +133,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     compare_loops.add_argument(parser)
     add(
+        "--many",
+        action="store_true",
+        help="instead of single networks: 16, 64 and 256 networks of a shape, trained together "
+        f"(default: Adam, {' '.join(MANY)})",
+    )
+    add(
         "--dtype",
         nargs="+",
         choices=("float32", "float64"),
@@ -156,6 +178,11 @@ def works(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
     if arguments.loop:
         yield from compare_loops.works(arguments)
+        return
+    if arguments.many:
+        for shape in arguments.shapes or (QUICK_MANY if arguments.quick else MANY):
+            for n in QUICK_NETWORKS if arguments.quick else NETWORKS:
+                yield work(shape, optimizer="adam", task="many") | {"networks": n}
         return
     if arguments.analysis:
         for task in ANALYSES:
@@ -220,6 +247,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--threads {threads}: this process may use {len(processors)} processors")
     if jit_disabled():
         raise UsageError("compare measures compiled code: unset NUMBA_DISABLE_JIT")
+    if arguments.many and arguments.analysis:
+        raise UsageError("--many and --analysis are two comparisons: choose one")
     figure = None
     if arguments.plot:
         figure = new_figure("--plot", arguments.plot, MISSING, figsize=(8, 5.2), dpi=160)

@@ -66,10 +66,18 @@ def usual(dtype: str, engine: str) -> Iterator[Call]:
     yield "trace", lambda: network.trace(X, y)
     yield "analysis", lambda: _analyse(network, X, y)
     yield "jets", partial(_differentiate, data)
+    yield "fit step by step", partial(data.fit, callbacks=_Listener())
     for optimizer in OPTIMIZERS:
         if optimizer == "lbfgs":  # compiles nothing of its own, and needs SciPy
             continue
         yield f"fit with {optimizer}", partial(data.fit, optimizer)
+
+
+class _Listener:
+    """With it no pass is one native call."""
+
+    def on_batch_end(self, network: fb.Network, batch: int, logs: dict[str, float]) -> None:
+        """Nothing."""
 
 
 def _step(network: fb.Network, X: np.ndarray, y: np.ndarray) -> None:

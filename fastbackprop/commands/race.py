@@ -26,7 +26,7 @@ from fastbackprop.commands.report import (
     versions,
 )
 from fastbackprop.commands.systems import Maker, systems
-from fastbackprop.commands.work import ANALYSES, System, Unavailable, Work, flat
+from fastbackprop.commands.work import ANALYSES, System, Unavailable, Work
 from fastbackprop.formats import atomic
 
 # Largest difference that rounding may cause (Euclidean norms): of trained weights relative to their
@@ -70,13 +70,14 @@ def prepare(work: Work, results: list[Result], makers: Mapping[str, Maker]) -> d
             system.run()
             end = system.result()
             reference = end if reference is None else reference
-            way = reference - flat(work.layers) if work.trains else reference
-            result.difference = float(np.linalg.norm(end - reference) / np.linalg.norm(way))
-            usual = TOLERANCE.get((work.task, work.dtype), ANALYSED[work.dtype])
+            expected = reference[: len(end)]
+            way = expected - work.starts.ravel()[: len(end)] if work.trains else expected
+            result.difference = float(np.linalg.norm(end - expected) / np.linalg.norm(way))
+            task = "train" if work.trains else work.task
+            usual = TOLERANCE.get((task, work.dtype), ANALYSED[work.dtype])
             result.other_formula = system.tolerance > usual
             if not result.difference <= max(usual, system.tolerance):
-                does = "predicts" if work.task == "predict" else "computes"
-                does = "trains" if work.trains else does
+                does = {"train": "trains", "predict": "predicts"}.get(task, "computes")
                 raise Unavailable(f"{does} differently, by {result.difference:.0e}")
             ready[result.system] = system
     return ready
@@ -128,8 +129,9 @@ def race(
                 ready[label].run()
                 elapsed, used = time.perf_counter() - before, time.process_time() - used
                 spent[label] += elapsed
-                if elapsed / work.steps < result.seconds:
-                    result.seconds, result.busy = elapsed / work.steps, used / elapsed
+                seconds = elapsed / (work.all_steps * ready[label].share)
+                if seconds < result.seconds:
+                    result.seconds, result.busy = seconds, used / elapsed
     for result in results:
         result.peak_gflops = peak_gflops
         result.ratio = result.seconds / results[0].seconds
@@ -140,6 +142,8 @@ def steps_in_a_run(work: Work) -> int:
     """Steps of a run: enough to hide the overhead of a call, few enough to keep the data small."""
     if work.task in (*ANALYSES, "residual"):  # a run of a few ms fits between interruptions
         return int(np.clip(3e7 / work.flops, 3, 300))
+    if work.task == "many":  # as many as an epoch of usual length has, and of many networks fewer
+        return int(np.clip(3e9 / (work.flops * work.networks), 20, 500))
     if not work.trains:
         return int(np.clip(2e8 / work.flops, 2, 1000))
     most = min(1e10 / work.flops, 4e6 / (work.batch_size * work.sizes[0]))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import fastbackprop
-from fastbackprop.commands.systems import OURS, PACKAGES, ours
+from fastbackprop.commands.systems import OURS, OURS_TOGETHER, PACKAGES, ours
 from fastbackprop.commands.work import ANALYSES, Work
 from fastbackprop.engines import ENGINES
 from fastbackprop.jit.processor import widest_vector
@@ -72,6 +72,7 @@ class Result:
             "optimizer": work.optimizer if work.trains else None,
             "threads": work.threads,
             "steps": work.steps,
+            "networks": work.networks,
             "flops": work.flops,
             "seconds": self.seconds if done else None,
             "gflops": self.gflops if done else None,
@@ -94,7 +95,7 @@ def print_block(columns: list[list[Result]]) -> None:
         print(name)
         name = ""
     print(f"{name:{LABEL}}" + "".join(f"{text:>{CELL}}" for text in peaks))
-    unit = "step" if work.trains else "call"
+    unit = "step" if work.trains else "call"  # of one network
     operations = f"  {work.functions}, {count(work.flops)} a {unit}"
     heads = f"{f'us/{unit}':>10}{'GFLOP/s':>9}{'of peak':>8}{'time':>7}" * len(columns)
     print(f"{operations:{LABEL}}{heads}")
@@ -156,7 +157,7 @@ def print_header(processor: str, threads: int, peaks: Mapping[str, float]) -> No
         f"{packages}.",
         "Softmax cross-entropy; the same weights, data and order for all. The best of several "
         "rounds in which the systems take turns; compiling is not timed. The last column is the "
-        f"time over that of {OURS}.",
+        "time over that of the first row.",
     ):
         print(textwrap.fill(paragraph, WIDTH))
     sys.stdout.flush()
@@ -164,6 +165,8 @@ def print_header(processor: str, threads: int, peaks: Mapping[str, float]) -> No
 
 def kind(work: Work) -> str:
     """The group of works whose ratios are averaged."""
+    if work.task == "many":
+        return f"Training of many networks, {work.functions}"
     if not work.trains:
         return "Prediction" if work.task == "predict" else work.task.replace("_", " ").capitalize()
     if work.task == "loop":
@@ -174,8 +177,9 @@ def kind(work: Work) -> str:
 
 def print_ratios(results: list[Result], dtypes: list[str]) -> None:
     """Print each system's geometric mean and minimum of the last column."""
-    done = [result for result in results if not result.reason and result.system != OURS]
-    print(f"\nTime over that of {OURS}: more than 1 is slower")
+    done = [r for r in results if not r.reason and r.system not in (OURS, OURS_TOGETHER)]
+    many = any(result.work.task == "many" for result in results)
+    print(f"\nTime over that of {OURS_TOGETHER if many else OURS}: more than 1 is slower")
     for name in dict.fromkeys(kind(result.work) for result in done):
         rows = [result for result in done if kind(result.work) == name]
         print("\n" + f"{name:{LABEL}}" + "".join(f"{dtype:>{CELL}}" for dtype in dtypes))

@@ -19,7 +19,7 @@ ANALYSES = (
     "gauss_newton_vector_product",
 )
 
-TRAINING = ("train", "loop")  # in one call, or a call for each step
+TRAINING = ("train", "loop", "many")  # in one call, a call for each step, many networks
 
 SGD_RATE = 0.01
 ADAM_RATE, BETA_1, BETA_2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
@@ -48,14 +48,22 @@ class Work:
     activation: str = "relu"
     optimizer: str = "sgd"
     task: str = "train"
+    networks: int = 1  # of the task "many": each takes these steps, on the same minibatches
 
     @property
     def trains(self) -> bool:
         return self.task in TRAINING
 
     @property
+    def all_steps(self) -> int:
+        """Those of all networks."""
+        return self.steps * self.networks
+
+    @property
     def name(self) -> str:
         sizes, n = "-".join(map(str, self.sizes)), f"{self.batch_size:,}"
+        if self.task == "many":
+            return f"{self.networks} networks {sizes}, batch {n}"
         if self.trains:
             return f"{sizes}, batch {n}" + ", own loop" * (self.task == "loop")
         return f"{self.task} {sizes}, {n} row" + "s" * (self.batch_size > 1)
@@ -78,8 +86,7 @@ class Work:
         return (
             self.batch_size
             * {
-                "train": of_step,
-                "loop": of_step,
+                **dict.fromkeys(TRAINING, of_step),
                 "residual": (1 + 2 * self.sizes[0]) * of_step,  # two derivatives by each input
                 "predict": all_layers,
                 "sample_gradients": all_layers + later + n_parameters,
@@ -103,9 +110,18 @@ class Work:
     @cached_property
     def layers(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """The initial weights and biases, layer by layer."""
-        rng = np.random.default_rng(1)
+        return self.layers_of(0)
+
+    def layers_of(self, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Those of network k."""
+        rng = np.random.default_rng(1 + k)
         weights = [rng.standard_normal((m, n)) * np.sqrt(2 / m) for m, n in pairwise(self.sizes)]
         return [(W.astype(self.dtype), np.zeros(W.shape[1], self.dtype)) for W in weights]
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """The initial parameters of all networks, (networks, n_parameters)."""
+        return np.array([flat(self.layers_of(k)) for k in range(self.networks)])
 
     @cached_property
     def f(self) -> np.ndarray:
@@ -126,6 +142,7 @@ class System:
     result: Callable[[], np.ndarray]  # the trained parameters, as one vector, or the outputs
     reset: Callable[[], None] = lambda: None  # back to the initial weights; not timed
     tolerance: float = 0.0  # larger than usual where the formula is known to differ slightly
+    share: float = 1.0  # of the work that it does; the result is as much of the beginning
 
 
 def repeated(

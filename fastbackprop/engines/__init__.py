@@ -46,6 +46,7 @@ multiples of `row_tile(model)`, which keeps every sum in one order.
                                     their samples themselves; 0 for an engine that has none
     short                           a module with the short ways of costs, gradients and steps, as
                                     `tiles.short`, or None
+    orders                          a module that draws orders of samples, or None: NumPy does
     predict_row(layers, theta, X, out, neurons)
                                     the short way for a single row: False, and nothing done, where
                                     it is not finite; neurons (3, largest stride) is scratch

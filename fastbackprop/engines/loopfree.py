@@ -299,7 +299,7 @@ def take_step(bound: Bound, update: Update) -> None:
     step_loop_free(bound.model.layers, bound.theta, update)
 
 
-short = None
+short = orders = None
 
 
 def few(sizes: Sequence[int]) -> int:

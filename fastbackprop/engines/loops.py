@@ -374,7 +374,7 @@ def take_step(bound, update):
     step(bound.model.layers, bound.theta, update)
 
 
-short = None
+short = orders = None
 
 
 def few(sizes: Sequence[int]) -> int:

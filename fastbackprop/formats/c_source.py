@@ -1,4 +1,4 @@
-"""A network as one C99 file: constant weights, no heap, no library but libm."""
+"""A network, or an ensemble, as one C99 file: constant weights, no heap, no library but libm."""
 
 import os
 import re
@@ -9,8 +9,8 @@ import numpy as np
 
 from fastbackprop import inputs
 from fastbackprop.formats import atomic
-from fastbackprop.formats.dense import Writable
-from fastbackprop.formats.expressions import TEMPLATES, expression, graph, safe, shared
+from fastbackprop.formats.dense import Writable, all_parameters, shares
+from fastbackprop.formats.expressions import TEMPLATES, expression, graph, said, shared
 from fastbackprop.formats.scaling import Scaling, scaling
 from fastbackprop.functions import Activation
 from fastbackprop.functions.symbols import ELEMENTARY, REDUCTIONS, Symbol, Z, is_leaf, nodes
@@ -32,7 +32,7 @@ LOOPS = {
 }
 
 _FILE = """\
-/* The network {shape}: {sigma}.
+/* {what}.
 
    Written by fastbackprop {version}. C99, to be linked with -lm. It keeps no state and takes some
    {stack} bytes of stack: any number of threads may call it. Declare it elsewhere as
@@ -66,13 +66,14 @@ void {name}(const real x[{n_in}], real out[{n_out}])
     for (int k = 0; k < {n_out}; k++) out[k] = {out};
 }}
 """
+_ADD = "    for (int k = 0; k < {n}; k++) mean[k] += {weight} * {a}[k];\n"
 _SCALE_INPUTS = """\
     for (int j = 0; j < {n}; j++) scaled[j] = (x[j] - shift_of_inputs[j]) / scale_of_inputs[j];
 """
 
 
 def write_c(
-    network: Writable,
+    network: Any,
     path: str | os.PathLike[str],
     *,
     name: str = "predict",
@@ -81,6 +82,8 @@ def write_c(
 ) -> None:
     """Write the network as one C99 file with a function of one sample.
 
+    Of an ensemble the function gives the mean that its `predict` gives.
+
     `void NAME(const T x[n_0], T out[n_L])`, where T is float or double as the network's dtype says.
     The weights are constants of the file; it allocates nothing, keeps no state and needs libm only.
     The sums have the order of the "loops" engine; outputs differ from `predict` by rounding. The
@@ -88,7 +91,7 @@ def write_c(
 
     Parameters
     ----------
-    network : Network
+    network : Network or Ensemble
     path : str or path-like
         Replaced where it exists.
     name : str
@@ -107,53 +110,77 @@ def write_c(
     """
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
         raise ValueError(f"name must be a C identifier, such as 'predict'; got {name!r}")
-    file = inputs.file_of(path, network.get_parameters())
-    before = scaling(scaler, network.sizes[0], "scaler")
-    after = scaling(target_scaler, network.sizes[-1], "target_scaler")
+    parts = shares(network)
+    file = inputs.file_of(path, all_parameters(parts))
+    sizes = parts[0].network.sizes
+    before = scaling(scaler, sizes[0], "scaler")
+    after = scaling(target_scaler, sizes[-1], "target_scaler")
     atomic.write(file, [c_source(network, name, before, after).encode()])
 
 
 def c_source(
-    network: Writable, name: str, before: Scaling | None = None, after: Scaling | None = None
+    network: Any, name: str, before: Scaling | None = None, after: Scaling | None = None
 ) -> str:
     """The text of the file."""
-    sizes, sigma = network.sizes, network.machine.sigma
-    functions: dict[Activation, tuple[str, str]] = {}  # name and text
-    constants, body, a = "", "", "x"
+    parts = shares(network)
+    file = _Parts(parts[0].network.dtype)
+    n_in, n_out = parts[0].network.sizes[0], parts[0].network.sizes[-1]
     for of, values in (("inputs", before), ("outputs", after)):
         for part, array in values._asdict().items() if values else ():
-            constants += _constant(f"{part}_of_{of}", array.astype(network.dtype))
-    if before:
-        body, a = _SCALE_INPUTS.format(n=sizes[0]), "scaled"
-    for l, (W, b, s) in enumerate(zip(network.weights, network.biases, sigma, strict=True), 1):
-        z, (m, n) = f"z{l % 2}", W.shape
-        constants += _constant(f"w{l}", W) + _constant(f"b{l}", b)
-        body += f"    weighted_input({m}, {n}, {a}, w{l}, b{l}, {z});\n"
-        if s not in functions:
-            f = f"sigma_{len(functions) + 1}_{re.sub(r'[^A-Za-z0-9_]', '_', s.inner.name)}"
-            root = graph(s, "C source")
-            functions[s] = f, _function(f, root, network.dtype == np.float32)
-        body += f"    {functions[s][0]}({n}, {z});\n"
-        a = z
-    widths = [max(sizes[l::2][1 - l :], default=0) for l in (0, 1)]  # of z0 and z1, without n_0
+            file.constants += _constant(f"{part}_of_{of}", array.astype(file.dtype))
+    body, x = (_SCALE_INPUTS.format(n=n_in), "scaled") if before else ("", "x")
+    arrays = {"scaled": n_in} if before else {}
+    if len(parts) == 1:
+        text, a = file.layers(parts[0].network, x)
+        body += text
+    else:
+        a, arrays["mean"] = "mean", n_out
+        body += f"    for (int k = 0; k < {n_out}; k++) mean[k] = 0;\n"
+        for k, (member, weight) in enumerate(parts, 1):
+            text, z = file.layers(member, x, f"_of_{k}")
+            share = _decimal(file.dtype.type(weight)) + file.suffix
+            body += text + _ADD.format(n=n_out, weight=share, a=z)
+    arrays = {f"z{i}": n for i, n in enumerate(file.widths) if n} | arrays
     return _FILE.format(
-        shape=" -> ".join(map(str, sizes)),
-        sigma=", ".join(safe(s.name) for s in sigma),
+        what=said(parts),
         version=__version__,
         name=name,
-        real="float" if network.dtype == np.float32 else "double",
-        n_in=sizes[0],
-        n_out=sizes[-1],
-        stack=(sum(widths) + (sizes[0] if before else 0)) * network.dtype.itemsize,
-        functions="\n".join(text for _, text in functions.values()),
-        constants=constants,
-        layers=", ".join(
-            [f"z{i}[{n}]" for i, n in enumerate(widths) if n]
-            + [f"scaled[{sizes[0]}]"] * bool(before)
-        ),
+        real="float" if file.dtype == np.float32 else "double",
+        n_in=n_in,
+        n_out=n_out,
+        stack=sum(arrays.values()) * file.dtype.itemsize,
+        functions="\n".join(text for _, text in file.functions.values()),
+        constants=file.constants,
+        layers=", ".join(f"{array}[{n}]" for array, n in arrays.items()),
         body=body,
         out=f"{a}[k] * scale_of_outputs[k] + shift_of_outputs[k]" if after else f"{a}[k]",
     )
+
+
+class _Parts:
+    """What the layers of some networks need in a file."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self.dtype, self.suffix = dtype, "f" if dtype == np.float32 else ""
+        self.constants = ""
+        self.functions: dict[Activation, tuple[str, str]] = {}  # name and text
+        self.widths = [0, 0]  # of z0 and z1
+
+    def layers(self, network: Writable, a: str, of: str = "") -> tuple[str, str]:
+        """Statements that take a through the layers, and the name of the result."""
+        body, sigma = "", network.machine.sigma
+        for l, (W, b, s) in enumerate(zip(network.weights, network.biases, sigma, strict=True), 1):
+            z, (m, n) = f"z{l % 2}", W.shape
+            self.widths[l % 2] = max(self.widths[l % 2], n)
+            self.constants += _constant(f"w{l}{of}", W) + _constant(f"b{l}{of}", b)
+            body += f"    weighted_input({m}, {n}, {a}, w{l}{of}, b{l}{of}, {z});\n"
+            if s not in self.functions:
+                number, inner = len(self.functions) + 1, re.sub(r"[^A-Za-z0-9_]", "_", s.inner.name)
+                f, root = f"sigma_{number}_{inner}", graph(s, "C source")
+                self.functions[s] = f, _function(f, root, self.dtype == np.float32)
+            body += f"    {self.functions[s][0]}({n}, {z});\n"
+            a = z
+        return body, a
 
 
 def _function(f: str, root: Symbol, single: bool) -> str:

@@ -39,6 +39,25 @@ class Writable(Protocol):
         """All of them, (n_parameters,)."""
 
 
+class Share(NamedTuple):
+    """A network of what is written, and its part in the output."""
+
+    network: Writable
+    weight: float
+
+
+def shares(model: Any) -> list[Share]:
+    """An ensemble as its members and their weights; a network as itself."""
+    if not hasattr(model, "each"):
+        return [Share(model, 1.0)]
+    return [Share(*pair) for pair in zip(model, model.weights.tolist(), strict=True)]
+
+
+def all_parameters(parts: Sequence[Share]) -> np.ndarray:
+    """Those of every network, one after the other."""
+    return np.concatenate([part.network.get_parameters() for part in parts])
+
+
 class Dense(NamedTuple):
     """A dense network that was read: the arguments of `Network`, and (W, b) of each layer."""
 

@@ -2,8 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from fastbackprop.formats.dense import Share
 from fastbackprop.functions import Activation
 from fastbackprop.functions.symbols import NotRecordable, Symbol, is_leaf, nodes, recorded
 
@@ -71,3 +72,13 @@ def bare(text: str) -> str:
 def safe(name: str) -> str:
     """A name, a user's own perhaps, as it may stand in a comment."""
     return re.sub(r"[^\w(). -]", "_", name)
+
+
+def said(parts: Sequence[Share]) -> str:
+    """What the file holds."""
+    network = parts[0].network
+    shape = " -> ".join(map(str, network.sizes))
+    text = f"{shape}: {', '.join(safe(s.name) for s in network.machine.sigma)}"
+    if len(parts) == 1:
+        return f"The network {text}"
+    return f"The mean of {len(parts)} networks, the first of them {text}"

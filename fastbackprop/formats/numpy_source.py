@@ -1,4 +1,4 @@
-"""A network as one Python file that needs NumPy alone, for places where Numba cannot be."""
+"""A network or an ensemble as one Python file: for places where Numba cannot be, but NumPy."""
 
 import base64
 import os
@@ -11,8 +11,8 @@ import numpy as np
 
 from fastbackprop import inputs
 from fastbackprop.formats import atomic
-from fastbackprop.formats.dense import Writable
-from fastbackprop.formats.expressions import TEMPLATES, expression, graph, safe, shared
+from fastbackprop.formats.dense import Writable, all_parameters, shares
+from fastbackprop.formats.expressions import TEMPLATES, expression, graph, safe, said, shared
 from fastbackprop.formats.scaling import scaling
 from fastbackprop.functions import Activation
 from fastbackprop.functions.symbols import ELEMENTARY, Symbol, Z
@@ -36,7 +36,7 @@ def erf(z):
 """
 
 _FILE = '''\
-"""The network {shape}: {sigma}.
+"""{what}.
 
 Written by fastbackprop {version}; needs NumPy and nothing else.
 """
@@ -52,8 +52,7 @@ def predict(X):
     if a.ndim != 2 or a.shape[1] != {n_in}:
         raise ValueError(f"X must have shape (n_samples, {n_in}); got {{a.shape}}")
     with np.errstate(all="ignore"):{scale}
-        for W, b, sigma in LAYERS:
-            a = np.asarray(sigma(a @ W + b), np.{dtype})
+{loop}
     return {out}
 {functions}
 
@@ -61,9 +60,21 @@ def array(text, *shape):
     return np.frombuffer(base64.b64decode(text), "{order}").reshape(shape).astype(np.{dtype})
 
 
-LAYERS = [{layers}
-]
+{layers}
 {scaling}'''
+
+_LOOP = """\
+        for W, b, sigma in LAYERS:
+            a = np.asarray(sigma(a @ W + b), np.{dtype})"""
+
+_MEAN = """\
+        X, mean = a, np.{dtype}(0)
+        for weight, layers in MEMBERS:
+            a = X
+            for W, b, sigma in layers:
+                a = np.asarray(sigma(a @ W + b), np.{dtype})
+            mean = mean + np.{dtype}(weight) * a
+        a = mean"""
 
 _SCALING = """\
 {NAME} = (
@@ -92,7 +103,7 @@ _LAYER = '''
 
 
 def write_numpy(
-    network: Writable,
+    network: Any,
     path: str | os.PathLike[str],
     *,
     scaler: Any = None,
@@ -101,11 +112,12 @@ def write_numpy(
     """Write the network as one Python file with a `predict(X)` that needs NumPy alone.
 
     The weights are in the file, as base64: exact. Outputs differ from `Network.predict` by
-    rounding, and are of the network's dtype. The file is written in one piece or not at all.
+    rounding, and are of the network's dtype. Of an ensemble they are the mean that its `predict`
+    gives. The file is written in one piece or not at all.
 
     Parameters
     ----------
-    network : Network
+    network : Network or Ensemble
     path : str or path-like
         Replaced where it exists.
     scaler, target_scaler : scaler of scikit-learn, or pair (shift, scale), optional
@@ -119,26 +131,29 @@ def write_numpy(
     OSError
         Where the file cannot be written; the old one is still there then.
     """
-    before = scaling(scaler, network.sizes[0], "scaler")
-    after = scaling(target_scaler, network.sizes[-1], "target_scaler")
-    sigma = network.machine.sigma
-    order = network.dtype.newbyteorder("<")
-    names, written = functions_of(sigma)
-    layers = ""
-    for W, b, s in zip(network.weights, network.biases, sigma, strict=True):
-        W64, b64 = (textwrap.fill(_base64(values.astype(order)), 96) for values in (W, b))
-        layers += _LAYER.format(W=W64, b=b64, m=len(W), n=len(b), sigma=names[s])
+    parts = shares(network)
+    first = parts[0].network
+    before = scaling(scaler, first.sizes[0], "scaler")
+    after = scaling(target_scaler, first.sizes[-1], "target_scaler")
+    order = first.dtype.newbyteorder("<")
+    names, written = functions_of(s for part in parts for s in part.network.machine.sigma)
+    members = [_layers(part.network, order, names) for part in parts]
+    if len(parts) == 1:
+        loop, layers = _LOOP, f"LAYERS = [{members[0]}\n]"
+    else:
+        texts = (f"({p.weight!r}, [{m}\n])," for p, m in zip(parts, members, strict=True))
+        loop, layers = _MEAN, "MEMBERS = [\n" + "\n".join(texts) + "\n]"
     text = _FILE.format(
-        shape=" -> ".join(map(str, network.sizes)),
-        sigma=", ".join(safe(s.name) for s in sigma),
+        what=said(parts),
         version=__version__,
-        n_in=network.sizes[0],
-        n_out=network.sizes[-1],
-        dtype=network.dtype,
+        n_in=first.sizes[0],
+        n_out=first.sizes[-1],
+        dtype=first.dtype,
         order=order.str,
         math="import math\n" if _ERF in written else "",
         functions=written,
         layers=layers,
+        loop=loop.format(dtype=first.dtype),
         scale="\n        a = (a - INPUTS[0]) / INPUTS[1]" if before else "",
         out="a * OUTPUTS[1] + OUTPUTS[0]" if after else "a",
         scaling="".join(
@@ -152,7 +167,7 @@ def write_numpy(
             if values
         ),
     )
-    file = inputs.file_of(path, network.get_parameters())
+    file = inputs.file_of(path, all_parameters(parts))
     atomic.write(file, [text.encode()])
 
 
@@ -165,6 +180,15 @@ def functions_of(sigma: Iterable[Activation]) -> tuple[dict[Activation, str], st
     names = {s: f"sigma_{i}" for i, s in enumerate(dict.fromkeys(sigma), 1)}
     written = "".join(_function(name, s) for s, name in names.items())
     return names, (_ERF if re.search(r"\berf\(", written) else "") + written
+
+
+def _layers(network: Writable, order: np.dtype, names: dict[Activation, str]) -> str:
+    """The items of a list of layers."""
+    layers = ""
+    for W, b, s in zip(network.weights, network.biases, network.machine.sigma, strict=True):
+        W64, b64 = (textwrap.fill(_base64(values.astype(order)), 96) for values in (W, b))
+        layers += _LAYER.format(W=W64, b=b64, m=len(W), n=len(b), sigma=names[s])
+    return layers
 
 
 def _base64(values: np.ndarray) -> str:

@@ -25,6 +25,9 @@ from fastbackprop.version import __version__
 FORMAT, MAJOR, MINOR = "fastbackprop", 1, 2
 ARGUMENTS = ("sizes", "hidden", "output", "cost", "dtype", "engine")
 TRAINING = "training"
+ENSEMBLE = "fastbackprop ensemble"  # the format of its files
+READ_BY = {FORMAT: "a network: Network.load", ENSEMBLE: "an ensemble: Ensemble.load"}
+CODES = {"float32": "<f4", "float64": "<f8"}
 
 
 def describe(thing: Any) -> Any:
@@ -149,33 +152,33 @@ def write(
     safetensors.write(path, parameters | dict(tensors or {}), metadata)
 
 
-class Saved(safetensors.Contents):
-    """A file that `write` has written: its `architecture`, checked against its tensors.
+class Described(safetensors.Contents):
+    """A file of this package: its kind and version are known, and entries of its metadata JSON.
 
     Raises OSError, and ValueError for any other file.
     """
 
+    format, newest = FORMAT, (MAJOR, MINOR)
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         self._check_version()
-        self.architecture = self.json("network")
-        if not isinstance(self.architecture, dict) or set(self.architecture) != {*ARGUMENTS}:
-            raise self.error(f"its network must be described by {', '.join(ARGUMENTS)}")
-        self._check_tensors()
 
     def _check_version(self) -> None:
-        if self.metadata.get("format") != FORMAT:
-            raise self.error("it is not a file of fastbackprop: its metadata do not say so")
+        said, (known, minor_known) = self.metadata.get("format"), self.newest
+        if said != self.format:
+            message = "it is not a file of fastbackprop: its metadata do not say so"
+            raise self.error(f"it holds {READ_BY[said]} reads it" if said in READ_BY else message)
         version = self.metadata.get("format_version", "")
         major, _, minor = version.partition(".")
         digits = all(part.isascii() and part.isdigit() and len(part) < 9 for part in (major, minor))
         if not digits or int(major) < 1:
             raise self.error(f"its format_version {version!r} is none")
-        if int(major) > MAJOR:
+        if int(major) > known:
             library = self.metadata.get("library_version")
             raise self.error(
-                f"its format_version {version} is newer than {MAJOR}.{MINOR}, the one known here: "
-                f"it was written by fastbackprop {library}, this is {__version__}"
+                f"its format_version {version} is newer than {known}.{minor_known}, the one known "
+                f"here: it was written by fastbackprop {library}, this is {__version__}"
             )
 
     def json(self, name: str) -> Any:
@@ -187,12 +190,57 @@ class Saved(safetensors.Contents):
         except (ValueError, RecursionError) as error:
             raise self.error(f"its {name!r} is not JSON ({error})") from None
 
-    def arguments(self, own: Sequence[Activation | Cost] = ()) -> dict[str, Any]:
+    def checked_architecture(self, described: Any) -> dict[str, Any]:
+        """The description of a network, with sizes and a dtype that can be."""
+        if not isinstance(described, dict) or set(described) != {*ARGUMENTS}:
+            raise self.error(f"its network must be described by {', '.join(ARGUMENTS)}")
+        sizes = described["sizes"]
+        if not safetensors.are_sizes(sizes) or len(sizes) < 2:
+            raise self.error(f"its sizes {sizes!r} are none")
+        if described["dtype"] not in ("float32", "float64"):
+            raise self.error(f"its dtype {described['dtype']!r} is none")
+        return described
+
+    def arguments_of(
+        self, described: dict[str, Any], own: Sequence[Activation | Cost] = ()
+    ) -> dict[str, Any]:
         """The arguments of `Network`; `own` has the functions of the user's own that it needs."""
         try:
-            return arguments(self.architecture, own)
+            return arguments(described, own)
         except (ValueError, TypeError) as error:
             raise self.error(str(error)) from None
+
+    def refuse_others(self, expected: Mapping[str, tuple[tuple[int, ...], str]], of: str) -> None:
+        """Raise ValueError unless there are these tensors, of these shapes and dtypes."""
+        for name, (shape, code) in expected.items():
+            tensor, dtype = self.tensors.get(name), np.dtype(code)
+            if tensor is None:
+                raise self.error(f"the tensor {name!r} of {of} is missing")
+            if tensor.shape != shape or tensor.dtype != dtype:
+                raise self.error(
+                    f"the tensor {name!r} must be {dtype} of shape {shape}; "
+                    f"it is {tensor.dtype} of shape {tensor.shape}"
+                )
+
+    def finite(self, name: str) -> np.ndarray:
+        """The tensor of this name, refused where it holds NaN or infinity."""
+        array = self.read(name)
+        if not np.isfinite(array).all():
+            raise self.error(f"the tensor {name!r} holds a value that is not finite")
+        return array
+
+
+class Saved(Described):
+    """A file that `write` has written: its `architecture`, checked against its tensors."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(path)
+        self.architecture = self.checked_architecture(self.json("network"))
+        self._check_tensors()
+
+    def arguments(self, own: Sequence[Activation | Cost] = ()) -> dict[str, Any]:
+        """The arguments of `Network`."""
+        return self.arguments_of(self.architecture, own)
 
     @property
     def is_checkpoint(self) -> bool:
@@ -201,34 +249,15 @@ class Saved(safetensors.Contents):
 
     def _check_tensors(self) -> None:
         """Those of the architecture, with its shapes and dtype; of a checkpoint, others beside."""
-        sizes, codes = self.architecture["sizes"], {"float32": "<f4", "float64": "<f8"}
-        if not safetensors.are_sizes(sizes) or len(sizes) < 2:
-            raise self.error(f"its sizes {sizes!r} are none")
-        if self.architecture["dtype"] not in ("float32", "float64"):
-            raise self.error(f"its dtype {self.architecture['dtype']!r} is none")
-        dtype = np.dtype(codes[self.architecture["dtype"]])
-        expected: dict[str, tuple[int, ...]] = {}
+        sizes, code = self.architecture["sizes"], CODES[self.architecture["dtype"]]
+        expected: dict[str, tuple[tuple[int, ...], str]] = {}
         for l, (n_in, n_l) in enumerate(pairwise(sizes)):
-            expected |= {f"weights.{l}": (n_in, n_l), f"biases.{l}": (n_l,)}
-        for name, shape in expected.items():
-            tensor = self.tensors.get(name)
-            if tensor is None:
-                raise self.error(f"the tensor {name!r} of a network of sizes {sizes} is missing")
-            if tensor.shape != shape or tensor.dtype != dtype:
-                raise self.error(
-                    f"the tensor {name!r} must be {dtype} of shape {shape}; "
-                    f"it is {tensor.dtype} of shape {tensor.shape}"
-                )
+            expected[f"weights.{l}"] = (n_in, n_l), code
+            expected[f"biases.{l}"] = (n_l,), code
+        self.refuse_others(expected, f"a network of sizes {sizes}")
         for name in self.tensors.keys() - expected.keys():
             if not (self.is_checkpoint and name.startswith(f"{TRAINING}.")):
                 raise self.error(f"the tensor {name!r} is no part of a network of sizes {sizes}")
-
-    def finite(self, name: str) -> np.ndarray:
-        """The tensor of this name, refused where it holds NaN or infinity."""
-        array = self.read(name)
-        if not np.isfinite(array).all():
-            raise self.error(f"the tensor {name!r} holds a value that is not finite")
-        return array
 
     def parameters(self) -> np.ndarray:
         """W^1, b^1, W^2, ... as `Network.set_parameters` takes them."""

@@ -17,6 +17,7 @@ Inside a kernel a tile is made, updated and stored; it has no address. The vocab
     view(array, start, n)                       array[start : start + n]
     transpose_block(source, ...)                one V x V block, in registers
     gather_block(source, rows, ...)             the same from rows anywhere, of any length
+    array = elements_at(address, like, n)       n elements of the array's dtype in memory
     array = scratch(like, n)                    n elements on the stack, of the array's dtype
 
 Offsets and strides count elements of flat arrays; a vector has V = vector_lanes(array) of them, a
@@ -136,6 +137,17 @@ def view(typingctx, array, start, n):
         )
 
     return array(array, types.intp, types.intp), generate
+
+
+@intrinsic
+def elements_at(typingctx, address, like, n):
+    """n elements of the array's dtype at an address, which Python has from an array it keeps."""
+
+    def generate(context, builder, signature, args):
+        element = _ELEMENT[like.dtype].as_pointer()
+        return _array(context, builder, like, builder.inttoptr(args[0], element), args[2])
+
+    return like(types.intp, like, types.intp), generate
 
 
 @intrinsic(prefer_literal=True)

@@ -1,17 +1,20 @@
 """Ensemble: the predictions of many networks together."""
 
-import importlib
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastbackprop import inputs
-from fastbackprop.inputs import many
-from fastbackprop.layout import aligned_zeros
-from fastbackprop.machine import Machine
+from fastbackprop.formats import ensembles, saved
+from fastbackprop.functions import Activation, Cost
+from fastbackprop.inputs import architecture, many
+from fastbackprop.many.bags import drawn_bags
+from fastbackprop.many.fit import fit_many
+from fastbackprop.many.parts import parts_of
 from fastbackprop.network import Network
-from fastbackprop.samples import without_targets
+from fastbackprop.training import History
 
 BLOCK = 1 << 22  # numbers that `predict` and the others have in memory at once
 
@@ -34,7 +37,10 @@ class Ensemble:
     ----------
     dtype : numpy.dtype
     weights : ndarray, (n_networks,)
-        Their sum is 1. `len(ensemble)` is n_networks.
+        Their sum is 1. `len(ensemble)` is n_networks; `ensemble[k]` is member k as a `Network`, a
+        copy.
+    histories : list of History
+        Of the members, where `Ensemble.fit` has trained them; else empty.
 
     Raises
     ------
@@ -68,15 +74,25 @@ class Ensemble:
         self._weighted = weights is not None
         self.dtype: np.dtype = first.dtype
         self._n_in, self._n_out = first.sizes[0], first.sizes[-1]
-        self._sizes = {network.sizes for network in members}
         self._n_parameters = [network.n_parameters for network in members]
-        self._parts = _parts([network.machine for network in members])
+        self._kinds, self._kind_of = _kinds(members)
+        self._parts = parts_of([network.machine for network in members])
+        self.histories: list[History] = []
 
     def __len__(self) -> int:
         return len(self._n_parameters)
 
+    def __getitem__(self, k: int) -> Network:
+        """Member k as a network, with a copy of its parameters."""
+        return _of_kind(self._kinds[self._kind_of[k]], self._rows()[k])
+
+    def __iter__(self) -> Iterator[Network]:
+        for g, row in zip(self._kind_of, self._rows(), strict=True):
+            yield _of_kind(self._kinds[g], row)
+
     def __repr__(self) -> str:
-        sizes = " and ".join(str(list(sizes)) for sizes in sorted(self._sizes))
+        of_kinds = {kind.sizes for kind in self._kinds}
+        sizes = " and ".join(str(list(sizes)) for sizes in sorted(of_kinds))
         return f"<Ensemble of {len(self)} networks, {sizes}, {self.dtype}>"
 
     def predict(self, X: Any) -> np.ndarray:
@@ -175,6 +191,118 @@ class Ensemble:
         for part in self._parts:
             part.put(values[part.members])
 
+    @classmethod
+    def fit(
+        cls,
+        networks: Iterable[Network],
+        X: Any,
+        y: Any,
+        *,
+        bags: str | None = None,
+        rng: int | np.random.Generator | None = None,
+        weights: Any = None,
+        **options: Any,
+    ) -> "Ensemble":
+        """Train networks in place, each on all samples or on a bag of them, and make an ensemble.
+
+        Parameters
+        ----------
+        networks : iterable of Network
+            With seeds of their own. One that is the same for all samples makes the same member.
+        X, y
+            As for `fit_many`, for all networks.
+        bags : None, "bootstrap" or "folds"
+            None: every network sees all samples. "bootstrap": network k sees n_samples draws with
+            replacement: the samples drawn, with the number of draws as a weight. "folds": the
+            samples are dealt to as many folds as there are networks, and network k sees all but
+            fold k.
+        rng : None, int or numpy.random.Generator
+            Of the bags.
+        weights : array_like, (n_networks,), optional
+            Of the ensemble.
+        **options
+            Those of `fit_many` but `rows`. `sample_weight` is (n_samples,). With bags, `validation`
+            may be "left_out": the samples that the network does not see.
+
+        Returns
+        -------
+        Ensemble
+            With the `histories` of the members.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For other bags, folds without a sample, a single network with folds, and as `fit_many`
+            and `Ensemble` do. No network is changed then.
+        Interrupted
+            As `fit_many`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastbackprop as fb
+        >>> X = np.random.default_rng(0).normal(size=(60, 4))
+        >>> networks = [fb.Network([4, 8, 1], rng=seed) for seed in range(5)]
+        >>> ensemble = fb.Ensemble.fit(
+        ...     networks, X, X.sum(axis=1), bags="folds", rng=0, validation="left_out", epochs=3
+        ... )
+        >>> [len(history.validation_cost) for history in ensemble.histories]
+        [3, 3, 3, 3, 3]
+        """
+        chosen = many.distinct(networks, Network, "networks")
+        many.shares(weights, len(chosen))
+        cls(chosen)  # they fit each other
+        options |= drawn_bags(bags, rng, len(chosen), X, options)
+        histories = fit_many(chosen, X, y, **options)
+        ensemble = cls(chosen, weights=weights)
+        ensemble.histories = histories
+        return ensemble
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the ensemble to a safetensors file, in one piece or not at all.
+
+        Parameters are a matrix for each kind of member; descriptions are JSON in the metadata.
+        Raises OSError, and ValueError for parameters that are not finite; what was in the file is
+        still there then.
+        """
+        rows = self._rows()
+        matrices = [
+            np.array([row for row, of in zip(rows, self._kind_of, strict=True) if of == g])
+            for g in range(len(self._kinds))
+        ]
+        file = inputs.file_of(path, np.concatenate([matrix.ravel() for matrix in matrices]))
+        kinds = [saved.architecture(kind) for kind in self._kinds]
+        weights = self.weights if self._weighted else None
+        ensembles.write(file, ensembles.Contents(kinds, self._kind_of, matrices, weights))
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, functions: Sequence[Activation | Cost] = ()
+    ) -> "Ensemble":
+        """The ensemble in a file that `save` has written.
+
+        `functions` and errors are as for `Network.load`.
+        """
+        file = ensembles.SavedEnsemble(inputs.file_path(path, "path"))
+        own = architecture.own_functions_given(functions)
+        arguments = [file.arguments_of(kind, own) for kind in file.kinds]
+        rows, weights = [iter(matrix) for matrix in file.parameters()], file.weights()
+        try:
+            networks = [Network(**arguments[g], init="zeros", rng=0) for g in file.members]
+            for network, g in zip(networks, file.members, strict=True):
+                network.set_parameters(next(rows[g]))
+            return cls(networks, weights=weights)
+        except (ValueError, TypeError) as error:
+            raise file.error(str(error)) from None
+
+    def _rows(self) -> list[np.ndarray]:
+        """The parameters of each member."""
+        rows: list[Any] = [None] * len(self)
+        for part in self._parts:
+            for k, row in zip(part.members.tolist(), part.get(), strict=True):
+                rows[k] = row
+        return rows
+
     def _one_size(self) -> int:
         if len(set(self._n_parameters)) > 1:
             raise ValueError(
@@ -208,87 +336,33 @@ class Ensemble:
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=-2)
 
 
-class _Together:
-    """Members of one description, on the lanes of vectors."""
-
-    def __init__(self, members: list[int], machines: Sequence[Machine]) -> None:
-        self.members, first, lanes = np.array(members), machines[0], _lanes()
-        self._lanes, self._V = lanes.make(first.model, 0, 1, first.dtype), lanes.width(first.dtype)
-        groups, n = -(-len(members) // self._V), first.layout.n_parameters
-        self._values = aligned_zeros(groups * n * self._V, first.dtype).reshape(groups, n, self._V)
-        self.put(np.array([machine.layout.flatten(machine.theta) for machine in machines]))
-
-    def put(self, rows: np.ndarray) -> None:
-        for g, values in enumerate(self._values):
-            some = rows[g * self._V : (g + 1) * self._V]
-            values[:, : len(some)] = some.T
-
-    def get(self) -> np.ndarray:
-        rows = self._values.transpose(0, 2, 1).reshape(-1, self._values.shape[1])
-        return rows[: len(self.members)]
-
-    def predict(self, X: np.ndarray, n: int, first_row: np.ndarray, out: np.ndarray) -> None:
-        groups, of_lanes = len(self._values), np.zeros(len(self._values) * self._V, np.int64)
-        of_lanes[: len(first_row)] = first_row
-        values = self._values.reshape(groups, -1)
-        if len(out) == len(self.members):
-            _lanes().predict(self._lanes, values, X, of_lanes, out, n)
-        else:
-            results = np.empty((len(self.members), *out.shape[1:]), out.dtype)
-            _lanes().predict(self._lanes, values, X, of_lanes, results, n)
-            out[self.members] = results
+def _kinds(networks: Sequence[Network]) -> tuple[list[Network], list[int]]:
+    """A network of zeros for each kind of member, and the kind of each member."""
+    kinds: dict[Any, int] = {}
+    models, kind_of = [], []
+    for network in networks:
+        machine = network.machine
+        key = machine.likeness, tuple(machine.sigma), machine.cost
+        if key not in kinds:
+            kinds[key] = len(kinds)
+            models.append(_of_kind(network))
+        kind_of.append(kinds[key])
+    return models, kind_of
 
 
-class _Alone:
-    """A member that is faster by itself."""
-
-    def __init__(self, member: int, machine: Machine) -> None:
-        self.members = np.array([member])
-        description = machine.sizes, machine.sigma, machine.cost, machine.dtype
-        self._machine = Machine(*description, machine.engine_name)
-        self._machine.theta[...] = machine.theta
-
-    def put(self, rows: np.ndarray) -> None:
-        self._machine.layout.unflatten(rows[0], self._machine.theta)
-
-    def get(self) -> np.ndarray:
-        return self._machine.layout.flatten(self._machine.theta)[None]
-
-    def predict(self, X: np.ndarray, n: int, first_row: np.ndarray, out: np.ndarray) -> None:
-        rows = X[first_row[0] : first_row[0] + n]
-        samples = without_targets(rows, out.shape[2], out.dtype)
-        self._machine.predict(samples, out[self.members[0]])
-
-
-def _parts(machines: list[Machine]) -> list[_Together | _Alone]:
-    """The members in parts that are predicted with together."""
-    alike: dict[Any, list[int]] = {}
-    for k, machine in enumerate(machines):
-        own = None if machine.engine_name == "tiles" else k
-        key = machine.sizes, tuple(machine.sigma), machine.engine_name, own
-        alike.setdefault(key, []).append(k)
-    parts: list[_Together | _Alone] = []
-    for members in alike.values():
-        together = _together(machines[members[0]], len(members))
-        if together:
-            some = members[:together]
-            parts.append(_Together(some, [machines[k] for k in some]))
-        parts += [_Alone(k, machines[k]) for k in members[together:]]
-    return parts
-
-
-def _together(machine: Machine, n: int) -> int:
-    """How many of n networks like this one are faster on lanes than by themselves."""
-    if machine.engine_name != "tiles":
-        return 0
-    width = _lanes().width(machine.dtype)
-    fewest = _lanes().fewest(machine.layout.n_parameters, machine.dtype)
-    if fewest > width:
-        return 0
-    rest: int = n % width
-    return n if rest == 0 or rest >= fewest else n - rest
-
-
-def _lanes() -> Any:
-    """`engines.lanes`, which compiles: the engine "numpy" works without Numba."""
-    return importlib.import_module("fastbackprop.engines.lanes")
+def _of_kind(network: Network, parameters: np.ndarray | None = None) -> Network:
+    """Another network with this description, of zeros or with these parameters."""
+    sigma = network.machine.sigma
+    other = Network(
+        network.sizes,
+        hidden=sigma[:-1],
+        output=sigma[-1],
+        cost=network.machine.cost,
+        init="zeros",
+        dtype=network.dtype,
+        rng=0,
+        engine=network.engine,
+    )
+    if parameters is not None:
+        other.set_parameters(parameters)
+    return other

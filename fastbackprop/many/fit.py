@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from fastbackprop import inputs
 from fastbackprop.inputs import many
 from fastbackprop.jit.interrupts import deferred
@@ -53,8 +55,8 @@ def fit_many(
     Every network ends with the parameters, and gets the history, that
     `networks[k].fit(X[rows[k]], y[rows[k]], optimizer=optimizers[k], ...)` would have given it, bit
     for bit, whatever the other networks are and however many threads there are. The networks take
-    turns, an epoch each, so that all have come equally far when Ctrl-C or a time budget ends the
-    call. Any mix of sizes, functions and engines will do.
+    turns, first of an epoch, then of some milliseconds, so that all have come about equally far
+    when Ctrl-C or a time budget ends the call. Any mix of sizes, functions and engines will do.
 
     Parameters
     ----------
@@ -72,8 +74,8 @@ def fit_many(
         Numbers of the rows of X (or booleans) to train each network on: folds, bootstrap samples,
         subsets. A number may be there several times. X is not copied.
     validation
-        As for `fit`; or a list with a pair, a triple, a fraction or None for each network. A
-        fraction is one of the network's rows.
+        As for `fit`; or a list with a pair, a triple, a fraction, row numbers of X (an integer
+        array) or None for each network. A fraction is one of the network's rows.
     sample_weight : array_like, optional
         (n_samples,) for all, or a vector for each network: (n_networks, n_samples), or a list. They
         are weights of all rows of X, also with `rows`.
@@ -140,7 +142,7 @@ def fit_many(
     each, stop = each_network(len(chosen), X, y, settings), Stop()
     total = sum(inputs.positive_integer(one["epochs"], "epochs") for one in each)
     shown = bars(progress, total)
-    trainings = prepared(chosen, each, common, stop, [bar.on_epoch_end for bar in shown])
+    trainings = prepared(chosen, each, common, stop, [_Ticks(bar) for bar in shown])
     interrupted = False
     try:
         with contextlib.ExitStack() as at_work, deferred() as stop.interrupt:
@@ -242,7 +244,7 @@ OF_ONE: dict[str, Callable[[Any], bool] | None] = {
     "batch_size": None,
     "early_stopping": None,
     "dropout": lambda value: isinstance(value, Dropout),
-    "validation": lambda value: value is None or isinstance(value, tuple | float),
+    "validation": lambda value: value is None or isinstance(value, tuple | float | np.ndarray),
     "shuffle": None,
     "metrics": lambda value: value is None or isinstance(value, Mapping | Metrics),
     "missing_targets": None,
@@ -280,6 +282,15 @@ def _check_generators(trainings: list[Trainer]) -> None:
         ": the order in which they draw would depend on the threads. Make each network with its "
         "own, Network(..., rng=seed), or pass shuffle=False",
     )
+
+
+class _Ticks:
+    """A bar of all networks, for one of them."""
+
+    may_be_late, looks_at_network = True, False
+
+    def __init__(self, bar: Any) -> None:
+        self.on_epoch_end = bar.on_epoch_end
 
 
 class _Data:

@@ -1,25 +1,26 @@
-"""An epoch of several trainings of one kind, with their networks on the lanes of vectors."""
+"""Epochs of several trainings of one kind, with their networks on the lanes of vectors."""
 
-import functools
+import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from fastbackprop import samples as sums_of
 from fastbackprop.engines import lanes
-from fastbackprop.engines.lanes import ALIVE, COST, MOST_ROWS, STRIP, WEIGHT
+from fastbackprop.engines.lanes import COST, MOST_ROWS, WEIGHT
 from fastbackprop.engines.update import N_COEFFICIENTS
 from fastbackprop.inputs.on_disk import in_memory
-from fastbackprop.machine import Pause, slices
+from fastbackprop.machine import slices
+from fastbackprop.many import choice
 from fastbackprop.optimizers.adam import ADAM, ADAMW, NADAM, RADAM
 from fastbackprop.optimizers.adaptive import ADAGRAD, RMSPROP
 from fastbackprop.optimizers.sgd import MOMENTUM, NESTEROV, PLAIN
-from fastbackprop.training.callbacks import EndOfTraining
-from fastbackprop.training.trainer import Trainer
+from fastbackprop.training.orders import Orders
+from fastbackprop.training.trainer import DivergenceError, Trainer
 
-MOST_PLACES = 1 << 14  # of the orders that are made ready at once
-NO_WEIGHTS = np.zeros((0, 1))
+MOST_PLACES = 1 << 16  # of the orders that are made ready at once, but for those of one epoch
+NO_WEIGHTS = np.zeros(0)
 
 # Rules that need nothing but + - * / and the square root, and at most two states.
 RULES = {
@@ -37,8 +38,9 @@ def kind(training: Trainer) -> Any:
         or samples is None
         or samples.is_sparse
         or not in_memory(samples)
-        or not stepper.is_rule_alone
+        or stepper.only_penalty is None
         or rule.rule not in RULES
+        or training.callbacks.having("on_batch_end")
     ):
         return None
     size, n = plan.batch_size, plan.n_samples
@@ -57,146 +59,218 @@ def share(kind: Any) -> int:
     return lanes.width(kind[3])
 
 
-def few(trainings: Sequence[Trainer]) -> bool:
-    """Whether these networks of one kind are faster one after the other."""
-    machine = trainings[0].machine
-    return len(trainings) < lanes.fewest(machine.layout.n_parameters, machine.dtype)
+def few(n: int, kind: Any) -> bool:
+    """Whether n networks of a kind are faster one after the other."""
+    sizes, _, _, dtype, *_ = kind
+    return choice.together(n, sizes, share(kind), dtype) < n
 
 
 class Group:
     """Memory for V networks of a kind; one call at a time uses it."""
 
     def __init__(self, kind: Any, training: Trainer) -> None:
-        *_, self.dtype, self.batch_size, formula, n_states, _, _ = kind
+        *_, self.dtype, self.batch_size, formula, self._n_states, _, _ = kind
         assert training.plan.samples is not None
         self.samples = training.plan.samples  # X and y are those of all; weights are not
-        self.layout = training.machine.layout
-        self.V = share(kind)
-        self.index = self.layout.flatten(np.arange(self.layout.length))  # of each parameter
-        self.lanes = lanes.make(training.machine.model, n_states, self.batch_size, self.dtype)
-        self.values = self.lanes.values.reshape(1 + n_states, -1, self.V)
-        self.rule = lanes.compiled_rule(formula, n_states, self.dtype)
+        self.layout, self.V = training.machine.layout, share(kind)
+        self._index = self.layout.flatten(np.arange(self.layout.length))  # of each parameter
+        self._lanes = lanes.make(
+            training.machine.model, self._n_states, self.batch_size, self.dtype
+        )
+        self._before = np.empty_like(self._lanes.values)  # the values, before some epochs
+        self._rule = lanes.compiled_rule(formula, self._n_states, self.dtype)
+        self._order = np.zeros(0, np.int64)
+        self._seconds = float("inf")  # of an epoch
 
-    def epoch(self, trainings: Sequence[Trainer]) -> list[Trainer]:
-        """The next epoch of up to V trainings; returns those whose networks diverged.
+    def turn(self, members: Sequence[Any], seconds: float) -> list[Any]:
+        """Epochs of up to V trainings, for so many seconds; returns those that diverged.
 
-        Raises EndOfTraining, as a pause does, with all networks between two steps.
+        A training's first turn is one epoch. Raises EndOfTraining, as a pause does, with all
+        networks between two steps.
         """
-        pause = trainings[0].pause(lambda: None)
-        began = [training.begin_epoch() for training in trainings]
-        samples = [training.plan.samples or self.samples for training in trainings]
-        orders = [
-            training.order(of_lane) for training, of_lane in zip(trainings, samples, strict=True)
-        ]
-        self._pack(trainings)
-        sums = np.zeros((3, self.V))
-        sums[ALIVE] = 1
-        taken = np.zeros(len(trainings), np.int64)
+        trainings = [member.training for member in members]
+        addresses = np.zeros((1 + self._n_states, self.V), np.int64)
+        for lane, member in enumerate(members):
+            addresses[:, lane] = member.addresses()
+        first = any(member.is_new for member in members)
+        end, looked_at = time.perf_counter() + seconds, any(t.is_looked_at for t in trainings)
+        ahead, packed, lost = all(t.runs_ahead for t in trainings), False, []
         try:
-            self._passes(trainings, orders, sums, taken, pause)
-        except EndOfTraining:
-            self._unpack(trainings, sums, taken)
-            raise
-        sums[ALIVE] *= np.isfinite(self.values[0]).all(axis=0)
-        self._unpack(trainings, sums, taken)
-        diverged = []
-        for lane, training in enumerate(trainings):
-            training.sums[[sums_of.COST, sums_of.WEIGHT]] = sums[[COST, WEIGHT], lane]
-            if not sums[ALIVE, lane]:  # nothing of it is changed: once more, as `fit` does it
-                training.sums[:] = 0
-                if not training.one_pass(samples[lane], orders[lane], pause):
-                    diverged.append(training)
-                    continue
-            training.end_epoch(training.end_steps(began[lane], pause))
-        return diverged
+            while True:
+                if not packed:
+                    self._pack(addresses)
+                    packed = True
+                n = self._epochs_at_once(trainings, end) if ahead and not first else 1
+                run = _Run(self, trainings, n)
+                try:
+                    run.take()
+                finally:
+                    alive = run.alive
+                    self._unpack(addresses * ~alive, self._before)
+                    run.take_back()
+                    addresses *= alive
+                if looked_at:
+                    self._unpack(addresses, self._lanes.values)
+                    packed = False
+                run.tell()
+                for lane in np.flatnonzero(~alive[: len(members)]).tolist():
+                    if not run.take_again(lane):
+                        lost.append(members[lane])
+                if first or not alive.all() or time.perf_counter() > end:
+                    return lost
+                if sum(training.goes_on() for training in trainings) < len(trainings):
+                    return lost
+        finally:
+            if packed:
+                self._unpack(addresses, self._lanes.values)
 
-    def _passes(
-        self,
-        trainings: Sequence[Trainer],
-        orders: Sequence[np.ndarray],
-        sums: np.ndarray,
-        taken: np.ndarray,
-        pause: Pause,
-    ) -> None:
-        """The steps of an epoch; `taken` counts those of each network."""
-        n, size = max(map(len, orders)), self.batch_size
-        work = self.layout.n_parameters * self.V
-        for start, stop in slices(n, size, size, work, MOST_PLACES // size * size):
-            if start:
-                pause()
-            steps, takes = self._steps(trainings, orders, start, stop)
-            lanes.train(self.lanes, steps, sums.reshape(-1), 0, len(takes))
-            taken_now = takes[:, : len(trainings)].sum(axis=0)
-            taken += taken_now
-            for training, more in zip(trainings, taken_now.tolist(), strict=True):
-                training.stepper.steps += more
+    def _epochs_at_once(self, trainings: Sequence[Trainer], end: float) -> int:
+        """So many as there is time for, and none beyond the last of any training."""
+        left = min(training.plan.epochs - len(training.history) for training in trainings)
+        places = self.V * max(training.plan.n_samples for training in trainings)
+        in_time = (end - time.perf_counter()) / self._seconds
+        return int(max(1, min(left, in_time, MOST_PLACES // places)))
 
-    def _steps(
-        self, trainings: Sequence[Trainer], orders: Sequence[np.ndarray], start: int, stop: int
-    ) -> tuple[lanes.Steps, np.ndarray]:
-        """The minibatches of places start ... stop, and which lanes take a step, (steps, V)."""
-        V, K = self.V, len(trainings)
-        places = _places(start, stop, self.batch_size, tuple(map(len, orders)), V)
-        order = np.zeros((len(places.real), V), np.int64)
-        numbers = [of_lane[i] for of_lane, i in zip(orders, places.indices, strict=True)]
-        order[:, :K] = np.transpose(numbers)
-        takes, weight = places.counts > 0, NO_WEIGHTS
-        weights = [training.plan.samples.s for training in trainings if training.plan.samples]
+    def _pack(self, addresses: np.ndarray) -> None:
+        lanes.pack(self._lanes.values, self._index, self.layout.length, addresses.reshape(-1))
+
+    def _unpack(self, addresses: np.ndarray, values: np.ndarray) -> None:
+        lanes.unpack(values, self._index, self.layout.length, addresses.reshape(-1))
+
+    def order_of(self, n_epochs: int, n: int) -> np.ndarray:
+        """Memory for orders of n samples, (n_epochs, V, n): its values are numbers of rows."""
+        places = n_epochs * self.V * n
+        if len(self._order) < places:
+            self._order = np.zeros(places, np.int64)
+        return self._order[:places].reshape(n_epochs, self.V, n)
+
+
+class _Run:
+    """Some epochs of a group, taken together.
+
+    Attributes
+    ----------
+    alive : ndarray, (V,) bool
+        Which networks have a finite cost and finite parameters.
+    """
+
+    def __init__(self, group: Group, trainings: Sequence[Trainer], n_epochs: int) -> None:
+        self._group, self._trainings, self._n_epochs = group, trainings, n_epochs
+        self._pause = trainings[0].pause(_nothing)
+        self._steps = [training.stepper.steps for training in trainings]
+        self._taken, self.alive = np.zeros(group.V, np.int64), np.ones(group.V, bool)
+        self._sums = np.zeros((n_epochs, 2, group.V))
+
+    def take(self) -> None:
+        """The steps. Raises EndOfTraining, between two steps."""
+        group, trainings = self._group, self._trainings
+        self._began = [training.begin_epoch() for training in trainings]
+        self._generators = [t.rng and t.rng.bit_generator.state for t in trainings]
+        started = time.perf_counter()
+        epochs = self._epochs()
+        group._before[:] = group._lanes.values
+        n, size = epochs.n, group.batch_size
+        work, alive = group.layout.n_parameters * group.V, epochs.alive
+        pieces = slices(n, size, size, work) if self._n_epochs == 1 else [(0, n)]
+        try:
+            for start, stop in pieces:
+                if start:
+                    self._pause()
+                epochs = self._with_coefficients(epochs, start, stop)
+                lanes.train(group._lanes, epochs, self._sums.reshape(-1), start, stop)
+                for lane, training in enumerate(trainings):
+                    training.stepper.steps = self._steps[lane] + int(self._taken[lane])
+        finally:
+            self.alive = alive > 0
+        group._seconds = (time.perf_counter() - started) / self._n_epochs
+
+    def _epochs(self) -> lanes.Epochs:
+        """All but the coefficients."""
+        group, trainings = self._group, self._trainings
+        lengths = np.zeros(group.V, np.int64)
+        lengths[: len(trainings)] = [training.plan.n_samples for training in trainings]
+        n = int(lengths.max())
+        order, weight = group.order_of(self._n_epochs, n), NO_WEIGHTS
+        weights = [t.plan.samples.s for t in trainings if t.plan.samples is not None]
         if any(map(len, weights)):
-            weight = np.ones((len(order), V))
-            for lane, s in enumerate(weights):
-                if len(s):
-                    weight[:, lane] = s[numbers[lane]]
-            takes = np.add.reduceat(weight * places.real, places.starts[:-1]) > 0
-        c = np.zeros((len(takes), N_COEFFICIENTS, V), self.dtype)
-        for lane, training in enumerate(trainings):
-            m = int(np.count_nonzero(places.counts[:, lane]))
-            rows = training.stepper.coefficients(m)
-            if len(weight) and len(rows) > 1:
-                before: np.ndarray = np.cumsum(takes[:m, lane]) - takes[:m, lane]
-                rows = rows[before]
-            c[:m, :, lane] = rows
-        arrays = order.reshape(-1), weight.reshape(-1), places.counts.reshape(-1), places.starts
-        return lanes.Steps(self.samples, *arrays, self.rule, c.reshape(-1)), takes
+            weight = np.ones(order.shape)
+        self._orders(lengths).draw(order)
+        for lane, (training, s) in enumerate(zip(trainings, weights, strict=True)):
+            length, rows = lengths[lane], training.plan.rows
+            if rows is not None:
+                order[:, lane, :length] = rows[order[:, lane, :length]]
+            if len(s):
+                weight[:, lane, :length] = s[order[:, lane, :length]]
+        penalty = np.zeros((group.V, 2), group.dtype)
+        penalty[: len(trainings)] = [training.stepper.only_penalty for training in trainings]
+        return lanes.Epochs(
+            samples=group.samples,
+            order=order.reshape(-1),
+            weight=weight.reshape(-1),
+            lengths=lengths,
+            n=n,
+            batch_size=group.batch_size,
+            rule=group._rule,
+            c=np.zeros(0, group.dtype),
+            c_rows=0,
+            c_first=np.zeros(group.V, np.int64),
+            penalty=penalty.T.reshape(-1) if penalty.any() else np.zeros(0, group.dtype),
+            taken=self._taken,
+            alive=np.ones(group.V, group.dtype),
+        )
 
-    def _pack(self, trainings: Sequence[Trainer]) -> None:
-        for lane, training in enumerate(trainings):
-            for vector, of_lanes in zip(_vectors(training), self.values, strict=True):
-                of_lanes[:, lane] = vector[self.index]
+    def _orders(self, lengths: np.ndarray) -> Orders:
+        trainings = self._trainings
+        generators = [training.rng if training.plan.shuffle else None for training in trainings]
+        generators += [None] * (len(lengths) - len(trainings))
+        return Orders(trainings[0].machine.engine, generators, lengths.tolist())
 
-    def _unpack(self, trainings: Sequence[Trainer], sums: np.ndarray, taken: np.ndarray) -> None:
-        """Give each network its parameters and states, but for those that diverged."""
-        for lane, training in enumerate(trainings):
-            if sums[ALIVE, lane]:
-                for vector, of_lanes in zip(_vectors(training), self.values, strict=True):
-                    vector[self.index] = of_lanes[:, lane]
-            else:
-                training.stepper.steps -= int(taken[lane])
+    def _with_coefficients(self, epochs: lanes.Epochs, start: int, stop: int) -> lanes.Epochs:
+        """Those of the steps on places start ... stop of each epoch."""
+        of_each, most = [], 1
+        for length, training in zip(epochs.lengths.tolist(), self._trainings, strict=False):
+            steps = max(0, -(-(min(length, stop) - start) // epochs.batch_size))
+            rows = training.stepper.coefficients(self._n_epochs * steps)
+            of_each.append(rows)
+            most = max(most, len(rows))
+        c = np.zeros((self._group.V, most, N_COEFFICIENTS), self._group.dtype)
+        for lane, rows in enumerate(of_each):
+            c[lane, : len(rows)] = rows
+            if len(rows) == 1:
+                c[lane, 1:] = rows
+        first = self._taken.copy()
+        return epochs._replace(c=c.reshape(-1), c_rows=most, c_first=first)
+
+    def take_back(self) -> None:
+        """Steps of those that are not alive have not been taken."""
+        for training, steps, alive in zip(self._trainings, self._steps, self.alive, strict=False):
+            if not alive:
+                training.stepper.steps = steps
+
+    def take_again(self, lane: int) -> bool:
+        """What this training does by itself, from the same start; False where it diverges."""
+        training = self._trainings[lane]
+        if training.rng is not None:
+            training.rng.bit_generator.state = self._generators[lane]
+        try:
+            training.rest_of_epoch(self._began[lane], _nothing)
+            for _ in range(self._n_epochs - 1):
+                training.one_epoch(_nothing)
+        except DivergenceError:
+            return False
+        return True
+
+    def tell(self) -> None:
+        """The figures of the epochs, to the histories and the callbacks."""
+        seconds = self._group._seconds
+        for e in range(self._n_epochs):
+            costs, weights = self._sums[e, COST].tolist(), self._sums[e, WEIGHT].tolist()
+            for lane, training in enumerate(self._trainings):
+                if self.alive[lane]:
+                    training.sums[sums_of.COST] = costs[lane]
+                    training.sums[sums_of.WEIGHT] = weights[lane]
+                    began = time.perf_counter() - seconds
+                    training.end_epoch(training.end_steps(began, self._pause))
 
 
-def _vectors(training: Trainer) -> list[np.ndarray]:
-    return [training.machine.theta, *training.stepper.states]
-
-
-class _Places(NamedTuple):
-    """The places of some minibatches, padded to whole strips."""
-
-    indices: list[np.ndarray]  # of each lane: which sample of its order is at each place, (places,)
-    real: np.ndarray  # (places, V): whether it counts, or is padding
-    counts: np.ndarray  # (steps, V) float64: samples of the lane's minibatch
-    starts: np.ndarray  # (steps + 1,): the first place of each
-
-
-@functools.lru_cache(maxsize=8)
-def _places(start: int, stop: int, size: int, n: tuple[int, ...], V: int) -> _Places:
-    """Of the samples start ... stop of orders of n samples, `size` to a minibatch."""
-    first = np.arange(start, stop, size)
-    padded, last = (-(-width // STRIP) * STRIP for width in (size, min(size, stop - first[-1])))
-    n_places, offset = (len(first) - 1) * padded + last, np.arange(padded)
-    index = (first[:, None] + np.minimum(offset, size - 1)).reshape(-1)[:n_places]
-    indices = {length: np.minimum(index, length - 1) for length in set(n)}
-    lengths = np.array([*n, *(0,) * (V - len(n))])
-    counts = np.clip(lengths - first[:, None], 0, size).astype(np.float64)
-    real = (offset[:, None] < counts[:, None]).reshape(-1, V)[:n_places]
-    starts = np.minimum(np.arange(len(first) + 1) * padded, n_places)
-    return _Places([indices[length] for length in n], real, counts, starts)
+def _nothing() -> None: ...

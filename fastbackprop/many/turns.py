@@ -1,14 +1,16 @@
 """The epochs of many trainings, taken in turns by some threads.
 
-A thread takes a training out of the queue, runs one of its epochs, and puts it back at the end. So
-no thread waits for another, and all trainings come equally far. A training is in one thread at a
-time; nothing that it changes belongs to another.
+A thread takes a training out of the queue, runs some of its epochs, and puts it back at the end. So
+no thread waits for another, and all trainings come about equally far: the first turn is an epoch,
+a later one those of some milliseconds. A training is in one thread at a time; nothing that it
+changes belongs to another.
 """
 
 import importlib
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +18,7 @@ from fastbackprop.jit.availability import available_processors
 from fastbackprop.training.callbacks import Callbacks, EndOfTraining
 from fastbackprop.training.trainer import DivergenceError, Trainer
 
+TURN_SECONDS = 0.02  # but an epoch at least
 MIN_WORK = 20_000_000  # multiply-adds of (0) that a thread must have to do, to be worth starting
 
 
@@ -31,6 +34,8 @@ class Stop:
     lock : threading.RLock
         Held while callbacks are called.
     """
+
+    may_be_late, looks_at_network = True, False
 
     def __init__(self) -> None:
         self.interrupt: Any = lambda: None
@@ -65,6 +70,8 @@ class OneAtATime(Callbacks):
 
     def tell(self, event: str, *arguments: Any) -> bool:
         """As of `Callbacks`."""
+        if not self.listening(event):
+            return False
         with self._lock:
             return super().tell(event, *arguments)
 
@@ -85,7 +92,7 @@ def take_turns(trainings: Sequence[Trainer], n_threads: int | None, stop: Stop) 
         for training in begun:
             training.close()
         raise
-    queue = Queue(begun)
+    queue = Queue(map(Member, begun))
     members = _started(workers - 1, queue, stop)
     _work(queue, stop)
     for member in members:
@@ -99,39 +106,59 @@ def _lanes() -> Any:
     return importlib.import_module("fastbackprop.many.lanes")
 
 
-def _kind(training: Trainer) -> Any:
-    return _lanes().kind(training) if training.machine.engine_name == "tiles" else None
+class Member:
+    """A training among others.
+
+    Attributes
+    ----------
+    training : Trainer
+    kind
+        Equal for trainings that may share turns; None for one that may not.
+    is_new : bool
+        Whether it has had no turn.
+    """
+
+    def __init__(self, training: Trainer) -> None:
+        self.training, self.is_new = training, True
+        tiles = training.machine.engine_name == "tiles"
+        self.kind = _lanes().kind(training) if tiles else None
+        self._addresses: list[int] = []
+
+    def addresses(self) -> list[int]:
+        """Those of theta and of each state."""
+        if not self._addresses:
+            vectors = self.training.machine.theta, *self.training.stepper.states
+            self._addresses = [vector.ctypes.data for vector in vectors]
+        return self._addresses
 
 
 class Queue:
     """Trainings that wait for a turn, first in, first out; those of one kind share turns."""
 
-    def __init__(self, trainings: Sequence[Trainer]) -> None:
-        self._waiting = deque((training, _kind(training)) for training in trainings)
+    def __init__(self, members: Iterable[Member]) -> None:
+        self._waiting = deque(members)
         self._lock = threading.Lock()
         self._idle: dict[Any, list[Any]] = {}
 
-    def take(self) -> tuple[list[Trainer], Any]:
+    def take(self) -> list[Member]:
         """Trainings of the first one's kind, as many as have a turn together; [] if none wait."""
         with self._lock:
             if not self._waiting:
-                return [], None
-            first, kind = self._waiting.popleft()
-            taken, others = [first], []
-            most = 1 if kind is None else _lanes().share(kind)
+                return []
+            first = self._waiting.popleft()
+            taken: list[Member] = [first]
+            others: list[Member] = []
+            most = 1 if first.kind is None else _lanes().share(first.kind)
             while self._waiting and len(taken) < most:
-                training, its_kind = self._waiting.popleft()
-                if its_kind == kind:
-                    taken.append(training)
-                else:
-                    others.append((training, its_kind))
+                member = self._waiting.popleft()
+                (taken if member.kind == first.kind else others).append(member)
             self._waiting.extendleft(reversed(others))
-            return taken, kind
+            return taken
 
-    def put(self, trainings: Sequence[Trainer], kind: Any) -> None:
+    def put(self, members: Iterable[Member]) -> None:
         """Behind all that wait."""
         with self._lock:
-            self._waiting.extend((training, kind) for training in trainings)
+            self._waiting.extend(members)
 
     @contextmanager
     def group(self, kind: Any, training: Trainer) -> Iterator[Any]:
@@ -169,48 +196,55 @@ def _started(n: int, queue: Queue, stop: Stop) -> list[threading.Thread]:
 def _work(queue: Queue, stop: Stop) -> None:
     """What a thread does until nothing is in the queue: the others have what is left."""
     while True:
-        trainings, kind = queue.take()
-        if not trainings:
+        members = queue.take()
+        if not members:
             return
         try:
-            queue.put(_turn(trainings, kind, queue), kind)
+            queue.put(_turn(members, queue))
         except BaseException as error:
             stop.because_of(error)
 
 
-def _turn(trainings: list[Trainer], kind: Any, queue: Queue) -> list[Trainer]:
-    """An epoch of each; returns those that go on."""
-    live = []
-    for training in trainings:
-        if training.goes_on():
-            live.append(training)
+def _turn(members: list[Member], queue: Queue) -> list[Member]:
+    """Some epochs of each; returns those that go on."""
+    live, kind = [], members[0].kind
+    for member in members:
+        if member.training.goes_on():
+            live.append(member)
         else:
-            _end(training, training.history.ended_by)
-    if kind is None or not live or _lanes().few(live):
-        return [training for training in live if _alone(training)]
+            _end(member.training, member.training.history.ended_by)
+    if kind is None or not live or _lanes().few(len(live), kind):
+        return [member for member in live if _alone(member)]
     try:
-        with queue.group(kind, live[0]) as group:
-            diverged = group.epoch(live)
+        with queue.group(kind, live[0].training) as group:
+            diverged = group.turn(live, TURN_SECONDS)
     except EndOfTraining as end:
-        for training in live:
-            _end(training, end.reason)
+        for member in live:
+            _end(member.training, end.reason)
         return []
     except BaseException:
-        for training in live:
-            training.close()
+        for member in live:
+            member.training.close()
         raise
-    for training in diverged:
-        _end(training, "divergence")
-    return [training for training in live if training not in diverged]
+    for member in live:
+        member.is_new = False
+    for member in diverged:
+        _end(member.training, "divergence")
+    return [member for member in live if member not in diverged]
 
 
-def _alone(training: Trainer) -> bool:
-    """An epoch; False where it ended the training."""
+def _alone(member: Member) -> bool:
+    """Some epochs by itself; False where they ended the training."""
+    training, end = member.training, time.perf_counter() + TURN_SECONDS
     try:
         training.one_epoch(_nothing)
+        while not member.is_new and time.perf_counter() < end and training.goes_on():
+            training.one_epoch(_nothing)
+        member.is_new = False
+        training.rest()
         return True
-    except EndOfTraining as end:
-        _end(training, end.reason)
+    except EndOfTraining as end_of_training:
+        _end(training, end_of_training.reason)
     except DivergenceError:
         _end(training, "divergence")
     except BaseException:

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastbackprop import inputs
 from fastbackprop.formats import atomic, saved
-from fastbackprop.formats.dense import Writable
+from fastbackprop.formats.dense import Share, Writable, all_parameters, shares
 from fastbackprop.formats.expressions import graph as formula
 from fastbackprop.functions import LayerNorm
 from fastbackprop.names import missing
@@ -32,17 +32,18 @@ def the_package() -> Any:
     return onnx
 
 
-def export(network: Writable, path: str | os.PathLike[str]) -> None:
+def export(network: Any, path: str | os.PathLike[str]) -> None:
     """Write the network as an ONNX model: input X, (n_samples, n_0), output Y, (n_samples, n_L).
 
-    The number of samples is free; the opset is 17; weights
+    Y is the output, of an ensemble the mean that its `predict` gives. The number of samples is
+    free; the opset is 17; weights
     and arithmetic are of the network's dtype. The sizes, the functions' names, the cost and the
     dtype are in the metadata, as JSON under the key "fastbackprop". The file is written in one
     piece or not at all.
 
     Parameters
     ----------
-    network : Network
+    network : Network or Ensemble
     path : str or path-like
         Replaced where it exists.
 
@@ -62,24 +63,32 @@ def export(network: Writable, path: str | os.PathLike[str]) -> None:
         For a float64 network with an operator that ONNX Runtime has in float32 alone, with its
         name. The file is valid, and written.
     """
-    file = inputs.file_of(path, network.get_parameters())
-    atomic.write(file, [model(network).SerializeToString()])
+    parts = shares(network)
+    file = inputs.file_of(path, all_parameters(parts))
+    atomic.write(file, [_model(parts).SerializeToString()])
 
 
-def model(network: Writable) -> Any:
+def model(network: Any) -> Any:
     """The ONNX model, a ModelProto, that `export` writes; warnings are the same."""
-    onnx = the_package()
-    graph = Writer(onnx, network.dtype)
-    a = graph.layers(network)
+    return _model(shares(network))
+
+
+def _model(parts: list[Share]) -> Any:
+    onnx, dtype = the_package(), parts[0].network.dtype
+    graph = Writer(onnx, dtype)
+    if len(parts) == 1:
+        a = graph.layers(parts[0].network)
+    else:
+        a = graph.mean(parts)
     graph.nodes.append(onnx.helper.make_node("Identity", [a], ["Y"]))
     lacking = operators.SINGLE & {node.op_type for node in graph.nodes}
-    if network.dtype == np.float64 and lacking:
+    if dtype == np.float64 and lacking:
         warnings.warn(
             f"ONNX Runtime has no float64 kernel for {', '.join(sorted(lacking))}: the model is "
             f"valid, but runs there only from a float32 network",
             stacklevel=3,
         )
-    return graph.model(network)
+    return graph.model([part.network for part in parts])
 
 
 def nodes_of(network: Writable, dtype: np.dtype) -> tuple[list[Any], dict[str, Any], str]:
@@ -95,6 +104,14 @@ class Writer:
         self.onnx, self.dtype, self._prefix = onnx, dtype, prefix  # of all names
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
+
+    def mean(self, parts: list[Share]) -> str:
+        """The weighted sum of the outputs of several networks; returns its name."""
+        terms = []
+        for k, (network, weight) in enumerate(parts):
+            a = self.layers(network, prefix=f"network{k}_")
+            terms.append(self.node("Mul", [a, self.constant(weight, f"weight{k}")]))
+        return self.node("Sum", terms)
 
     def layers(self, network: Writable, a: str = "X", prefix: str = "") -> str:
         """Those of a network, of a; returns the name of its output. Constants get the prefix."""
@@ -140,9 +157,9 @@ class Writer:
 
         return name(way)
 
-    def model(self, network: Writable) -> Any:
-        """The ModelProto of these nodes."""
-        make = self.onnx.helper
+    def model(self, networks: list[Writable]) -> Any:
+        """The ModelProto of these nodes, which are of one network or of several."""
+        make, network = self.onnx.helper, networks[0]
         number = make.np_dtype_to_tensor_dtype(self.dtype)
         ends = [
             make.make_tensor_value_info(name, number, ["n_samples", n])
@@ -158,8 +175,10 @@ class Writer:
             producer_name="fastbackprop",
             producer_version=__version__,
         )
-        architecture = saved.architecture(network)
-        del architecture["engine"]  # of no meaning to other runtimes
-        make.set_model_props(model, {KEY: json.dumps(architecture)})
+        described = [saved.architecture(network) for network in networks]
+        for architecture in described:
+            del architecture["engine"]  # of no meaning to other runtimes
+        said = described if len(networks) > 1 else described[0]
+        make.set_model_props(model, {KEY: json.dumps(said)})
         self.onnx.checker.check_model(model, full_check=True)
         return model

@@ -15,7 +15,8 @@ class Rule(NamedTuple):
 
     rule(theta, g, *states, c) -> (theta, *states); coefficients(h, t, tiny) -> c[0], c[1], ...,
     each a number or an array like t, the numbers of the steps, counted from 1. h are the
-    hyperparameters; h[0] is the learning rate, and c[0] is multiplied by it afterwards. tiny is the
+    hyperparameters; h[0] is the learning rate: c[0] is multiplied by it afterwards, and nothing
+    else depends on it. tiny is the
     smallest epsilon: without it the quotient 0 / 0 of an element without a gradient, of padding for
     example, would be NaN.
     """

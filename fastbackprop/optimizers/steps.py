@@ -8,6 +8,8 @@ import numpy as np
 
 from fastbackprop.engines.update import (
     AVERAGING,
+    BIASES,
+    L2,
     MAX_NORM,
     N_COEFFICIENTS,
     NOTHING,
@@ -21,6 +23,7 @@ from fastbackprop.optimizers.rules import Rule
 from fastbackprop.optimizers.schedules import Schedule, checked_factors
 
 BLOCK = 64  # coefficients are computed for so many steps at once, or a multiple
+LONGEST_KEPT = 2048  # steps whose coefficients are kept for other optimizers
 NO_PIECES = np.zeros((0, 4), np.int64)
 
 
@@ -60,36 +63,47 @@ class Stepper:
         self._c = self._rows.astype(dtype)
         self._epoch = 0  # steps before this epoch
         self._factors: np.ndarray | None = None  # of the schedule, for the steps of this epoch
-        rule, function = settings.rule, settings.function
-        by_hand = function is not None
+        rule, by_hand = settings.rule, settings.function is not None
         completes = settings.more != NOTHING or settings.averaging is not None or by_hand
-        cut, scratch = NO_PIECES, 0
-        if completes:
-            self._layers = machine.layout.layers(dtype)
-            cut = pieces(self._layers)
+        engine, self._layout = machine.engine, machine.layout
+        self._rule = engine.rule(rule.rule, 0 if by_hand else rule.n_states, dtype)
+        self._completion = engine.completion(dtype) if completes else 0
+
+    @functools.cached_property
+    def _layers(self) -> np.ndarray:
+        layers: np.ndarray = self._layout.layers(self._theta.dtype)
+        return layers
+
+    @functools.cached_property
+    def _update(self) -> Update:
+        """The arguments of a step, made on first use: networks on lanes need no gradient here."""
+        by_hand, cut, scratch = self.settings.function is not None, NO_PIECES, 0
+        more: tuple[float, ...] = NOTHING
+        if self._completion:
+            cut, more = pieces(self._layers), self.settings.more
             scratch = max(len(cut), int(self._layers["stride"].sum()))
-        engine = machine.engine
-        self._update = Update(
-            rule=engine.rule(rule.rule, 0 if by_hand else rule.n_states, dtype),
-            plain=rule.plain,
-            completion=engine.completion(dtype) if completes else 0,
+        update = Update(
+            rule=self._rule,
+            plain=self.settings.rule.plain,
+            completion=self._completion,
             first=0,
             c=self._c,
-            t=t,
-            states=states,
-            mean=mean[:0] if by_hand else mean,
-            g=aligned_zeros(machine.theta.size, dtype),
-            more=np.array([*settings.more, *(0.0,) * scratch]),
+            t=self._t,
+            states=self.states,
+            mean=self.mean[:0] if by_hand else self.mean,
+            g=aligned_zeros(self._theta.size, self._theta.dtype),
+            more=np.array([*more, *(0.0,) * scratch]),
             pieces=cut,
         )
         if by_hand:  # the engine makes the gradient ready and leaves the rest to `finish`
-            self._update.more[MAX_NORM] = np.inf
-            vectors = [machine.theta, self._update.g, *states]
-            self._flat = np.zeros((len(vectors), machine.layout.n_parameters), dtype)
+            update.more[MAX_NORM] = np.inf
+            vectors = [self._theta, update.g, *self.states]
+            self._flat = np.zeros((len(vectors), self._layout.n_parameters), self._theta.dtype)
             self._pairs = [
-                _pairs(machine.layout, flat, vector)
+                _pairs(self._layout, flat, vector)
                 for flat, vector in zip(self._flat, vectors, strict=True)
             ]
+        return update
 
     @property
     def steps(self) -> int:
@@ -101,10 +115,18 @@ class Stepper:
         self._t[0] = n
 
     @property
-    def is_rule_alone(self) -> bool:
-        """Whether a step is the rule with the same coefficients for all elements."""
-        of_all = self.settings.layer_rates is None and self.settings.function is None
-        return of_all and not self._update.completion
+    def only_penalty(self) -> tuple[float, float] | None:
+        """l2 of weights and of biases, where a step is at most l2 W and the rule, else None.
+
+        The rule has the same coefficients for all elements.
+        """
+        settings, more = self.settings, list(self.settings.more)
+        l2, biases = more[L2], more[BIASES]
+        more[L2] = more[BIASES] = 0.0
+        of_some = settings.layer_rates is not None or settings.averaging is not None
+        if of_some or settings.function is not None or tuple(more) != NOTHING:
+            return None
+        return l2, l2 if biases else 0.0
 
     @property
     def rate(self) -> float:
@@ -171,8 +193,15 @@ class Stepper:
 
     def _compute(self, begin: int, end: int) -> None:
         rule, h, layer_rates, averaging, *_ = self.settings
-        block = _first_block if begin == 0 and end == BLOCK else _block
-        self._rows, self._c = block(rule, h, layer_rates, averaging, begin, end, self._c.dtype)
+        tiny = float(np.finfo(self._c.dtype).tiny)
+        columns = _kept_columns if end - begin <= LONGEST_KEPT else _columns
+        rows = columns(rule, h[1:], averaging, begin, end, tiny).copy()
+        rows[:, :, 0] *= h[0]
+        if layer_rates is not None:
+            rows = np.repeat(rows, len(layer_rates), axis=1)
+            rows[:, :, 0] *= layer_rates
+        with np.errstate(over="ignore"):  # training that diverges is seen by its cost
+            self._rows, self._c = rows, rows.astype(self._c.dtype)
         constant = len(self._rows) == 1
         self._begin, self._end = (0, np.iinfo(np.int64).max) if constant else (begin, end)
 
@@ -207,37 +236,26 @@ class Stepper:
             )
 
 
-def _block(
-    rule: Rule,
-    h: tuple[float, ...],
-    layer_rates: tuple[float, ...] | None,
-    averaging: Any,
-    begin: int,
-    end: int,
-    dtype: np.dtype,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The coefficients of steps begin + 1 ... end, float64 and in this dtype.
+def _columns(
+    rule: Rule, h: tuple[float, ...], averaging: Any, begin: int, end: int, tiny: float
+) -> np.ndarray:
+    """The coefficients of steps begin + 1 ... end at a learning rate of 1, float64.
 
-    One row where they do not depend on the step.
+    h has the other hyperparameters. One row where they do not depend on the step.
     """
     t = np.arange(begin + 1, end + 1, dtype=np.float64)
-    columns = list(rule.coefficients(h, t, float(np.finfo(dtype).tiny)))
-    columns[0] = columns[0] * h[0]
+    columns = rule.coefficients((1.0, *h), t, tiny)
     changing = averaging is not None or any(np.ndim(column) for column in columns)
     rows = np.zeros((len(t) if changing else 1, 1, N_COEFFICIENTS))
     for i, column in enumerate(columns):
         rows[:, 0, i] = column
     if averaging is not None:
         rows[:, 0, AVERAGING] = averaging.weights(t)
-    if layer_rates is not None:
-        rows = np.repeat(rows, len(layer_rates), axis=1)
-        rows[:, :, 0] *= layer_rates
-    with np.errstate(over="ignore"):  # training that diverges is seen by its cost
-        return rows, rows.astype(dtype)
+    return rows
 
 
-# Optimizers with the hyperparameters of an earlier one are common, and begin with the same block.
-_first_block = functools.lru_cache(maxsize=64)(_block)
+# Many optimizers differ in the learning rate at most, and take the same steps.
+_kept_columns = functools.lru_cache(maxsize=64)(_columns)
 
 
 def _pairs(

@@ -247,6 +247,9 @@ def _spread(heights: np.ndarray, apart: float) -> np.ndarray:
 # --- systems -------------------------------------------------------------------------------------
 
 
+STEPS = ("train", "many")  # tasks of `python -m fastbackprop compare`
+
+
 def compare(figures: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     """Plot the time of a training step over its number of operations, a line for each system.
 
@@ -254,7 +257,8 @@ def compare(figures: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     ----------
     figures : mapping
         The JSON that `python -m fastbackprop compare --json FILE` writes. The plot has relu with
-        SGD if that was measured, else the first functions that were, in the first dtype.
+        SGD if that was measured, else the first functions that were, in the first dtype. Of
+        `compare --many` it has the smallest number of networks.
     ax : matplotlib.axes.Axes, optional
         Axes to draw on; those of a new figure by default.
 
@@ -263,7 +267,9 @@ def compare(figures: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     matplotlib.axes.Axes
     """
     ax = _new_axes() if ax is None else ax
-    done = [r for r in figures["results"] if r["task"] == "train" and r["reason"] is None]
+    done = [r for r in figures["results"] if r["task"] in STEPS and r["reason"] is None]
+    networks = min((r.get("networks", 1) for r in done), default=1)
+    done = [r for r in done if r.get("networks", 1) == networks]
     kinds = {(r["activation"], r["optimizer"], r["dtype"]): None for r in done}
     ax.set(xscale="log", yscale="log")
     if not kinds:
@@ -289,7 +295,8 @@ def compare(figures: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     threads = figures["threads"]
     several = "one thread" if threads == 1 else f"{threads} threads"
     name = {"sgd": "SGD", "adam": "Adam"}[optimizer]
-    title = f"Time of a training step: {activation}, {name}, {dtype}, {several}"
+    of = f" of each of {networks} networks" if networks > 1 else ""
+    title = f"Time of a training step{of}: {activation}, {name}, {dtype}, {several}"
     ax.set_title(title, loc="left", fontsize=11)
     ax.set_xlabel("floating-point operations in a step")
     ax.set_ylabel("microseconds")

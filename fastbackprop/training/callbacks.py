@@ -50,6 +50,8 @@ class TimeBudget:
 class _Clock:
     """It begins with the first epoch."""
 
+    may_be_late, looks_at_network = True, False
+
     def __init__(self, seconds: float) -> None:
         self._seconds, self._deadline = seconds, float("inf")
 
@@ -94,7 +96,9 @@ class Callbacks:
         Asked before every epoch: why the training should end now, a word for `History.ended_by`,
         or None.
 
-    Those of the package also have some of on_resume(), before all else; on_epoch_finished(logs) and
+    Those of the package may say with `may_be_late = True` that they need not be told of an epoch
+    before the next begins, and with `looks_at_network = False` that the network may be elsewhere
+    then. They also have some of on_resume(), before all else; on_epoch_finished(logs) and
     on_save(), before and after on_epoch_end, while Ctrl-C waits; on_part(), after each batch of an
     iterable; on_close(), also after an error; and on_restore(), where there was none.
     """
@@ -156,13 +160,30 @@ class Callbacks:
     def tell(self, event: str, *arguments: Any) -> bool:
         """Call every callback that listens to the event; True if one of them returned true."""
         stop = False
-        for callback in self.objects:
+        for callback in self.listening(event):
             method: Callable[..., Any] | None = getattr(callback, event, None)
-            if method is None and event == "on_epoch_end" and callable(callback):
-                method = callback
-            if method is not None:
-                stop |= bool(method(*arguments))
+            stop |= bool((callback if method is None else method)(*arguments))
         return stop
+
+    def listening(self, event: str) -> list[Any]:
+        """Those that are told of this event."""
+        if event != "on_epoch_end":
+            return self.having(event)
+        found = self._having.get("")
+        if found is None:
+            found = [c for c in self.objects if callable(c) or callable(getattr(c, event, None))]
+            self._having[""] = found
+        return found
+
+    @property
+    def may_be_late(self) -> bool:
+        """Whether epochs need not be told of before the next begins."""
+        return all(getattr(callback, "may_be_late", False) for callback in self.objects)
+
+    @property
+    def look_at_network(self) -> bool:
+        """Whether the network must be up to date when an epoch is told of."""
+        return any(getattr(callback, "looks_at_network", True) for callback in self.objects)
 
     def stop_reason(self) -> str | None:
         """The first reason to end the training."""

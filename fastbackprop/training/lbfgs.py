@@ -40,7 +40,7 @@ class Minimization(Trainer):
     """
 
     auto_batch_size = None
-    takes_rows = False
+    takes_rows = has_short_passes = False
     _minimizer: "Minimizer | None" = None
 
     def minimizer(self, x: np.ndarray) -> "Minimizer":

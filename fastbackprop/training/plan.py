@@ -96,6 +96,11 @@ def make_plan(
             rows = inputs.row_numbers(rows, len(samples.X), samples.s)
         if validation is None or isinstance(validation, tuple | list):
             held_out = _validation_samples(machine, validation, samples_of)
+        elif rows is not None and isinstance(validation, np.ndarray):
+            with inputs.naming("validation"):
+                held_out = inputs.take(
+                    samples, inputs.row_numbers(validation, len(samples.X), samples.s)
+                )
         else:
             train, rest = inputs.split(validation, len(samples.X if rows is None else rows))
             if rows is None:

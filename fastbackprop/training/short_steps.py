@@ -1,4 +1,4 @@
-"""Steps of few samples, each one native call."""
+"""Steps of few samples, and passes over few, each one native call."""
 
 import dataclasses
 from operator import itemgetter
@@ -10,6 +10,7 @@ from fastbackprop.jit.interrupts import deferred
 from fastbackprop.machine import Machine
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.optimizers.steps import Stepper
+from fastbackprop.samples import Samples
 
 MANY = 1024  # steps whose coefficients are computed at once
 PLAIN = type(None), bool, int, float, str
@@ -151,3 +152,35 @@ class Unchanged:
 def _is_plain(value: Any) -> bool:
     """Whether it is a number, text or nothing, or a tuple of these."""
     return isinstance(value, PLAIN) or (type(value) is tuple and all(map(_is_plain, value)))
+
+
+class ShortPasses:
+    """Passes over the same samples, each one native call of one thread.
+
+    Parameters
+    ----------
+    machine : Machine
+    model
+        Of the engine's `perturbed`.
+    stepper : Stepper
+    samples : Samples
+        In memory; not sparse.
+    """
+
+    def __init__(self, machine: Machine, model: Any, stepper: Stepper, samples: Samples) -> None:
+        self._short, self._stepper, self._samples = machine.engine.short, stepper, samples
+        self._update = stepper.next(1)
+        self._ready = machine.ready(model, self._update)
+        arrays = samples.X, samples.Y, samples.labels, samples.s
+        self._short.take_checked(self._ready.memory, *arrays)
+
+    def take(self, order: np.ndarray, batch_size: int, seed: int, sums: np.ndarray) -> bool:
+        """Steps on minibatches of the samples in this order; their costs are added to the sums.
+
+        False, and nothing has changed, where that diverges.
+        """
+        update = self._stepper.next(-(-len(order) // batch_size))
+        if update is not self._update:
+            self._update, self._ready = update, self._short.with_coefficients(self._ready, update)
+        taken: bool = self._short.pass_of_few(self._ready.memory, order, batch_size, seed, sums)
+        return taken

@@ -31,7 +31,7 @@ class SlopesTrainer(Trainer):
     """
 
     slopes: "Slopes"
-    takes_rows = False
+    takes_rows = has_short_passes = False
 
     @staticmethod
     def check(settings: dict[str, Any], batches: bool) -> None:

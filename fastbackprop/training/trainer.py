@@ -15,16 +15,18 @@ import numpy as np
 
 from fastbackprop import inputs
 from fastbackprop.engines.bound import Minibatches
-from fastbackprop.inputs.on_disk import minibatches_at_hand, rows_at_once
+from fastbackprop.inputs.on_disk import in_memory, minibatches_at_hand, rows_at_once
 from fastbackprop.jit.interrupts import deferred
 from fastbackprop.layout import read_only
-from fastbackprop.machine import THERE_AND_BACK, Pause, slices
+from fastbackprop.machine import THERE_AND_BACK, Pause, rows_of_a_slice, slices
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.optimizers.steps import Stepper
 from fastbackprop.samples import COST, N_SUMS, WEIGHT, Samples, without_targets
 from fastbackprop.training.callbacks import Callbacks, EndOfTraining
 from fastbackprop.training.history import History
+from fastbackprop.training.orders import Orders
 from fastbackprop.training.plan import Plan, for_targets
+from fastbackprop.training.short_steps import ShortPasses
 
 log = logging.getLogger("fastbackprop")
 
@@ -69,6 +71,7 @@ class Trainer:
 
     auto_batch_size: int | None = 32  # of all samples
     takes_rows = True  # whether a pass can be over some of the samples
+    has_short_passes = True  # whether a pass that is one native call may take the short way
     no_checkpoint: str | None = None  # why there can be none
     stepper: Stepper
 
@@ -89,6 +92,8 @@ class Trainer:
         self.sums, self.batch = np.zeros(N_SUMS), 0
         self.parts_taken = 0  # of this epoch
         self._kept: list[np.ndarray] = []  # everything that steps change, as it was before them
+        self._short: ShortPasses | None = None
+        self._orders: tuple[int, Orders] | None = None  # of so many samples
         self._seed = 0  # of this pass
         self._chosen_threads: tuple[Any, int] = (None, 1)
 
@@ -141,7 +146,10 @@ class Trainer:
 
         `interrupt` is called where Ctrl-C may act, by a caller that lets it wait elsewhere.
         """
-        began = self.begin_epoch()
+        self.rest_of_epoch(self.begin_epoch(), interrupt)
+
+    def rest_of_epoch(self, began: float, interrupt: Pause | None = None) -> None:
+        """What follows `begin_epoch`. Raises as `one_epoch`."""
         with deferred() if interrupt is None else contextlib.nullcontext(interrupt) as may_act:
             pause = self.pause(may_act)
             self._passes(pause)
@@ -161,7 +169,21 @@ class Trainer:
         log.info("training ended by %s after %d epochs", history.ended_by, len(history))
         self.callbacks.tell("on_train_end", self.network, history)
 
-    # `one_epoch` is these: `many` takes the steps of several networks together.
+    # An epoch is these: `many` takes the steps of several networks together.
+
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether nothing between two epochs decides about the next but for a reason to stop."""
+        plan, schedule = self.plan, self.stepper.schedule
+        figures = plan.validation is not None or (plan.of_training and plan.metrics)
+        return not figures and schedule is None and self.callbacks.may_be_late
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether the network must be up to date after each epoch."""
+        plan = self.plan
+        figures = plan.validation is not None or (plan.of_training and bool(plan.metrics))
+        return figures or self.callbacks.look_at_network
 
     def begin_epoch(self) -> float:
         """Before the steps of an epoch; returns the time."""
@@ -171,7 +193,6 @@ class Trainer:
         self.stepper.begin_epoch(n_steps or 0)
         if not self.parts_taken:
             self.sums[:], self.batch = 0, 0
-        self._sums_before = self.sums.copy()
         return began
 
     def end_steps(self, began: float, pause: Pause) -> dict[str, float]:
@@ -202,9 +223,11 @@ class Trainer:
     def end_epoch(self, logs: dict[str, float]) -> None:
         """Callbacks have their turn."""
         network, epoch = self.network, len(self.history)
-        log.info("epoch %d/%d: %s", epoch, self.plan.epochs, _Figures(logs))
-        if self.callbacks.tell("on_epoch_end", network, epoch, dict(logs)):
-            self.history.ended_by = "callback"
+        if log.isEnabledFor(logging.INFO):
+            log.info("epoch %d/%d: %s", epoch, self.plan.epochs, _Figures(logs))
+        if self.callbacks.listening("on_epoch_end"):
+            if self.callbacks.tell("on_epoch_end", network, epoch, dict(logs)):
+                self.history.ended_by = "callback"
         if savers := self.callbacks.having("on_save"):
             with deferred():
                 for callback in savers:
@@ -243,18 +266,30 @@ class Trainer:
         """The order of the samples in the next pass."""
         plan, rng = self.plan, self.rng
         n = self._n(samples)
-        order = rng.permutation(n) if rng is not None and plan.shuffle else np.arange(n)
+        order = self._drawn(n)
         if rng is not None and self.perturbed is not self.machine.model:
             self._seed = int(rng.integers(2**32))
         return order if plan.rows is None else plan.rows[order]
 
+    def _drawn(self, n: int) -> np.ndarray:
+        """A permutation of 0 ... n - 1, or these in order."""
+        if self._orders is None or self._orders[0] != n:
+            rng = self.rng if self.plan.shuffle else None
+            self._orders = n, Orders(self.machine.engine, [rng], [n])
+        order = np.empty((1, 1, n), np.int64)
+        self._orders[1].draw(order)
+        drawn: np.ndarray = order[0, 0]
+        return drawn
+
     def one_pass(self, samples: Samples, order: np.ndarray, pause: Pause) -> bool:
         """`_part` in this order."""
+        if (self._short or self._goes_short(samples)) and self._takes_short(samples, order):
+            return True
         self._keep()
         n, most, work = len(order), rows_at_once(samples), self.machine.theta.size
         size, listeners = self._batch_size(n), self.callbacks.having("on_batch_end")
         if listeners:  # a slice for each minibatch, or several
-            most = min(most, size)
+            most, self._sums_before = min(most, size), self.sums.copy()
         for start, stop in slices(n, size, self.tile, work, most):
             reached = self._train(samples, order, start, stop)
             if listeners and reached == stop and (stop % size == 0 or stop == n):
@@ -266,6 +301,33 @@ class Trainer:
             if stop < n:
                 pause()
         return True
+
+    def _goes_short(self, samples: Samples) -> bool:
+        """Whether a pass over these samples is one native call, in the short way."""
+        engine, work = self.machine.engine, self.machine.theta.size
+        return (
+            self.has_short_passes
+            and engine.short is not None
+            and samples is self.plan.samples
+            and self._n(samples) <= rows_of_a_slice(work)
+            and not samples.is_sparse
+            and in_memory(samples)
+            and self.stepper.settings.function is None
+            and not self.callbacks.having("on_batch_end")
+            and self._threads(samples) == 1
+        )
+
+    def _takes_short(self, samples: Samples, order: np.ndarray) -> bool:
+        """A pass in the short way; False, and nothing has changed, where that diverges."""
+        if self._short is None:
+            self._short = ShortPasses(self.machine, self.perturbed, self.stepper, samples)
+        size = self._batch_size(self._n(samples))
+        return self._short.take(order, size, self._seed, self.sums)
+
+    def rest(self) -> None:
+        """There is a pause: free memory that the next epoch makes anew."""
+        self._short, self._kept = None, []
+        self.machine.forget_scratch()
 
     def tell_of_batch(self, listeners: list[Any]) -> None:
         """After a step, with the mean cost of its minibatch."""
@@ -293,11 +355,18 @@ class Trainer:
         The kind of batches is not known yet: a sparse X is assumed, for which no scratch is too
         large.
         """
-        sparse = True if self.plan.samples is None else self.plan.samples.is_sparse
-        key = type(self), self.machine.engine, self.machine.dtype, sparse
-        if key not in _COMPILED:
+        samples = self.plan.samples
+        sparse = True if samples is None else samples.is_sparse
+        short = samples is not None and self._goes_short(samples)
+        key = type(self), self.machine.engine, self.machine.dtype, sparse, short
+        if key in _COMPILED:
+            return
+        Orders(self.machine.engine, [self.network.rng], [1])
+        if short and samples is not None:
+            self._takes_short(samples, np.arange(0))
+        else:
             self._call_with(self._no_samples(sparse))
-            _COMPILED.add(key)
+        _COMPILED.add(key)
 
     def _call_with(self, nothing: Samples) -> None:
         self._train(nothing, np.arange(1), 0, 0)

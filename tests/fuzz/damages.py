@@ -29,6 +29,11 @@ def training(path: Path, seed: int = 0) -> fb.Network:
     return net
 
 
+def ensemble(path: Path) -> None:
+    other = fb.Network([3, 2], rng=2, engine="numpy", dtype="float32")
+    fb.Ensemble([network(), network(1), other], weights=[1, 2, 3]).save(path)
+
+
 # --- damage --------------------------------------------------------------------------------------
 
 
@@ -113,6 +118,7 @@ def formats(folder: Path) -> dict[str, Format]:
     found = {
         "network": Format(folder / "net", lambda path: network().save(path), fb.Network.load),
         "checkpoint": Format(folder / "c", training, resumed),
+        "ensemble": Format(folder / "e", ensemble, lambda path: fb.Ensemble.load(path)[2]),
     }
     with contextlib.suppress(ImportError):
         from fastbackprop import onnx

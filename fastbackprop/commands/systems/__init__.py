@@ -12,6 +12,7 @@ from fastbackprop.commands.work import System, Work
 from fastbackprop.engines import ENGINES
 
 OURS = f"fastbackprop {ENGINES[0]}"
+OURS_TOGETHER = "fastbackprop fit_many"
 PACKAGES = ("torch", "scikit-learn", "jax", "onnxruntime")
 
 Maker = Callable[[Work], System]
@@ -31,6 +32,14 @@ def systems(task: str, quick: bool = False) -> dict[str, Maker]:
         }
     if task == "residual":
         return {OURS: ours.residual, "PyTorch (eager)": torch.residual, "JAX (jit)": jax.residual}
+    if task == "many":
+        return {
+            OURS_TOGETHER: ours.together,
+            "fastbackprop, one by one": ours.one_by_one,
+            "JAX (jit, scan of vmap)": jax.together,
+            "PyTorch (baddbmm, fused Adam)": torch.together,
+            "scikit-learn, one by one": sklearn.one_of_many,
+        }
     ours_for = {"train": ours.train, "predict": ours.predict}.get(task, ours.analyse)
     found: dict[str, Maker] = {
         f"fastbackprop {engine}": partial(ours_for, engine=engine) for engine in ENGINES

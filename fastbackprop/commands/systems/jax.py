@@ -47,16 +47,36 @@ def _network(jax: ModuleType, work: Work) -> Callable[[Any, Any], Any]:
 def train(work: Work) -> System:
     """The whole epoch in one call: `lax.scan` over the minibatches."""
     jax = _jax(work)
-    step = _step(jax, work)
-    epoch = jax.jit(lambda state, batches: jax.lax.scan(step, state, batches)[0])
-    start, batches = jax.device_put(_start_and_batches(work))
+    epoch = jax.jit(_epoch(jax, work))
+    first, batches = _start_and_batches(work)
+    return _system(jax, epoch, first, batches, lambda layers: flat(layers))
+
+
+def together(work: Work) -> System:
+    """`vmap` over the networks: each minibatch is one call for all of them."""
+    jax = _jax(work)
+    epoch = jax.jit(_epoch(jax, work, many=True))
+    each = [work.layers_of(k) for k in range(work.networks)]
+    layers = jax.tree.map(lambda *arrays: np.stack(arrays), *each)
+    moments = [jax.tree.map(np.zeros_like, layers)] * 2
+    first = (layers, *moments) if work.optimizer == "adam" else (layers,)
+
+    def result(layers: Any) -> np.ndarray:
+        parts = [np.reshape(part, (work.networks, -1)) for layer in layers for part in layer]
+        return np.concatenate(parts, axis=1).ravel()
+
+    return _system(jax, epoch, first, _start_and_batches(work)[1], result)
+
+
+def _system(jax: ModuleType, epoch: Any, first: Any, batches: Any, result: Any) -> System:
+    start, batches = jax.device_put((first, batches))
     end = start
 
     def run() -> None:
         nonlocal end
         end = jax.block_until_ready(epoch(start, batches))
 
-    return System(run, lambda: flat(end[0]))
+    return System(run, lambda: result(end[0]))
 
 
 def loop(work: Work) -> System:
@@ -102,6 +122,14 @@ def _start_and_batches(work: Work) -> tuple[Any, list[np.ndarray]]:
     batches += [rate.astype(work.dtype) for rate in rates]
     moments = [[(np.zeros_like(W), np.zeros_like(b)) for W, b in work.layers]] * 2
     return (work.layers, *moments) if work.optimizer == "adam" else (work.layers,), batches
+
+
+def _epoch(jax: ModuleType, work: Work, many: bool = False) -> Callable[[Any, Any], Any]:
+    """(state, minibatches) -> state; `many` of networks side by side."""
+    step = _step(jax, work)
+    if many:
+        step = jax.vmap(step, in_axes=(0, None), out_axes=(0, None))
+    return lambda state, batches: jax.lax.scan(step, state, batches)[0]
 
 
 def _step(jax: ModuleType, work: Work) -> Callable[[Any, Any], tuple[Any, None]]:

@@ -90,6 +90,34 @@ def train(work: Work, engine: str) -> System:
     return System(run, network.get_parameters, reset)
 
 
+def together(work: Work, one_by_one: bool = False) -> System:
+    """`fit_many`, or the `fit` of each network."""
+    networks = [_network(work, ENGINES[0]) for _ in range(work.networks)]
+    optimizers, (X, labels) = [_optimizer(work) for _ in networks], work.data
+    options: dict[str, Any] = {"epochs": 1, "batch_size": work.batch_size, "shuffle": False}
+    options |= _thread_options(work)
+
+    def reset() -> None:
+        for network, optimizer, start in zip(networks, optimizers, work.starts, strict=True):
+            network.set_parameters(start)
+            optimizer.reset()
+
+    def run() -> None:
+        if one_by_one:
+            for network, optimizer in zip(networks, optimizers, strict=True):
+                network.fit(X, labels, optimizer=optimizer, **options)
+        else:
+            fb.fit_many(networks, X, labels, optimizers=optimizers, **options)
+
+    def result() -> np.ndarray:
+        return np.concatenate([network.get_parameters() for network in networks])
+
+    return System(run, result, reset)
+
+
+one_by_one = partial(together, one_by_one=True)
+
+
 def predict(work: Work, engine: str, reuse: bool = False) -> System:
     """`Network.predict`; with `reuse`, into the same `out`."""
     options = _thread_options(work)

@@ -1,5 +1,6 @@
 """scikit-learn's MLPClassifier."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -72,6 +73,12 @@ def train(work: Work) -> System:
 
     tolerance = ADAM_TOLERANCE if work.optimizer == "adam" else 0.0
     return System(partial(classifier.partial_fit, *work.data), result, reset, tolerance)
+
+
+def one_of_many(work: Work) -> System:
+    """`partial_fit` of the first network: the others take as long, one after the other."""
+    system = train(replace(work, task="train", networks=1))
+    return replace(system, share=1 / work.networks)
 
 
 def predict(work: Work) -> System:

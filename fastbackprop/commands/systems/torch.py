@@ -6,6 +6,8 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from fastbackprop.commands import require
 from fastbackprop.commands.work import (
     ADAM_RATE,
@@ -81,6 +83,54 @@ def train(work: Work, compiled: bool = False) -> System:
 
     def result() -> Any:
         return flat((i.weight.detach().numpy().T, i.bias.detach().numpy()) for i in linear)
+
+    return System(run, result, reset)
+
+
+def together(work: Work) -> System:
+    """The networks' matrices in stacks, one `baddbmm` a layer, and one optimiser for all."""
+    torch = require("torch", NOT_INSTALLED)
+    torch.set_num_threads(work.threads)
+    X, labels = map(torch.from_numpy, work.data)
+    each = [work.layers_of(k) for k in range(work.networks)]
+    shapes = [
+        (-1, *W.shape) if part == 0 else (-1, 1, len(b)) for W, b in each[0] for part in (0, 1)
+    ]
+    arrays = [[values for layer in layers for values in layer] for layers in each]
+    stacks = [
+        torch.from_numpy(np.stack(of_all)).reshape(shape)
+        for of_all, shape in zip(zip(*arrays, strict=True), shapes, strict=True)
+    ]
+    parameters = [stack.clone().requires_grad_() for stack in stacks]
+    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[work.optimizer]
+    options: dict[str, Any] = {"lr": SGD_RATE}
+    if work.optimizer == "adam":
+        options = {"lr": ADAM_RATE, "betas": (BETA_1, BETA_2), "eps": EPSILON}
+    optimizer = kind(parameters, fused=True, **options)
+    sigma = getattr(torch.nn.functional, work.activation)
+
+    def reset() -> None:
+        with torch.no_grad():
+            for parameter, stack in zip(parameters, stacks, strict=True):
+                parameter.copy_(stack)
+        optimizer.state.clear()
+
+    def run() -> None:
+        size, K = work.batch_size, work.networks
+        for start in range(0, len(X), size):
+            optimizer.zero_grad()
+            a = X[start : start + size].expand(K, -1, -1)
+            for W, b in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
+                a = sigma(torch.baddbmm(b, a, W))
+            z = torch.baddbmm(parameters[-1], a, parameters[-2])
+            y = labels[start : start + size].repeat(K)
+            cost = torch.nn.functional.cross_entropy(z.reshape(-1, z.shape[2]), y)
+            (cost * K).backward()
+            optimizer.step()
+
+    def result() -> Any:
+        parts = [p.detach().reshape(work.networks, -1) for p in parameters]
+        return torch.cat(parts, dim=1).numpy().ravel()
 
     return System(run, result, reset)
 

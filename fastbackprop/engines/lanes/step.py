@@ -4,18 +4,26 @@ Samples go through the layers in strips. To activations and costs a strip, (n_l,
 of STRIP V columns, so these are the kernels of `tiles`.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from fastbackprop.engines.functions import (
-    Model,
     activate,
     cost_gradient,
     cost_of_samples,
     multiply_by_derivative,
 )
 from fastbackprop.engines.functions.columns import scale
+from fastbackprop.engines.lanes.memory import (
+    COST,
+    WEIGHT,
+    Lanes,
+    W,
+    Z,
+    layer_of,
+    start_of_a,
+    start_of_delta,
+    up,
+)
 from fastbackprop.engines.lanes.product import (
     ROWS,
     STRIP,
@@ -24,134 +32,12 @@ from fastbackprop.engines.lanes.product import (
     sums_from_zero,
     sums_over_samples,
 )
+from fastbackprop.engines.update import N_COEFFICIENTS
 from fastbackprop.jit.call import call
 from fastbackprop.jit.kernels import EXACT, ROUNDED, inlined, kernel
 from fastbackprop.jit.reference import reference
-from fastbackprop.jit.tile import (
-    VECTOR_BYTES,
-    folded,
-    gather_block,
-    load,
-    plus,
-    store,
-    vector_lanes,
-    view,
-    zeros,
-)
-from fastbackprop.layout import aligned_zeros
-from fastbackprop.samples import Samples
-
-W, A, Z, D = range(4)  # columns of `places`
-COST, WEIGHT, ALIVE = range(3)  # rows of `sums`
-
-
-class Work(NamedTuple):
-    """Scratch for a minibatch of V networks."""
-
-    a: np.ndarray  # a^l, layer after layer: (strips, n_l, STRIP, V); n_0 in whole vectors
-    z: np.ndarray  # of one strip, (n_l, STRIP, V)
-    delta: np.ndarray  # (strips, n_l, STRIP, V)
-    y: np.ndarray  # of one strip, (n_L, STRIP, V)
-    C: np.ndarray  # (STRIP V,)
-    factor: np.ndarray  # (STRIP V,): s_i / sum of s_i
-    g: np.ndarray  # some rows of a gradient
-    on: np.ndarray  # (V,): above 0 in the lanes that take a step
-    total: np.ndarray  # (V,) float64: sum of s_i of the minibatch
-    part: np.ndarray  # (V,) float64: sum_i s_i C_i of V samples
-    cost: np.ndarray  # (V,) float64: of the minibatch
-    rows: np.ndarray  # (V,) int64
-
-
-class Lanes(NamedTuple):
-    """V networks of one kind."""
-
-    model: Model
-    places: np.ndarray  # (L+1, 4): where layer l begins, by W ... D
-    values: np.ndarray  # theta without padding, (n_parameters, V), and then each state
-    size: int  # elements of theta
-    work: Work
-
-
-class Steps(NamedTuple):
-    """Minibatches of V networks. A minibatch has whole strips of places."""
-
-    samples: Samples
-    order: np.ndarray  # (places V,): which sample; behind a lane's last, any
-    weight: np.ndarray  # (places V,) float64: s_i; (0,) if all are 1
-    counts: np.ndarray  # (steps V,) float64: samples of the lane's minibatch; 0: it takes no step
-    starts: np.ndarray  # (steps + 1,): the first place of each
-    rule: int  # the address of `rules.compiled_rule`
-    c: np.ndarray  # coefficients, (steps N_COEFFICIENTS V,)
-
-
-def make(model: Model, n_states: int, batch_size: int, dtype: np.dtype) -> Lanes:
-    """Zeros for V networks of this kind."""
-    V, widths = VECTOR_BYTES // dtype.itemsize, model.layers["width"].tolist()
-    strips, places = -(-batch_size // STRIP), np.zeros((len(widths), 4), np.int64)
-    w = a = z = d = 0
-    for l, n in enumerate(widths):
-        places[l] = w, a, z, d
-        a += strips * (-(-n // V) * V if l == 0 else n) * STRIP * V
-        if l:
-            w += (widths[l - 1] + 1) * n * V
-            z += n * STRIP * V
-            d += strips * n * STRIP * V
-    work = Work(
-        a=aligned_zeros(a + V * STRIP * V, dtype),  # X comes in blocks of V columns
-        z=aligned_zeros(z, dtype),
-        delta=aligned_zeros(d, dtype),
-        y=aligned_zeros(widths[-1] * STRIP * V, dtype),
-        C=aligned_zeros(STRIP * V, dtype),
-        factor=aligned_zeros(STRIP * V, dtype),
-        g=aligned_zeros(ROWS * max(widths[1:]) * V, dtype),
-        on=aligned_zeros(V, dtype),
-        total=np.zeros(V),
-        part=np.zeros(V),
-        cost=np.zeros(V),
-        rows=np.zeros(V, np.int64),
-    )
-    return Lanes(model, places, aligned_zeros((1 + n_states) * w, dtype), w, work)
-
-
-@inlined
-def up(n, unit):
-    """n rounded up to a multiple of the unit."""
-    return (n + unit - 1) // unit * unit
-
-
-class Layer(NamedTuple):
-    """z, a, delta of one layer in a strip, as activations and costs take them."""
-
-    z: np.ndarray
-    a: np.ndarray
-    delta: np.ndarray
-
-
-@inlined
-def start_of_a(lanes, l, s):
-    """Where a^l of strip s begins."""
-    V, n = vector_lanes(lanes.values), lanes.model.layers[l]["width"]
-    height = up(n, V) if l == 0 else n
-    return lanes.places[l, A] + s * height * STRIP * V
-
-
-@inlined
-def start_of_delta(lanes, l, s):
-    """Where delta^l of strip s begins."""
-    V, n = vector_lanes(lanes.values), lanes.model.layers[l]["width"]
-    return lanes.places[l, D] + s * n * STRIP * V
-
-
-@inlined
-def layer_of(lanes, l, s):
-    """Layer l in strip s."""
-    V, work = vector_lanes(lanes.values), lanes.work
-    size = lanes.model.layers[l]["width"] * STRIP * V
-    return Layer(
-        view(work.z, lanes.places[l, Z], size),
-        view(work.a, start_of_a(lanes, l, s), size),
-        view(work.delta, start_of_delta(lanes, l, s), size),
-    )
+from fastbackprop.jit.tile import folded, gather_block, load, plus, store, vector_lanes, view, zeros
+from fastbackprop.jit.vectors import add_products
 
 
 @kernel
@@ -211,68 +97,99 @@ def backward(lanes, s):
             scale(here.delta, row, work.factor)
 
 
+@inlined
+def places_of(epochs, e, lane):
+    """Where the order of a lane begins in epoch e."""
+    return (e * epochs.lengths.shape[0] + lane) * epochs.n
+
+
 @kernel(fastmath=EXACT)
-def totals(steps, first, last, count, total):
-    """sum_i s_i of each lane's minibatch, one after the other."""
-    V = count.shape[0]
+def begin_minibatch(epochs, e, start, work):
+    """The lanes' samples and their sum_i s_i, one after the other; the most samples of a lane."""
+    most, V = 0, epochs.lengths.shape[0]
     for lane in range(V):
-        total[lane] = count[lane]
-    if steps.weight.shape[0] > 0:
-        total[:] = 0
-        for i in range(last - first):
-            s = view(steps.weight, (first + i) * V, V)
-            for lane in range(V):
-                total[lane] += s[lane] if i < count[lane] else 0.0
+        count = max(0, min(epochs.batch_size, epochs.lengths[lane] - start))
+        most = max(most, count)
+        total = float(count)
+        if epochs.weight.shape[0] > 0:
+            s, total = view(epochs.weight, places_of(epochs, e, lane) + start, count), 0.0
+            for i in range(count):
+                total += s[i]
+        work.samples[lane], work.total[lane] = count, total
+        work.cost[lane] = work.part[lane] = 0
+    return most
+
+
+@kernel
+def begin_strip(epochs, e, start, i, work):
+    """Samples i ... i + STRIP of each lane's minibatch; behind the last, that again."""
+    for lane in range(epochs.lengths.shape[0]):
+        first = places_of(epochs, e, lane) + start
+        last, V = max(0, int(work.samples[lane]) - 1), epochs.lengths.shape[0]
+        for j in range(STRIP):
+            place = first + min(i + j, last)
+            work.rows[j * V + lane] = epochs.order[place]
+            work.s[j * V + lane] = epochs.weight[place] if epochs.weight.shape[0] > 0 else 1.0
 
 
 @kernel(fastmath=EXACT)
-def factors(steps, place, i, count, total, factor):
+def factors(i, work):
     """s_i / total of a strip; zero behind a lane's last sample. i is its first sample's number."""
-    V, T = count.shape[0], factor.dtype.type
+    V, T = work.samples.shape[0], work.factor.dtype.type
     for j in range(STRIP):
-        f = view(factor, j * V, V)
-        if steps.weight.shape[0] > 0:
-            s = view(steps.weight, (place + j) * V, V)
-            for lane in range(V):
-                whole = total[lane] if total[lane] > 0 else 1.0
-                f[lane] = T(s[lane] / whole) if i + j < count[lane] else T(0)
-        else:
-            for lane in range(V):
-                f[lane] = T(1.0 / total[lane]) if i + j < count[lane] else T(0)
+        f, s = view(work.factor, j * V, V), view(work.s, j * V, V)
+        for lane in range(V):
+            whole = work.total[lane] if work.total[lane] > 0 else 1.0
+            f[lane] = T(s[lane] / whole) if i + j < work.samples[lane] else T(0)
 
 
 @kernel(fastmath=ROUNDED)
-def add_costs(steps, place, i, count, work):
+def add_costs(i, work):
     """Add s_i C_i of a strip to each lane's cost, in the order of `tiles`: V samples at a time."""
-    V, part, cost = count.shape[0], work.part, work.cost
+    V, part, cost = work.samples.shape[0], work.part, work.cost
     for j in range(STRIP):
         if (i + j) % V == 0:
             for lane in range(V):
                 cost[lane] += part[lane]
                 part[lane] = 0
-        C = view(work.C, j * V, V)
-        if steps.weight.shape[0] > 0:
-            s = view(steps.weight, (place + j) * V, V)
-            for lane in range(V):
-                part[lane] += s[lane] * C[lane] if i + j < count[lane] else 0.0
-        else:
-            for lane in range(V):
-                part[lane] += C[lane] if i + j < count[lane] else 0.0
+        C, s = view(work.C, j * V, V), view(work.s, j * V, V)
+        for lane in range(V):
+            part[lane] += s[lane] * C[lane] if i + j < work.samples[lane] else 0.0
 
 
 @kernel(fastmath=EXACT)
-def end_costs(count, sums, work):
-    """Add the minibatch's cost to the sums, and say which lanes take a step."""
-    V, cost, total = count.shape[0], work.cost, work.total
+def end_costs(epochs, sums, work):
+    """Add the minibatch's cost to the sums; which lanes take a step, and their coefficients."""
+    V, cost, total, taken = work.samples.shape[0], work.cost, work.total, epochs.taken
     for lane in range(V):
         cost[lane] += work.part[lane]
-        if count[lane] > 0 and not abs(cost[lane]) < np.inf:
-            sums[ALIVE * V + lane] = 0
-        takes = sums[ALIVE * V + lane] > 0 and count[lane] > 0
+        if work.samples[lane] > 0 and not abs(cost[lane]) < np.inf:
+            epochs.alive[lane] = 0
+        takes = epochs.alive[lane] > 0 and work.samples[lane] > 0
         if takes:
             sums[COST * V + lane] += cost[lane]
             sums[WEIGHT * V + lane] += total[lane]
-        work.on[lane] = 1 if takes and total[lane] > 0 else 0
+        takes = takes and total[lane] > 0
+        row = min(taken[lane] - epochs.c_first[lane], epochs.c_rows - 1)
+        start = (lane * epochs.c_rows + row) * N_COEFFICIENTS
+        for i in range(N_COEFFICIENTS):
+            work.c[i * V + lane] = epochs.c[start + i]
+        work.on[lane] = 1 if takes else 0
+        taken[lane] += 1 if takes else 0
+
+
+@kernel(fastmath=EXACT)
+def end_epoch(lanes, alive):
+    """Which lanes have parameters that are all finite."""
+    V, theta = vector_lanes(lanes.values), lanes.values
+    test, zero = view(lanes.work.on, 0, V), theta.dtype.type(0)
+    test[:] = 0
+    for p in range(0, lanes.size, V):
+        for lane in range(V):
+            test[lane] += theta[p + lane] * zero  # NaN or infinity times 0 is NaN
+    for lane in range(V):
+        if test[lane] != 0:
+            alive[lane] = 0
 
 
 @kernel(fastmath=EXACT)
@@ -289,50 +206,73 @@ def bias_gradient(delta, start, n, strips, g):
 
 
 @kernel
-def gradient_and_step(lanes, rule, c, strips):
+def penalize(epochs, lanes, kind, start, n):
+    """g + l2 W of n elements: of weights (kind 0) or biases (1)."""
+    V, g = vector_lanes(lanes.values), lanes.work.g
+    for p in range(0, n, V):
+        acc = load(g, p, 0, 1, 1)
+        acc = add_products(acc, epochs.penalty, kind * V, 0, lanes.values, start + p, 0)
+        store(acc, g, p, 0)
+
+
+@kernel
+def gradient_and_step(epochs, lanes, strips):
     """(3), (4) and the rule, some rows of W at a time: the gradient is never in memory."""
     V, work, model = vector_lanes(lanes.values), lanes.work, lanes.model
-    row = STRIP * V
+    row, values, size, c = STRIP * V, lanes.values, lanes.size, work.c
     for l in range(1, model.layers.shape[0]):
         n_in, n, w = model.layers[l - 1]["width"], model.layers[l]["width"], lanes.places[l, W]
         a, delta = start_of_a(lanes, l - 1, 0), start_of_delta(lanes, l, 0)
         a_jump, d_jump = start_of_a(lanes, l - 1, 1) - a, n * row
         q = Sum(work.a, work.delta, work.g, row, V, row, V, n * V, STRIP, strips, a_jump, d_jump)
         for j in range(0, n_in, ROWS):
-            rows = min(ROWS, n_in - j)
+            rows, start = min(ROWS, n_in - j), w + j * n * V
             sums_over_samples(q, a + j * row, delta, 0, 0, rows, n)
-            call(rule, (lanes.values, lanes.size, w + j * n * V, rows * n * V, work.g, c, work.on))
+            if epochs.penalty.shape[0] > 0:
+                penalize(epochs, lanes, 0, start, rows * n * V)
+            call(epochs.rule, (values, size, start, rows * n * V, work.g, c, work.on))
         bias_gradient(work.delta, delta, n, strips, work.g)
-        call(rule, (lanes.values, lanes.size, w + n_in * n * V, n * V, work.g, c, work.on))
+        if epochs.penalty.shape[0] > 0:
+            penalize(epochs, lanes, 1, w + n_in * n * V, n * V)
+        call(epochs.rule, (values, size, w + n_in * n * V, n * V, work.g, c, work.on))
+
+
+@kernel
+def minibatch(epochs, lanes, e, start, sums):
+    """The step of each lane from this place of its order on."""
+    V, work = vector_lanes(lanes.values), lanes.work
+    strips = up(begin_minibatch(epochs, e, start, work), STRIP) // STRIP
+    for s in range(strips):
+        begin_strip(epochs, e, start, s * STRIP, work)
+        work.y[:] = 0
+        for i in range(STRIP):
+            rows = view(work.rows, i * V, V)
+            gather(epochs.samples.X, rows, lanes, s, i)
+            targets(epochs.samples, rows, work.y, i)
+        forward(lanes, s)
+        here = layer_of(lanes, lanes.model.layers.shape[0] - 1, s)
+        cost_of_samples(lanes.model.cost, here.z, here.a, work.y, here.delta, work.C, STRIP * V)
+        add_costs(s * STRIP, work)
+        factors(s * STRIP, work)
+        backward(lanes, s)
+    end_costs(epochs, sums, work)
+    gradient_and_step(epochs, lanes, strips)
 
 
 @kernel(entry=True)
-def train(networks, minibatches, sums, first, last):
-    """Steps first ... last of V networks. sums (3 V,), float64: see COST ... ALIVE."""
-    lanes, steps = reference(networks), reference(minibatches)
-    V, work = vector_lanes(lanes.values), lanes.work
-    for t in range(first, last):
-        start, stop, count = steps.starts[t], steps.starts[t + 1], view(steps.counts, t * V, V)
-        totals(steps, start, stop, count, work.total)
-        work.cost[:] = 0
-        work.part[:] = 0
-        for s in range((stop - start) // STRIP):
-            place = start + s * STRIP
-            work.y[:] = 0
-            for i in range(STRIP):
-                rows = view(steps.order, (place + i) * V, V)
-                gather(steps.samples.X, rows, lanes, s, i)
-                targets(steps.samples, rows, work.y, i)
-            forward(lanes, s)
-            here = layer_of(lanes, lanes.model.layers.shape[0] - 1, s)
-            cost = lanes.model.cost
-            cost_of_samples(cost, here.z, here.a, work.y, here.delta, work.C, STRIP * V)
-            add_costs(steps, place, s * STRIP, count, work)
-            factors(steps, place, s * STRIP, count, work.total, work.factor)
-            backward(lanes, s)
-        end_costs(count, sums, work)
-        c = view(steps.c, t * 8 * V, 8 * V)
-        gradient_and_step(lanes, steps.rule, c, (stop - start) // STRIP)
+def train(networks, these, sums, start, stop):
+    """Places start ... stop of every epoch, whole minibatches; sums (epochs 2 V,) float64.
+
+    With a stop behind the last place of an epoch its end is reached, where the parameters are
+    looked at.
+    """
+    lanes, epochs = reference(networks), reference(these)
+    V = vector_lanes(lanes.values)
+    for e in range(sums.shape[0] // (2 * V)):
+        for place in range(start, min(stop, epochs.n), epochs.batch_size):
+            minibatch(epochs, lanes, e, place, view(sums, e * 2 * V, 2 * V))
+        if stop >= epochs.n:
+            end_epoch(lanes, epochs.alive)
 
 
 @kernel(entry=True)
@@ -342,7 +282,8 @@ def predict(networks, values, X, first_row, out, n):
     values (groups, size) has the parameters of V networks in each row; first_row (groups V,);
     out (n_networks, n, n_L).
     """
-    V, rows, L = vector_lanes(values), networks.work.rows, networks.model.layers.shape[0] - 1
+    V, L = vector_lanes(values), networks.model.layers.shape[0] - 1
+    rows = view(networks.work.rows, 0, V)
     for g in range(values.shape[0]):
         theta, size, work = values[g], networks.size, networks.work
         lanes = reference(Lanes(networks.model, networks.places, theta, size, work))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastbackprop.engines import functions as _functions
+from fastbackprop.engines import orders as orders
 from fastbackprop.engines.bound import Bound, by_parameters
 from fastbackprop.engines.dropout import perturbed_for_kernels
 from fastbackprop.engines.functions import Model

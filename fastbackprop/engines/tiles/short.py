@@ -1,4 +1,4 @@
-"""The short way of calls on few samples, in one thread: costs, gradients and steps.
+"""The short way of calls on few samples, in one thread: costs, gradients, steps, passes of steps.
 
 All that such a call needs except its samples is stored in an array once (`jit.reference`), so the
 call itself passes some arrays and no tuple. `take` looks at the samples; where they need
@@ -172,6 +172,16 @@ def take(memory, X, Y, labels, s):
     return True
 
 
+@kernel(entry=True)
+def take_checked(memory, X, Y, labels, s):
+    """Calls are about these samples, which have been checked."""
+    samples = _few_in(memory).task.samples
+    _set_X(samples, X)
+    _set_Y(samples, Y)
+    _set_labels(samples, labels)
+    _set_s(samples, s)
+
+
 # --- calls ---------------------------------------------------------------------------------------
 
 
@@ -217,7 +227,7 @@ def _keep(few):
 
 @kernel
 def _take_back(few):
-    """The step that was taken since the copy was made."""
+    """All that has changed since the copy was made, but for the number of steps."""
     update, before = few.update, few.before
     copy(before[0], few.task.theta)
     n = update.states.shape[0]
@@ -225,7 +235,6 @@ def _take_back(few):
         copy(before[1 + u], update.states[u])
     if update.mean.shape[0] > 0:
         copy(before[1 + n], update.mean)
-    update.t[0] -= 1
 
 
 @kernel(entry=True)
@@ -243,8 +252,30 @@ def step_of_few(memory, order, seed):
         return np.inf
     if not is_finite(task.theta):
         _take_back(few)
+        few.update.t[0] -= 1
         return np.inf
     return sums[COST] / sums[WEIGHT]
+
+
+@kernel(entry=True)
+def pass_of_few(memory, order, batch_size, seed, sums):
+    """Steps on minibatches of the samples in this order; their costs are added to the sums.
+
+    False, and nothing has changed, where a cost or a parameter would not be finite.
+    """
+    few = _few_in(memory)
+    task, update, n, steps = few.task, few.update, order.shape[0], few.update.t[0]
+    _set_order(task, order)
+    _keep(few)
+    few.sums[:] = 0
+    reached = train_tiles(task, update, batch_size, seed, few.sums, 0, n)
+    if reached < n or not is_finite(task.theta):
+        _take_back(few)
+        update.t[0] = steps
+        return False
+    sums[COST] += few.sums[COST]
+    sums[WEIGHT] += few.sums[WEIGHT]
+    return True
 
 
 @kernel(entry=True)
@@ -262,6 +293,7 @@ def apply_to_few(memory, flat):
     step_with_complete_gradient(task, update)
     if not is_finite(task.theta):
         _take_back(few)
+        update.t[0] -= 1
         return np.inf
     return 0.0
 
