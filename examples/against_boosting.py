@@ -291,6 +291,22 @@ def run(path, names, splits, only, threads):
                     print(", ".join(map(str, line.values())), flush=True)
 
 
+def complete(lines, names):
+    """The lines of the splits that have as many systems as any split of their table."""
+    of_split = defaultdict(list)
+    for r in lines:
+        of_split[r["table"], r["split"]].append(r)
+    most = defaultdict(int)
+    for (name, _), some in of_split.items():
+        most[name] = max(most[name], len(some))
+    return [
+        r
+        for (name, _), some in of_split.items()
+        if name in names and len(some) == most[name]
+        for r in some
+    ]
+
+
 def ratios(lines, names, field):
     """Of each system to ours, by table: logarithms, means over the splits."""
     values = {(r["table"], r["split"], r["system"]): r[field] for r in lines}
@@ -303,7 +319,7 @@ def ratios(lines, names, field):
 
 
 def mean_ranks(lines, names):
-    """Of each system among those that have all tables and splits."""
+    """Of each system among those that were measured on the same split."""
     of_fit = defaultdict(dict)
     for r in lines:
         if r["table"] in names:
@@ -338,17 +354,16 @@ def summary(lines, names):
 
 
 def by_table(lines, names):
-    """Mean losses of the splits that all systems have, a row for each table, in Markdown."""
+    """Mean losses, a row for each table, in Markdown."""
     known = list(dict.fromkeys(r["system"] for r in lines))
-    losses = defaultdict(dict)
+    losses = defaultdict(list)
     for r in lines:
-        losses[r["table"], r["split"]][r["system"]] = r["loss"]
+        losses[r["table"], r["system"]].append(r["loss"])
     text = f"| table | splits | {' | '.join(known)} |\n|{'---|' * (len(known) + 2)}\n"
     for name in names:
-        splits = [of for (t, _), of in losses.items() if t == name and len(of) == len(known)]
-        if splits:
-            means = [f"{np.mean([of[system] for of in splits]):.4g}" for system in known]
-            text += f"| {name} | {len(splits)} | {' | '.join(means)} |\n"
+        n = max(len(losses[name, system]) for system in known)
+        means = [np.mean(losses[name, s]) if losses[name, s] else np.nan for s in known]
+        text += f"| {name} | {n} | {' | '.join(f'{mean:.4g}' for mean in means)} |\n"
     return text
 
 
@@ -391,7 +406,8 @@ def main():
     if chosen.command == "run":
         run(chosen.csv, names, range(chosen.splits), chosen.systems, chosen.threads)
         return
-    lines = read(chosen.csv)
+    lines = complete(read(chosen.csv), names)
+    names = [name for name in names if any(r["table"] == name for r in lines)]
     print(summary(lines, names))
     print(by_table(lines, names))
     if chosen.plot:
