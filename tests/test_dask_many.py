@@ -1,10 +1,12 @@
 """Many networks over worker processes, lazy searches, scikit-learn's searches on Dask's backend."""
 
 import os
+import runpy
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import clusters
 import numpy as np
@@ -214,3 +216,17 @@ def test_searches_of_scikit_learn_on_the_dask_backend(client):
         alone.cv_results_["mean_test_score"], spread.cv_results_["mean_test_score"]
     )
     np.testing.assert_array_equal(alone.predict(X), spread.predict(X))
+
+
+def test_the_example(client):
+    example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "cluster" / "train.py"))
+    example["load"].__globals__["ROWS"] = 200
+    net, cost = example["main"](client, epochs=2)
+    assert net.sizes == (6, 32, 1) and cost < 0.5
+    scaling = Path(__file__).parents[1] / "examples" / "cluster" / "scaling.py"
+    scaling = runpy.run_path(str(scaling))
+    measured = [(n, p, 0.01 + 0.002 * n + 1e-9 * p) for n in (2, 8) for p in (100, 10**6)]
+    constants = scaling["model"](measured)
+    np.testing.assert_allclose(constants, (0.01, 0.002, 1e-9), rtol=1e-6)
+    at = [scaling["efficiency"](n, 10**6, 1.0, constants) for n in (2, 32, 1024)]
+    assert 1 > at[0] > at[1] > at[2] > 0

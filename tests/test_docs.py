@@ -64,7 +64,7 @@ def test_python_blocks_run(document, tmp_path, monkeypatch):
     text, names = document.read_text("utf-8"), {}
     for block in BLOCK.finditer(text):
         for package in re.findall(
-            r"^(?:import|from) (torch|sklearn|onnx)\b", block[1], re.MULTILINE
+            r"^(?:import|from) (torch|sklearn|onnx|dask)\b", block[1], re.MULTILINE
         ):
             pytest.importorskip(package)
         above = text.count("\n", 0, block.start(1))  # so that errors name the document's lines

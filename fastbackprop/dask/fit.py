@@ -155,13 +155,13 @@ def fit(
     if checkpoint is not None:
         listeners.add(Checkpoint(checkpoint))
     check_workers(client, network.engine)
-    work = Work(client)
-    listeners.add(work)
-    training = kind(network, plan, optimizer, listeners)
-    _place(training, work, data, held_out, sync)
-    ready(training, {"early_stopping": early_stopping, "progress": progress})
-    with network.in_training(optimizer):
-        training.run()
+    with Work(client) as work:
+        listeners.add(work)
+        training = kind(network, plan, optimizer, listeners)
+        _place(training, work, data, held_out, sync)
+        ready(training, {"early_stopping": early_stopping, "progress": progress})
+        with network.in_training(optimizer):
+            training.run()
     return finished(training)
 
 

@@ -55,6 +55,7 @@ class Parts:
         ]
         self.futures = [self._start(i, source) for i, source in enumerate(data)]
         self.facts: list[Facts] = []
+        work.kept.append(self)
 
     def _start(self, i: int, data: Sequence[Any]) -> Any:
         return self._work.start(tasks.checked, f"part-{i}", self._blob, i, *data)
@@ -62,8 +63,12 @@ class Parts:
     def look(self, pause: Pause) -> None:
         """Wait until all are there and checked. Raises for the first that cannot be used."""
         work = self._work
-        each = [work.start(tasks.facts, "facts", part) for part in self.futures]
-        self.facts = work.result(work.start(tasks.listed, "facts", *each), pause, self)
+
+        def start() -> Any:
+            each = [work.start(tasks.facts, "facts", part) for part in self.futures]
+            return work.start(tasks.listed, "facts", *each)
+
+        self.facts = work.finished(start, self, pause)
         kinds = [(i, facts.dtype) for i, facts in enumerate(self.facts) if facts.n]
         if not kinds:
             raise ValueError("X has no rows in any of its partitions")
@@ -103,14 +108,26 @@ class Parts:
 
 
 class Work:
-    """The tasks of one call on a cluster. As a callback of the training it ends with that."""
+    """The tasks of one call on a cluster, which end with the `with` block.
+
+    As a callback of the training it looks at the client, and is what a checkpoint compares.
+    """
 
     def __init__(self, client: distributed.Client) -> None:
-        self.client = client
+        self.client, self.kept = client, list[Parts]()
         self.rule: Partitioning | None = None  # for checkpoints
         self._token, self._numbers = uuid.uuid4().hex, itertools.count()
         self._workers, self._looked = set(client.nthreads()), time.monotonic()
         self._told_of_none = False
+
+    def __enter__(self) -> "Work":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Give up all partitions: an exception, which somebody may keep, would keep them."""
+        for parts in self.kept:
+            for future in parts.futures:
+                future.release()
 
     def start(self, function: Callable[..., Any], name: str, *arguments: Any) -> Any:
         """A task as a future. Dropping that cancels the task, unless another needs it."""
@@ -126,34 +143,36 @@ class Work:
         pause: Pause,
     ) -> Sums:
         """The sum of function(job, part, i, *column[i]) over the partitions, in their order."""
-        for attempt in range(ATTEMPTS):
-            blob = self.start(tasks.same, "job", job.packed())
-            numbers = range(len(parts.futures))
-            name = function.__name__
-            keys = [f"fastbackprop_{name}-{i}-{self._token}-{next(self._numbers)}" for i in numbers]
+
+        def start() -> Any:
+            blob, numbers = self.start(tasks.same, "job", job.packed()), range(len(parts.futures))
+            name = f"fastbackprop_{function.__name__}"
+            keys = [f"{name}-{i}-{self._token}-{next(self._numbers)}" for i in numbers]
+            blobs = [blob] * len(keys)
             level = self.client.map(
-                function,
-                [blob] * len(keys),
-                parts.futures,
-                numbers,
-                *columns,
-                key=keys,
-                pure=False,
+                function, blobs, parts.futures, numbers, *columns, key=keys, pure=False
             )
             while len(level) > 1:
                 level = [
                     self.start(tasks.added, "added", *level[i : i + FAN])
                     for i in range(0, len(level), FAN)
                 ]
+            return level[0]
+
+        total: Sums = self.finished(start, parts, pause)
+        return total
+
+    def finished(self, start: Callable[[], Any], parts: Parts, pause: Pause) -> Any:
+        """The result of the task that this starts, on these partitions; again where it is lost."""
+        for attempt in range(ATTEMPTS):
             try:
-                total: Sums = self.result(level[0], pause, parts)
-                return total
+                return self.result(start(), pause, parts)
             except LOST as error:
                 self.give_up(error, attempt)
                 parts.repair()
         raise AssertionError("unreachable")
 
-    def result(self, future: Any, pause: Pause, parts: Parts | None = None) -> Any:
+    def result(self, future: Any, pause: Pause, parts: Parts) -> Any:
         """Wait for a task. Whatever ends the wait, such as Ctrl-C, ends the task."""
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
@@ -164,8 +183,6 @@ class Work:
         except Exception as error:
             with contextlib.suppress(Exception):
                 future.cancel()
-            if parts is None:
-                raise
             failure = parts.failure(error)
             if failure is error:
                 raise
@@ -211,10 +228,12 @@ class Work:
         if not at_once and now < self._looked + LOOK:
             return
         self._looked = now
+        if self.client.status != "running":
+            return
         try:
             workers = set(self.client.nthreads())
         except (OSError, TimeoutError):
-            return  # `on_pause` has the error
+            return  # the scheduler is lost: the client will say so
         for address in sorted(self._workers - workers):
             self._tell_of(address)
         if not workers and not self._told_of_none:
