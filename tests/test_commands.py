@@ -386,6 +386,24 @@ def test_torch_compile_trains_the_same():
     assert results[1].difference < 1e-12
 
 
+@pytest.mark.compiled
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_all_train_the_same_many_networks(optimizer):
+    makers = systems.systems("many")
+    options = {"optimizer": optimizer, "task": "many", "networks": 3}
+    some = work.Work((3, 4, 3), 4, "float32", 5, **options)
+    results = [report.Result(name, some) for name in makers]
+    race.prepare(some, results, makers)
+    for result in results:
+        assert result.reason in ("", "not installed")
+        assert result.difference < (0.1 if result.other_formula else 1e-3)
+    assert results[0].difference == results[1].difference == 0.0
+    for many in planned("--many", "--quick"):
+        assert (many["task"], many["networks"], many["optimizer"]) == ("many", 16, "adam")
+    assert {many["networks"] for many in planned("--many")} == {16, 64, 256}
+
+
 def test_flops_count_both_directions():
     some = work.Work((5, 7, 3), batch_size=2, dtype="float32", steps=1)
     forward, weight_gradient, hidden_error = 2 * (5 * 7 + 7 * 3), 2 * (5 * 7 + 7 * 3), 2 * 7 * 3

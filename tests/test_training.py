@@ -775,9 +775,15 @@ def test_huge_inputs_diverge_with_an_error(engine):
 # --- Ctrl-C --------------------------------------------------------------------------------------
 
 
-def interrupt_in(net, function, n_calls, monkeypatch):
+def pass_of(net):
+    """The module and the function that take a pass over few samples."""
+    short = net.machine.engine.short
+    return (net.machine.engine, "train") if short is None else (short, "pass_of_few")
+
+
+def interrupt_in(module, function, n_calls, monkeypatch):
     """Ctrl-C during the n-th call of an engine's function; returns the ends of all calls."""
-    original, ends = getattr(net.machine.engine, function), []
+    original, ends = getattr(module, function), []
 
     def interrupted(*arguments):
         ends.append(arguments[-1])
@@ -785,7 +791,7 @@ def interrupt_in(net, function, n_calls, monkeypatch):
             signal.raise_signal(signal.SIGINT)
         return original(*arguments)
 
-    monkeypatch.setattr(net.machine.engine, function, interrupted)
+    monkeypatch.setattr(module, function, interrupted)
     return ends
 
 
@@ -797,7 +803,7 @@ def test_ctrl_c_within_an_epoch_ends_after_the_step(n_calls, rule, engine, monke
     batch_size = 4
     monkeypatch.setattr(machine, "SLICE_SECONDS", 0.0)
     net, optimizer = network(engine), RULES[rule][0]()
-    ends = interrupt_in(net, "train", n_calls, monkeypatch)
+    ends = interrupt_in(net.machine.engine, "train", n_calls, monkeypatch)
     with pytest.raises(fb.Interrupted, match="interrupted") as info:
         net.fit(X, Y, epochs=9, batch_size=batch_size, optimizer=optimizer)
     history = info.value.history
@@ -846,7 +852,7 @@ def test_ctrl_c_within_a_step_waits_for_its_end(rule, monkeypatch):
 def test_ctrl_c_within_validation(engine, monkeypatch):
     monkeypatch.setattr(machine, "SLICE_SECONDS", 0.0)
     net, optimizer = network(engine), fb.Adam()
-    interrupt_in(net, "cost_sum", 1, monkeypatch)
+    interrupt_in(net.machine.engine, "cost_sum", 1, monkeypatch)
     with pytest.raises(fb.Interrupted) as info:
         net.fit(X, Y, epochs=9, batch_size=4, optimizer=optimizer, validation=(X, Y))
     history = info.value.history
@@ -882,7 +888,7 @@ def test_ctrl_c_within_a_callback(event, engine):
 def test_ctrl_c_while_the_first_call_compiles(engine, monkeypatch):
     monkeypatch.setattr("fastbackprop.training.trainer._COMPILED", set())
     net, bar = network(engine), Bar()
-    interrupt_in(net, "train", 1, monkeypatch)
+    interrupt_in(*pass_of(net), 1, monkeypatch)
     before = bits(net)
     with pytest.raises(fb.Interrupted, match="interrupted after 0 of 9 epochs") as info:
         net.fit(X, Y, epochs=9, progress=bar)
@@ -896,7 +902,7 @@ def test_other_handlers_of_the_signal_are_left_alone(engine, monkeypatch):
     handler = signal.getsignal(signal.SIGINT)
     try:
         net = network(engine)
-        interrupt_in(net, "train", 2, monkeypatch)
+        interrupt_in(*pass_of(net), 2, monkeypatch)
         history = net.fit(X, Y, epochs=3)
         assert signal.getsignal(signal.SIGINT) is handler
     finally:
