@@ -270,11 +270,14 @@ def forward_and_back(bound, samples, i, total, gradient, noise):
 
 
 @inlined
-def input_error(bound, i, u):
+def input_error(bound, i, below):
     """dC/da^0 of sample i: (2) once more, without sigma'."""
     model, row = bound.model, row_of(bound.work, i)
-    u[:] = 0
-    back(weights(model, bound.theta, 1), layer(model, row.delta, 1), u)
+    delta_0 = layer(model, row.delta, 0)
+    delta_0[:] = 0
+    back(weights(model, bound.theta, 1), layer(model, row.delta, 1), delta_0)
+    for j in range(below.shape[0]):
+        below[j] = delta_0[j]
 
 
 # --- the engine contract: batches and epochs -----------------------------------------------------
