@@ -183,14 +183,18 @@ def test_the_bits_do_not_depend_on_the_workers(client, n_workers, n_threads):
 
 
 class Killer:
-    """A callback that kills a worker at a random moment of some epochs."""
+    """A callback that kills a worker at a random moment of some epochs, when all have come back.
 
-    def __init__(self, cluster, epochs, seed):
-        self.cluster, self.epochs, self.random = cluster, set(epochs), random.Random(seed)
+    A worker that is killed while it starts is not started again by its nanny.
+    """
+
+    def __init__(self, client, epochs, seed):
+        self.client, self.epochs, self.random = client, set(epochs), random.Random(seed)
         self.killed, self.timers = 0, []
 
     def on_epoch_begin(self, network, epoch):
         if epoch in self.epochs:
+            self.client.wait_for_workers(2, timeout=120)
             self.timers.append(threading.Timer(self.random.uniform(0, 0.3), self.kill))
             self.timers[-1].start()
 
@@ -199,9 +203,10 @@ class Killer:
             timer.join()
 
     def kill(self):
-        pids = [nanny.pid for nanny in self.cluster.workers.values() if nanny.pid]
-        if pids:
-            os.kill(self.random.choice(pids), signal.SIGKILL)
+        processes = [nanny.process for nanny in self.client.cluster.workers.values()]
+        started = [p.pid for p in processes if p is not None and p.status.name == "running"]
+        if started:
+            os.kill(self.random.choice(started), signal.SIGKILL)
             self.killed += 1
 
 
@@ -211,14 +216,9 @@ def test_killed_workers_change_no_bit(client, sync):
     kills = 20 if LONG else 2
     epochs = 3 * kills
     expected = trained(sync, epochs=epochs)
-    killer = Killer(client.cluster, range(2, epochs, 3), seed=0)
-
-    def wait(network, epoch, logs):  # so that the nanny has started another
-        while len(client.nthreads()) < 1:
-            time.sleep(0.05)
-
+    killer = Killer(client, range(2, epochs, 3), seed=0)
     with pytest.warns(RuntimeWarning, match=r"worker tcp://.* was lost"):
-        parameters = trained(sync, epochs=epochs, callbacks=[killer, wait])
+        parameters = trained(sync, epochs=epochs, callbacks=[killer])
     np.testing.assert_array_equal(parameters, expected)
     assert killer.killed >= kills - 1
     client.wait_for_workers(2, timeout=60)

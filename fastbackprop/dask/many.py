@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cloudpickle
-import dask
 import distributed
 from dask.delayed import Delayed
 
@@ -290,8 +289,7 @@ class Completed:
             return self._work.client.compute(value)
         if isinstance(value, distributed.Future):
             return value
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
-            return self._work.start(pickle.loads, "data", cloudpickle.dumps(value))
+        return self._work.start(pickle.loads, "data", cloudpickle.dumps(value))
 
     def _start(self, members: list[int], attempt: int) -> None:
         networks = [self._networks[k] for k in members]

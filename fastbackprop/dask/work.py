@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import dask
 import distributed
 from dask.delayed import Delayed
 from distributed.scheduler import KilledWorker
@@ -132,7 +133,8 @@ class Work:
     def start(self, function: Callable[..., Any], name: str, *arguments: Any) -> Any:
         """A task as a future. Dropping that cancels the task, unless another needs it."""
         key = f"fastbackprop_{name}-{self._token}-{next(self._numbers)}"
-        return self.client.submit(function, *arguments, key=key, pure=False)
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
+            return self.client.submit(function, *arguments, key=key, pure=False)
 
     def total(
         self,
