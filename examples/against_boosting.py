@@ -133,24 +133,29 @@ def categories(X):
 class Boosting:
     """A library with columns of categories, fitted and asked as the others."""
 
-    def __init__(self, estimator, as_text):
-        self.estimator, self.as_text = estimator, as_text
+    def __init__(self, estimator, as_text, most_levels=None):
+        self.estimator, self.as_text, self.most_levels = estimator, as_text, most_levels
 
-    def prepared(self, X):
+    def texts(self, X):
         X = without_dates(X)
         for name in categories(X):
             X[name] = X[name].astype(object).where(X[name].notna(), "missing").astype(str)
+        return X
+
+    def prepared(self, X):
+        X = self.texts(X)
+        for name, levels in self.levels.items():
             if not self.as_text:
-                X[name] = pd.Categorical(X[name], categories=self.levels[name])
+                X[name] = pd.Categorical(X[name], categories=levels)
         return X
 
     def fit(self, X, y):
-        self.levels = {c: sorted(X[c].dropna().astype(str).unique()) for c in categories(X)}
-        for levels in self.levels.values():
-            levels.append("missing")
-        X = self.prepared(X)
-        options = {"cat_features": categories(X)} if self.as_text else {}
-        self.estimator.fit(X, y, **options)
+        texts = self.texts(X)
+        self.levels = {
+            name: texts[name].value_counts().index[: self.most_levels] for name in categories(texts)
+        }
+        options = {"cat_features": list(self.levels)} if self.as_text else {}
+        self.estimator.fit(self.prepared(X), y, **options)
         self.classes_ = getattr(self.estimator, "classes_", None)
         return self
 
@@ -224,7 +229,9 @@ def systems(regression, seed, threads):
             of("lightgbm", "LGBM", n_jobs=threads, random_state=seed, verbose=-1), as_text=False
         ),
         "HistGradientBoosting": lambda: Boosting(
-            hist(random_state=seed, categorical_features="from_dtype"), as_text=False
+            hist(random_state=seed, categorical_features="from_dtype"),
+            as_text=False,
+            most_levels=250,  # it takes 255 at most; the others are missing
         ),
         "RandomForest": lambda: Pipeline(forest(n_jobs=threads, random_state=seed)),
         "scikit-learn's MLP": lambda: Pipeline(network()),
