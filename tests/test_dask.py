@@ -182,11 +182,17 @@ def test_the_bits_do_not_depend_on_the_workers(client, n_workers, n_threads):
 # --- workers and clients that are lost -----------------------------------------------------------
 
 
-class Killer:
-    """A callback that kills a worker at a random moment of some epochs, when all have come back.
+def two_workers(client):
+    """Wait for them. A nanny gives up a worker that dies while it starts: then start another."""
+    try:
+        client.wait_for_workers(2, timeout=40)
+    except TimeoutError:
+        client.cluster.scale(len(client.cluster.workers) + 1)
+        client.wait_for_workers(2, timeout=120)
 
-    A worker that is killed while it starts is not started again by its nanny.
-    """
+
+class Killer:
+    """A callback that kills a worker at a random moment of some epochs, when two are there."""
 
     def __init__(self, client, epochs, seed):
         self.client, self.epochs, self.random = client, set(epochs), random.Random(seed)
@@ -194,7 +200,7 @@ class Killer:
 
     def on_epoch_begin(self, network, epoch):
         if epoch in self.epochs:
-            self.client.wait_for_workers(2, timeout=120)
+            two_workers(self.client)
             self.timers.append(threading.Timer(self.random.uniform(0, 0.3), self.kill))
             self.timers[-1].start()
 
@@ -221,7 +227,7 @@ def test_killed_workers_change_no_bit(client, sync):
         parameters = trained(sync, epochs=epochs, callbacks=[killer])
     np.testing.assert_array_equal(parameters, expected)
     assert killer.killed >= kills - 1
-    client.wait_for_workers(2, timeout=60)
+    two_workers(client)
 
 
 SCRIPT = """
