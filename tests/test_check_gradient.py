@@ -76,9 +76,9 @@ def make_wrong(monkeypatch, net, spoil):
     """From now on the engine's gradient goes through spoil(gradient), in place."""
     right = net.machine.engine.gradient_sums
 
-    def wrong(bound, samples, total, gradient, *rest):
-        right(bound, samples, total, gradient, *rest)
-        spoil(gradient)
+    def wrong(bound, samples, total, into, *rest):
+        right(bound, samples, total, into, *rest)
+        spoil(into.by_theta)
 
     monkeypatch.setattr(net.machine.engine, "gradient_sums", wrong)
 

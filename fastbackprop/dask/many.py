@@ -181,8 +181,7 @@ def as_completed(
                 f"trains one network on rows that are spread over the cluster"
             )
     each = each_network(len(chosen), X, y, settings)
-    common = {name: settings[name] for name in ("shuffle", "metrics", "missing_targets")}
-    common["n_threads"] = inputs.thread_count(settings["n_threads"]) or 1
+    common = {"n_threads": inputs.thread_count(settings["n_threads"]) or 1}
     if not isinstance(X, REMOTE) and not isinstance(y, REMOTE):
         prepared(chosen, each, common | {"progress": None}, Stop())  # before anything starts
     for engine in {network.engine for network in chosen}:

@@ -258,8 +258,11 @@ def _clean(folder: Path) -> None:
 
 @functools.cache
 def _locks(folder: Path) -> Locks | None:
-    with opened(folder, N_OWN) as here:
-        return here.locks()
+    try:
+        with opened(folder, N_OWN) as here:
+            return here.locks()
+    except OSError:
+        return None
 
 
 # --- files ---------------------------------------------------------------------------------------

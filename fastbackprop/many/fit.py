@@ -244,7 +244,11 @@ OF_ONE: dict[str, Callable[[Any], bool] | None] = {
     "batch_size": None,
     "early_stopping": None,
     "dropout": lambda value: isinstance(value, Dropout),
-    "validation": lambda value: value is None or isinstance(value, tuple | float | np.ndarray),
+    "validation": lambda value: (
+        value is None
+        or isinstance(value, tuple | float)
+        or (isinstance(value, np.ndarray) and value.ndim == 1)  # not (X, y), but row numbers
+    ),
     "shuffle": None,
     "metrics": lambda value: value is None or isinstance(value, Mapping | Metrics),
     "missing_targets": None,

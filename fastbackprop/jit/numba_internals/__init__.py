@@ -404,7 +404,8 @@ def _noting(calls: list[Call], implementation: Callable) -> Callable:
     """The code that calls a kernel, with a note that it needs these symbols."""
 
     def lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _open[-1].extend(call for call in calls if call not in _open[-1])
+        if _open:  # not in a user's own compiled code, which we do not keep
+            _open[-1].extend(call for call in calls if call not in _open[-1])
         return implementation(context, builder, signature, arguments)
 
     return lower
