@@ -369,6 +369,7 @@ def trained(blob: bytes, *values: Any) -> list[tuple[Network, History, list[Any]
     columns: dict[str, Any] = {name: [one[name] for one in each] for name in each[0]}
     listeners = [Callbacks(callbacks) for callbacks in columns.pop("callbacks")]
     columns["dropout"] = [as_dropout(value) for value in columns["dropout"]]
+    columns["metrics"] = [m if isinstance(m, Metrics) else Metrics(m) for m in columns["metrics"]]
     columns["optimizers"] = columns.pop("optimizer")
     for name in ("rows", "sample_weight"):
         if all(value is None for value in columns[name]):
