@@ -248,3 +248,10 @@ def test_engines_agree(sizes, other, dtype):
         p = problem(sizes, 37, engine=engine, dtype=dtype, **options)
         traces.append(p.net.trace(p.X, p.Y, p.s))
     check_trace(traces[1], traces[0], TOLERANCE[dtype])
+
+
+@every_engine
+def test_gradients_by_the_inputs_agree(engine):
+    """Without the gradient by the parameters."""
+    p, q = (problem([3, 4, 2], 5, engine=name, dtype="float64") for name in (engine, "numpy"))
+    assert deviation(p.net.input_gradient(p.X, p.Y), q.net.input_gradient(q.X, q.Y)) < 1e-14
