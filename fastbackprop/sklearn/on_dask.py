@@ -267,7 +267,8 @@ class DaskMLPClassifier(OnDask, MLPClassifier):
     `fit(X, y, sample_weight)` takes what `fastbackprop.dask.fit` takes; classes are found in all
     partitions. Of Dask's collections `predict` and `predict_proba` are lazy. `batch_size` is that
     of each partition with sync="epoch", of all together with "step", where "auto" is all rows.
-    Early stopping needs `X_val` and `y_val`, arrays. X is read once before the training.
+    Early stopping needs `X_val` and `y_val`, arrays. X is read once before the training. Parameters
+    beside those below are those of `MLPClassifier`; n_threads is not used.
 
     Parameters
     ----------
@@ -275,8 +276,6 @@ class DaskMLPClassifier(OnDask, MLPClassifier):
         None: the current one. It is not pickled.
     sync : {"epoch", "step"} or int
         As for `fastbackprop.dask.fit`; lbfgs always takes steps.
-
-    The others are those of `MLPClassifier`; n_threads is not used.
 
     Examples
     --------
