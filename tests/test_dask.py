@@ -216,6 +216,7 @@ class Killer:
             self.killed += 1
 
 
+@pytest.mark.filterwarnings("ignore:the cluster has no workers:RuntimeWarning")  # for a moment
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("sync", ["epoch", "step"])
 def test_killed_workers_change_no_bit(client, sync):

@@ -240,6 +240,7 @@ class Completed:
         try:
             while not self._ready:
                 if not self._waiting:
+                    self._work.look_at_workers(at_once=True)
                     raise StopIteration
                 self._take_next()
         except BaseException:
