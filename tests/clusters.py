@@ -4,6 +4,7 @@ import contextlib
 import copy
 import logging
 import os
+import time
 
 import numpy as np
 import pytest
@@ -36,6 +37,16 @@ def running(n_workers, n_threads=1, **options):
         distributed.Client(cluster) as client,
     ):
         yield client
+
+
+def tasks_end(client):
+    """Wait until no worker has a task."""
+    for _ in range(600):
+        busy = client.run(lambda dask_worker: len(dask_worker.state.executing))
+        if not sum(busy.values()):
+            return
+        time.sleep(0.05)
+    raise AssertionError("a task went on")
 
 
 def load(i):

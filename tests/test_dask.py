@@ -13,7 +13,7 @@ from pathlib import Path
 import clusters
 import numpy as np
 import pytest
-from clusters import LONG, ROWS, epoch_of_means, epoch_of_steps, load, network
+from clusters import LONG, ROWS, epoch_of_means, epoch_of_steps, load, network, tasks_end
 
 import fastbackprop as fb
 from fastbackprop.optimizers import OPTIMIZERS
@@ -353,12 +353,7 @@ def test_ctrl_c_ends_the_tasks(client):
     timer.join()
     assert len(caught.value.history) == 0
     np.testing.assert_array_equal(net.get_parameters(), before)
-    for _ in range(600):
-        busy = client.run(lambda dask_worker: len(dask_worker.state.executing))
-        if not sum(busy.values()):
-            return
-        time.sleep(0.05)
-    raise AssertionError("a task went on")
+    tasks_end(client)
 
 
 def test_a_time_budget_ends_a_round(client):

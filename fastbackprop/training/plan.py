@@ -96,18 +96,8 @@ def make_plan(
             rows = inputs.row_numbers(rows, len(samples.X), samples.s)
         if validation is None or isinstance(validation, tuple | list):
             held_out = _validation_samples(machine, validation, samples_of)
-        elif rows is not None and isinstance(validation, np.ndarray):
-            with inputs.naming("validation"):
-                held_out = inputs.take(
-                    samples, inputs.row_numbers(validation, len(samples.X), samples.s)
-                )
         else:
-            train, rest = inputs.split(validation, len(samples.X if rows is None else rows))
-            if rows is None:
-                samples, held_out = inputs.take(samples, train), inputs.take(samples, rest)
-            else:
-                held_out, rows = inputs.take(samples, rows[rest]), rows[train]
-                inputs.refuse_zero_weights(samples.s[rows] if len(samples.s) else samples.s)
+            samples, rows, held_out = _set_aside(validation, samples, rows)
         parts = [samples]
     looked_at = samples or held_out
     labels = looked_at is not None and len(looked_at.labels) > 0
@@ -156,6 +146,27 @@ def _beside_batches(validation: Any) -> Any:
         )
     with inputs.naming("validation"):
         return inputs.together(validation)
+
+
+def _set_aside(
+    validation: Any, samples: Samples, rows: np.ndarray | None
+) -> tuple[Samples, np.ndarray | None, Samples]:
+    """Samples, the rows to train on, and the validation samples among them.
+
+    `validation` is a fraction, or, where there are rows, perhaps numbers of rows. Raises TypeError
+    or ValueError.
+    """
+    if rows is None:
+        train, rest = inputs.split(validation, len(samples.X))
+        return inputs.take(samples, train), None, inputs.take(samples, rest)
+    if isinstance(validation, np.ndarray):
+        with inputs.naming("validation"):
+            rest = inputs.row_numbers(validation, len(samples.X), samples.s)
+        return samples, rows, inputs.take(samples, rest)
+    train, rest = inputs.split(validation, len(rows))
+    held_out, rows = inputs.take(samples, rows[rest]), rows[train]
+    inputs.refuse_zero_weights(samples.s[rows] if len(samples.s) else samples.s)
+    return samples, rows, held_out
 
 
 def _validation_samples(

@@ -454,7 +454,7 @@ class Trainer:
                 for metric in self.plan.metrics:
                     metric.check_labels()
             found.append((y, a, samples.s))
-        y, a, s = (np.concatenate(one) for one in zip(*found, strict=True))
+        y, a, s = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
         return {prefix + m.name: m.value(y, a, s) for m in self.plan.metrics}
 
 
