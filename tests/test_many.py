@@ -1,6 +1,7 @@
 """fit_many against `Network.fit` of each network: the same bits."""
 
 import copy
+import os
 import signal
 import threading
 import time
@@ -375,11 +376,17 @@ def test_time_budget_is_of_the_whole_call():
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_interrupt_ends_all_between_two_steps(n_threads):
     networks, references = some(5), some(5)
+
+    class Starts:
+        may_be_late, looks_at_network = True, False  # as if it was not there
+
+        def on_train_begin(self, network):
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+
     before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
-    signal.setitimer(signal.ITIMER_REAL, 0.2)
     try:
         with pytest.raises(fb.Interrupted, match="interrupted") as caught:
-            fb.fit_many(networks, X, LABELS, epochs=10**9, n_threads=n_threads)
+            fb.fit_many(networks, X, LABELS, epochs=10**9, callbacks=Starts(), n_threads=n_threads)
     finally:
         signal.signal(signal.SIGALRM, before)
     histories = caught.value.history
@@ -391,6 +398,22 @@ def test_interrupt_ends_all_between_two_steps(n_threads):
         expected = reference.fit(X, LABELS, epochs=len(history))
         assert figures(history) == figures(expected)
         np.testing.assert_array_equal(network.get_parameters(), reference.get_parameters())
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_one_interrupt_ends_networks_of_several_shapes(n_threads):
+    networks = [
+        fb.Network([3, n, 2], output="softmax", cost="cross_entropy", rng=n)
+        for n in (2, 3, 4, 4, 4, 5)
+    ]
+
+    def press_ctrl_c(network, epoch, logs):
+        if network is networks[0] and epoch == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(fb.Interrupted) as caught:
+        fb.fit_many(networks, X, LABELS, epochs=10**9, callbacks=press_ctrl_c, n_threads=n_threads)
+    assert {history.ended_by for history in caught.value.history} == {"interrupt"}
 
 
 def test_checkpoints_are_resumed(tmp_path):

@@ -143,7 +143,6 @@ def fit_many(
     total = sum(inputs.positive_integer(one["epochs"], "epochs") for one in each)
     shown = bars(progress, total)
     trainings = prepared(chosen, each, common, stop, [_Ticks(bar) for bar in shown])
-    interrupted = False
     try:
         with contextlib.ExitStack() as at_work, deferred() as stop.interrupt:
             for bar in shown:
@@ -152,11 +151,13 @@ def fit_many(
                 at_work.enter_context(training.network.in_training(training.optimizer))
             take_turns(trainings, n_threads, stop)
     except KeyboardInterrupt:
-        interrupted = True
+        stop.interrupted = True
+        for training in trainings:
+            training.goes_on()  # it asks `stop`: its history says why it ended
     finally:
         for bar in shown:
             bar.on_close()
-    return _histories(trainings, interrupted)
+    return _histories(trainings, stop.interrupted)
 
 
 def prepared(

@@ -31,6 +31,8 @@ class Stop:
         Raises KeyboardInterrupt if Ctrl-C was pressed.
     error : BaseException or None
         The first error in any thread.
+    interrupted : bool
+        Whether Ctrl-C has ended them.
     lock : threading.RLock
         Held while callbacks are called.
     """
@@ -40,13 +42,16 @@ class Stop:
     def __init__(self) -> None:
         self.interrupt: Any = lambda: None
         self.error: BaseException | None = None
+        self.interrupted = False
         self.lock = threading.RLock()
 
     def stop_reason(self) -> str | None:
         """Why they should."""
         try:
-            self.interrupt()
+            self.interrupt()  # it raises once, and all have to end
         except KeyboardInterrupt:
+            self.interrupted = True
+        if self.interrupted:
             return "interrupt"
         return "error" if self.error is not None else None
 
