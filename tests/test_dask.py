@@ -545,7 +545,7 @@ def test_rows_of_ten_times_the_memory_of_the_client(client):
         with open("/proc/self/status") as file:
             used = next(int(line.split()[1]) for line in file if line.startswith("VmData"))
         resource.setrlimit(resource.RLIMIT_DATA, (used * 1024 + 16_000_000,) * 2)
-        history = fd.fit(net, fd.partitions(rows, 10), epochs=1, batch_size=1024)
+        history = fd.fit(net, fd.partitions(rows, 10), epochs=1, batch_size=500_000)
         assert len(history) == 1
         try:
             np.ones(20_000_000)

@@ -240,7 +240,7 @@ def test_nothing_is_tried_where_nothing_changed(tmp_path):
 @compiled
 def test_engines_without_numbas_insides(tmp_path):
     """A selection of their tests, for code is compiled as a whole and not kept."""
-    tiles = "test_engines.py::test_weights_count_samples[tiles-float64]"
+    tiles = "test_engines.py::test_samples_do_not_influence_one_another[tiles-float64]"
     loops = "test_own_functions.py::test_the_same_as_built_in[parameter-loops-float64]"
     environment = {"FASTBACKPROP_PLAIN_NUMBA": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
     result = subprocess.run(

@@ -210,7 +210,7 @@ NOT_FINITE = """
         return False
 
     for sizes in CASES:
-        for dtype in ("float32", "float64"):
+        for dtype in DTYPES:
             net = fb.Network(sizes, hidden="identity", dtype=dtype, rng=rng)
             X = rng.normal(size=(131, sizes[0])).astype(dtype)
             Y = rng.normal(size=(131, sizes[-1])).astype(dtype)
