@@ -14,7 +14,7 @@ from fastbackprop.network import Network
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.samples import Samples
 from fastbackprop.training import Checkpoint, Dropout, EarlyStopping, History, Metrics, TimeBudget
-from fastbackprop.training.callbacks import Callbacks, warn
+from fastbackprop.training.callbacks import ANY_NUMBER, Callbacks, warn
 from fastbackprop.training.fit import prepare
 from fastbackprop.training.interrupted import Interrupted
 from fastbackprop.training.plan import samples_of
@@ -143,7 +143,6 @@ def fit_many(
     total = sum(inputs.positive_integer(one["epochs"], "epochs") for one in each)
     shown = bars(progress, total)
     trainings = prepared(chosen, each, common, stop, [_Ticks(bar) for bar in shown])
-    interrupted = False
     try:
         with contextlib.ExitStack() as at_work, deferred() as stop.interrupt:
             for bar in shown:
@@ -152,11 +151,11 @@ def fit_many(
                 at_work.enter_context(training.network.in_training(training.optimizer))
             take_turns(trainings, n_threads, stop)
     except KeyboardInterrupt:
-        interrupted = True
+        stop.interrupted = True
     finally:
         for bar in shown:
             bar.on_close()
-    return _histories(trainings, interrupted)
+    return _histories(trainings, stop.interrupted)
 
 
 def prepared(
@@ -291,7 +290,7 @@ def _check_generators(trainings: list[Trainer]) -> None:
 class _Ticks:
     """A bar of all networks, for one of them."""
 
-    may_be_late, looks_at_network = True, False
+    epochs_ahead, looks_at_network = ANY_NUMBER, False
 
     def __init__(self, bar: Any) -> None:
         self.on_epoch_end = bar.on_epoch_end
