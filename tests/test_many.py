@@ -197,6 +197,49 @@ def spied(function, calls):
     return spy
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("batch_size", "weighted"), [(129, True), (256, False), (None, True)])
+def test_minibatches_of_several_row_tiles(dtype, batch_size, weighted, monkeypatch):
+    """Of different lengths: some networks have one row tile where others have three."""
+    n, draws = 300, np.random.default_rng(5)
+    many_X, many_Y = draws.normal(size=(n, 3)), draws.normal(size=(n, 2))
+    weights = draws.integers(0, 3, n) + 0.5 if weighted else None
+    rows = [np.arange(n)] if batch_size is None else []
+    rows += [draws.integers(0, n, m) for m in (1, 128, 129, 260, 300)]
+    options = {"output": "identity", "cost": "squared_error", "dtype": dtype}
+    rows = [rows[0]] * 6 if batch_size is None else rows
+    networks, references, taken = some(len(rows), **options), some(len(rows), **options), []
+    monkeypatch.setattr(lanes, "few", lambda n, kind: False)
+    monkeypatch.setattr(lanes.Group, "turn", spied(lanes.Group.turn, taken))
+
+    def adam(k):
+        return fb.Adam(0.01, l2=0.01 * k)
+
+    histories = fb.fit_many(
+        networks,
+        many_X,
+        many_Y,
+        rows=rows,
+        sample_weight=weights,
+        epochs=4,
+        batch_size=batch_size,
+        optimizers=[adam(k) for k in range(len(rows))],
+        n_threads=1,
+    )
+    each = [
+        {
+            "rows": r,
+            "sample_weight": weights,
+            "optimizer": adam(k),
+            "epochs": 4,
+            "batch_size": batch_size,
+        }
+        for k, r in enumerate(rows)
+    ]
+    assert taken
+    check_same(networks, references, histories, each_alone(references, many_X, many_Y, each))
+
+
 def some(n, sizes=(3, 4, 2), **options):
     options = {"output": "softmax", "cost": "cross_entropy"} | options
     return [fb.Network(sizes, rng=seed, **options) for seed in range(n)]

@@ -25,6 +25,7 @@ from sklearn.pipeline import Pipeline, make_pipeline  # noqa: E402
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler  # noqa: E402
 
 from fastbackprop import sklearn as ours  # noqa: E402
+from fastbackprop.many import lanes  # noqa: E402
 from fastbackprop.sklearn import fitting, tasks  # noqa: E402
 
 pytestmark = [
@@ -348,6 +349,22 @@ def test_an_error_of_a_callback_is_of_one_candidate():
     grid = {"hidden_layer_sizes": [3, 6]}
     search = assert_same("GridSearchCV", classifier(callbacks=fails), grid, fit=(X, CLASSES), cv=2)
     assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == [True, False]
+
+
+def test_several_epochs_are_one_native_call_until_one_may_end_a_training(monkeypatch):
+    taken, begin = [], lanes._Run.__init__
+
+    def noted(run, *arguments):
+        taken.append(arguments[-1])
+        begin(run, *arguments)
+
+    monkeypatch.setattr(lanes, "few", lambda n, kind: False)
+    monkeypatch.setattr(lanes._Run, "__init__", noted)
+    estimator = classifier(max_iter=40, n_iter_no_change=2, tol=0.02, alpha=0.1)
+    grid = {"learning_rate_init": [1e-3, 0.01, 0.05, 0.1]}
+    search = assert_same("GridSearchCV", estimator, grid, fit=(X, CLASSES), cv=2)
+    assert max(taken) == 3
+    assert search.best_estimator_.n_iter_ < 40
 
 
 def test_convergence_warnings():

@@ -514,6 +514,18 @@ def test_the_example():
     assert scores.mean() >= reference.mean() - 0.01
 
 
+@pytest.mark.parametrize("random_state", [3, np.random.RandomState(3)])
+@pytest.mark.parametrize("engine", ["numpy", "tiles"])
+def test_the_order_of_samples_is_theirs_with_every_engine(engine, random_state):
+    options = {"max_iter": 3, "batch_size": 30, "hidden_layer_sizes": (3,), "alpha": 0}
+    rows, sides = X[:90], SIDES[:90]
+    expected = theirs.MLPClassifier(**options, random_state=3).fit(rows, sides)
+    options |= {"random_state": copy.deepcopy(random_state), "engine": engine}
+    estimator = ours.MLPClassifier(**options).fit(rows, sides)
+    np.testing.assert_allclose(estimator.loss_curve_, expected.loss_curve_, rtol=1e-7)
+    np.testing.assert_allclose(estimator.coefs_[0], expected.coefs_[0], rtol=1e-5, atol=1e-7)
+
+
 def test_the_default_engine():
     model = make_pipeline(StandardScaler(), ours.MLPClassifier(random_state=0, max_iter=50))
     assert model.fit(X, SIDES).score(X, SIDES) > 0.9

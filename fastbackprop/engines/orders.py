@@ -1,4 +1,4 @@
-"""Orders of samples, as `numpy.random.Generator.permutation` gives them, in half of its time.
+"""Orders of samples, as `permutation` of NumPy's generators gives them, in half of its time.
 
 The shuffle is that of Fisher and Yates, from the end. A place out of 0 ... i is the next 32 bits of
 the generator, as many as i has, drawn again while they are above i. Bits come by the function that
@@ -32,17 +32,22 @@ def _bits(typing_context, function, state):
 
 
 @kernel(entry=True)
-def shuffle(orders, lengths, functions, states):
+def shuffle(orders, lengths, functions, states, goes_on):
     """Row r of orders begins with a permutation of 0 ... lengths[g] - 1 by generator g.
 
     orders (epochs n_generators, n); the generators take turns. Where functions[g] is 0 the numbers
-    are in order.
+    are in order. Where goes_on[g] each order is shuffled into the next, and what is in the first
+    row into the first.
     """
     n_generators = lengths.shape[0]
     for r in range(orders.shape[0]):
         order, g = orders[r], r % n_generators
-        for i in range(lengths[g]):
-            order[i] = i
+        if not goes_on[g]:
+            for i in range(lengths[g]):
+                order[i] = i
+        elif r >= n_generators:
+            for i in range(lengths[g]):
+                order[i] = orders[r - n_generators, i]
         if functions[g] != 0:
             i, mask = lengths[g] - 1, 1
             while mask < i:
@@ -59,12 +64,20 @@ def shuffle(orders, lengths, functions, states):
 
 
 def source(rng: Any) -> tuple[int, int] | None:
-    """Addresses of a generator's function and state; None where `permutation` must be asked."""
-    return _addresses(rng) if _is_numpys() else None
+    """Addresses of a generator's function and state; None where `permutation` must be asked.
+
+    A generator whose permutations are those of another bit generator has that as `of_orders`.
+    """
+    if hasattr(rng, "of_orders"):
+        bits = rng.of_orders
+    else:
+        numpys = type(rng).permutation is np.random.Generator.permutation
+        bits = rng.bit_generator if numpys else None
+    return _addresses(bits) if _is_numpys() else None
 
 
-def _addresses(rng: Any) -> tuple[int, int] | None:
-    interface = getattr(rng.bit_generator, "ctypes", None)
+def _addresses(bits: Any) -> tuple[int, int] | None:
+    interface = getattr(bits, "ctypes", None)
     if interface is None:
         return None
     function = ctypes.cast(interface.next_uint32, ctypes.c_void_p).value
@@ -73,17 +86,17 @@ def _addresses(rng: Any) -> tuple[int, int] | None:
 
 @functools.cache
 def _is_numpys() -> bool:
-    """Whether this shuffle is that of the NumPy in use."""
+    """Whether this shuffle is that of the NumPy in use, of both kinds of its generators."""
     if numba.config.DISABLE_JIT:
         return False
-    ours, theirs = (np.random.default_rng(0) for _ in range(2))
-    addresses, lengths = _addresses(ours), np.array([100, 7])
-    if addresses is None:
+    bits = np.random.PCG64(0), np.random.MT19937(0)
+    known, lengths = [_addresses(one) for one in bits], np.array([100, 7])
+    if None in known:
         return False
-    orders = np.zeros((2, 100), np.int64)
-    shuffle(orders, lengths, *(np.full(2, address) for address in addresses))
-    same = all(
-        np.array_equal(order[:n], theirs.permutation(n))
-        for order, n in zip(orders, lengths, strict=True)
+    orders = np.zeros((4, 100), np.int64)
+    shuffle(orders, lengths, *np.array(known, np.int64).T.copy(), np.zeros(2, np.bool_))
+    theirs: list[Any] = [np.random.default_rng(0), np.random.RandomState(np.random.MT19937(0))]
+    return all(
+        np.array_equal(order[:n], rng.permutation(n))
+        for order, n, rng in zip(orders, [*lengths] * 2, theirs * 2, strict=True)
     )
-    return same and ours.bit_generator.state == theirs.bit_generator.state

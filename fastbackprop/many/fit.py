@@ -14,7 +14,7 @@ from fastbackprop.network import Network
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.samples import Samples
 from fastbackprop.training import Checkpoint, Dropout, EarlyStopping, History, Metrics, TimeBudget
-from fastbackprop.training.callbacks import Callbacks, warn
+from fastbackprop.training.callbacks import ANY_NUMBER, Callbacks, warn
 from fastbackprop.training.fit import prepare
 from fastbackprop.training.interrupted import Interrupted
 from fastbackprop.training.plan import samples_of
@@ -292,7 +292,7 @@ def _check_generators(trainings: list[Trainer]) -> None:
 class _Ticks:
     """A bar of all networks, for one of them."""
 
-    may_be_late, looks_at_network = True, False
+    epochs_ahead, looks_at_network = ANY_NUMBER, False
 
     def __init__(self, bar: Any) -> None:
         self.on_epoch_end = bar.on_epoch_end

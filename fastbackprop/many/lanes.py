@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop import samples as sums_of
 from fastbackprop.engines import lanes
-from fastbackprop.engines.lanes import COST, MOST_ROWS, WEIGHT
+from fastbackprop.engines.lanes import COST, MOST_ROWS, N_FIGURES, SQUARES, WEIGHT
 from fastbackprop.engines.update import N_COEFFICIENTS
 from fastbackprop.inputs.on_disk import in_memory
 from fastbackprop.machine import slices
@@ -94,14 +93,17 @@ class Group:
             addresses[:, lane] = member.addresses()
         first = any(member.is_new for member in members)
         end, looked_at = time.perf_counter() + seconds, any(t.is_looked_at for t in trainings)
-        ahead, packed, lost = all(t.runs_ahead for t in trainings), False, []
+        orders, packed, lost = self._orders(trainings), False, []
+        if first:
+            for member in members:
+                member.remember_generator()
         try:
             while True:
                 if not packed:
                     self._pack(addresses)
                     packed = True
-                n = self._epochs_at_once(trainings, end) if ahead and not first else 1
-                run = _Run(self, trainings, n)
+                n = 1 if first else self._epochs_at_once(trainings, end)
+                run = _Run(self, trainings, orders, n)
                 try:
                     run.take()
                 finally:
@@ -114,6 +116,7 @@ class Group:
                     packed = False
                 run.tell()
                 for lane in np.flatnonzero(~alive[: len(members)]).tolist():
+                    members[lane].rewind_generator()
                     if not run.take_again(lane):
                         lost.append(members[lane])
                 if first or not alive.all() or time.perf_counter() > end:
@@ -126,10 +129,21 @@ class Group:
 
     def _epochs_at_once(self, trainings: Sequence[Trainer], end: float) -> int:
         """So many as there is time for, and none beyond the last of any training."""
-        left = min(training.plan.epochs - len(training.history) for training in trainings)
+        left = min(
+            min(training.plan.epochs - len(training.history), training.epochs_ahead)
+            for training in trainings
+        )
         places = self.V * max(training.plan.n_samples for training in trainings)
         in_time = (end - time.perf_counter()) / self._seconds
         return int(max(1, min(left, in_time, MOST_PLACES // places)))
+
+    def _orders(self, trainings: Sequence[Trainer]) -> Orders:
+        generators = [training.rng if training.plan.shuffle else None for training in trainings]
+        lengths = [training.plan.n_samples for training in trainings]
+        empty = self.V - len(trainings)
+        return Orders(
+            trainings[0].machine.engine, generators + [None] * empty, lengths + [0] * empty
+        )
 
     def _pack(self, addresses: np.ndarray) -> None:
         lanes.pack(self._lanes.values, self._index, self.layout.length, addresses.reshape(-1))
@@ -154,18 +168,20 @@ class _Run:
         Which networks have a finite cost and finite parameters.
     """
 
-    def __init__(self, group: Group, trainings: Sequence[Trainer], n_epochs: int) -> None:
+    def __init__(
+        self, group: Group, trainings: Sequence[Trainer], orders: Orders, n_epochs: int
+    ) -> None:
         self._group, self._trainings, self._n_epochs = group, trainings, n_epochs
+        self._orders = orders
         self._pause = trainings[0].pause(_nothing)
         self._steps = [training.stepper.steps for training in trainings]
         self._taken, self.alive = np.zeros(group.V, np.int64), np.ones(group.V, bool)
-        self._sums = np.zeros((n_epochs, 2, group.V))
+        self._sums = np.zeros((n_epochs, N_FIGURES, group.V))
 
     def take(self) -> None:
         """The steps. Raises EndOfTraining, between two steps."""
         group, trainings = self._group, self._trainings
         self._began = [training.begin_epoch() for training in trainings]
-        self._generators = [t.rng and t.rng.bit_generator.state for t in trainings]
         started = time.perf_counter()
         epochs = self._epochs()
         group._before[:] = group._lanes.values
@@ -187,18 +203,18 @@ class _Run:
     def _epochs(self) -> lanes.Epochs:
         """All but the coefficients."""
         group, trainings = self._group, self._trainings
-        lengths = np.zeros(group.V, np.int64)
-        lengths[: len(trainings)] = [training.plan.n_samples for training in trainings]
+        lengths = self._orders.lengths
         n = int(lengths.max())
         order, weight = group.order_of(self._n_epochs, n), NO_WEIGHTS
         weights = [t.plan.samples.s for t in trainings if t.plan.samples is not None]
         if any(map(len, weights)):
             weight = np.ones(order.shape)
-        self._orders(lengths).draw(order)
+        self._orders.draw(order)
         for lane, (training, s) in enumerate(zip(trainings, weights, strict=True)):
             length, rows = lengths[lane], training.plan.rows
             if rows is not None:
-                order[:, lane, :length] = rows[order[:, lane, :length]]
+                places = order[:, lane, :length]
+                np.take(rows, places, out=places, mode="clip")  # they are in range
             if len(s):
                 weight[:, lane, :length] = s[order[:, lane, :length]]
         penalty = np.zeros((group.V, 2), group.dtype)
@@ -218,12 +234,6 @@ class _Run:
             taken=self._taken,
             alive=np.ones(group.V, group.dtype),
         )
-
-    def _orders(self, lengths: np.ndarray) -> Orders:
-        trainings = self._trainings
-        generators = [training.rng if training.plan.shuffle else None for training in trainings]
-        generators += [None] * (len(lengths) - len(trainings))
-        return Orders(trainings[0].machine.engine, generators, lengths.tolist())
 
     def _with_coefficients(self, epochs: lanes.Epochs, start: int, stop: int) -> lanes.Epochs:
         """Those of the steps on places start ... stop of each epoch."""
@@ -250,8 +260,6 @@ class _Run:
     def take_again(self, lane: int) -> bool:
         """What this training does by itself, from the same start; False where it diverges."""
         training = self._trainings[lane]
-        if training.rng is not None:
-            training.rng.bit_generator.state = self._generators[lane]
         try:
             training.rest_of_epoch(self._began[lane], _nothing)
             for _ in range(self._n_epochs - 1):
@@ -262,15 +270,10 @@ class _Run:
 
     def tell(self) -> None:
         """The figures of the epochs, to the histories and the callbacks."""
-        seconds = self._group._seconds
-        for e in range(self._n_epochs):
-            costs, weights = self._sums[e, COST].tolist(), self._sums[e, WEIGHT].tolist()
-            for lane, training in enumerate(self._trainings):
-                if self.alive[lane]:
-                    training.sums[sums_of.COST] = costs[lane]
-                    training.sums[sums_of.WEIGHT] = weights[lane]
-                    began = time.perf_counter() - seconds
-                    training.end_epoch(training.end_steps(began, self._pause))
+        figures = self._sums[:, [COST, WEIGHT, SQUARES]].transpose(2, 0, 1).tolist()
+        for of_one, training, alive in zip(figures, self._trainings, self.alive, strict=False):
+            if alive:
+                training.epochs_over(of_one, self._group._seconds, self._pause)
 
 
 def _nothing() -> None: ...

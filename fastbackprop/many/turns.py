@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastbackprop.jit.availability import available_processors
-from fastbackprop.training.callbacks import Callbacks, EndOfTraining
+from fastbackprop.training.callbacks import ANY_NUMBER, Callbacks, EndOfTraining
+from fastbackprop.training.orders import set_state, state
 from fastbackprop.training.trainer import DivergenceError, Trainer
 
 TURN_SECONDS = 0.02  # but an epoch at least
@@ -37,7 +38,7 @@ class Stop:
         Held while callbacks are called.
     """
 
-    may_be_late, looks_at_network = True, False
+    epochs_ahead, looks_at_network = ANY_NUMBER, False
 
     def __init__(self) -> None:
         self.interrupt: Any = lambda: None
@@ -73,12 +74,16 @@ class OneAtATime(Callbacks):
         super().__init__(callbacks)
         self._lock = lock
 
-    def tell(self, event: str, *arguments: Any) -> bool:
+    def listeners(self, event: str) -> list[Any]:
         """As of `Callbacks`."""
-        if not self.listening(event):
-            return False
-        with self._lock:
-            return super().tell(event, *arguments)
+        return [self._locked(method) for method in super().listeners(event)]
+
+    def _locked(self, method: Any) -> Any:
+        def locked(*arguments: Any) -> Any:
+            with self._lock:
+                return method(*arguments)
+
+        return locked
 
 
 def take_turns(trainings: Sequence[Trainer], n_threads: int | None, stop: Stop) -> None:
@@ -128,6 +133,7 @@ class Member:
         tiles = training.machine.engine_name == "tiles"
         self.kind = _lanes().kind(training) if tiles else None
         self._addresses: list[int] = []
+        self._generator: Any = None
 
     def addresses(self) -> list[int]:
         """Those of theta and of each state."""
@@ -135,6 +141,21 @@ class Member:
             vectors = self.training.machine.theta, *self.training.stepper.states
             self._addresses = [vector.ctypes.data for vector in vectors]
         return self._addresses
+
+    def remember_generator(self) -> None:
+        """In the first turn: a training of a kind draws an order in each epoch, and nothing else.
+
+        To ask a generator for its state may take longer than an epoch.
+        """
+        if self.is_new:
+            self._generator = state(self.training.rng), len(self.training.history)
+
+    def rewind_generator(self) -> None:
+        """Take back the orders of epochs that are not over."""
+        training, (start, epoch) = self.training, self._generator
+        set_state(training.rng, start)
+        for _ in range(epoch, len(training.history)):
+            training.draw_order(training.plan.n_samples)
 
 
 class Queue:
@@ -261,6 +282,7 @@ def _alone(member: Member) -> bool:
 def _end(training: Trainer, reason: str) -> None:
     """As `fit` ends; after an error, or a divergence, nothing is restored."""
     training.history.ended_by = reason
+    training.rest()
     training.close()
     if reason not in ("divergence", "error"):
         training.finish()

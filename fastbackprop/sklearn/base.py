@@ -39,6 +39,10 @@ except ImportError:
         return method
 
 
+PLAIN = type(None), bool, int, float, str
+OF_CLONES = "_metadata_request", "_skl_callbacks", "_sklearn_output_config"  # they get them too
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class MLP(CallbackSupportMixin, BaseEstimator):
     """Parameters, `fit` and `predict`. MLPClassifier describes the parameters."""
@@ -81,6 +85,14 @@ class MLP(CallbackSupportMixin, BaseEstimator):
     def _get_param_names(cls) -> Any:
         """As of BaseEstimator, which inspects the signature in each call."""
         return super()._get_param_names()
+
+    def __sklearn_clone__(self) -> MLP:
+        """As of BaseEstimator, which copies numbers and text too: in a search that takes long."""
+        parameters = self.get_params(deep=False)
+        more = any(name in vars(self) for name in OF_CLONES)
+        if more or not all(map(_is_plain, parameters.values())):
+            return super().__sklearn_clone__()
+        return type(self)(**parameters)
 
     # --- fitted attributes ------------------------------------------------------------------------
 
@@ -310,6 +322,11 @@ class MLP(CallbackSupportMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = bool(SPARSE)
         return tags
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether nobody can change it."""
+    return isinstance(value, PLAIN) or (type(value) is tuple and all(map(_is_plain, value)))
 
 
 def accuracy(y: Any, predictions: np.ndarray, sample_weight: Any = None) -> float:

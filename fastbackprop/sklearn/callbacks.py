@@ -1,5 +1,7 @@
 """Callbacks of `Network.fit` that make a training scikit-learn's."""
 
+from __future__ import annotations
+
 import copy
 from typing import Any
 
@@ -9,6 +11,7 @@ from fastbackprop.network import Network
 from fastbackprop.sklearn.data import Data
 from fastbackprop.sklearn.parameters import EpochFactor, is_lbfgs
 from fastbackprop.training import History
+from fastbackprop.training.callbacks import ANY_NUMBER
 
 
 class Monitor:
@@ -23,7 +26,9 @@ class Monitor:
     ) -> None:
         self.estimator, self.n_samples, self.l2 = estimator, n_samples, l2
         self.held_out = held_out
-        self.steps = -(-n_samples // batch_size)
+        steps = -(-n_samples // batch_size)
+        self.part = (steps - 1) / (2 * steps)
+        self.has_tolerance = not is_lbfgs(estimator.solver)
         self.stops_early = estimator._stops_early()
         self.best, self.waited, self.converged = -np.inf, 0, False
         self.began = False  # and with it the estimator has changed for good
@@ -31,10 +36,27 @@ class Monitor:
         if held_out is not None and estimator.validation_scores_ is None:
             estimator.validation_scores_ = []
 
-    def _penalty(self, network: Network) -> float:
-        if self.l2 == 0:
-            return 0.0
-        return self.l2 / 2 * float(sum(np.einsum("jk,jk->", W, W) for W in network.weights))
+    # For `many`: no more than these epochs may follow each other before one is told of, and where
+    # the best parameters are kept the network must be up to date then.
+
+    @property
+    def epochs_ahead(self) -> int:
+        """The last of so many may end the training, if none of them is better."""
+        left = self.estimator.n_iter_no_change - self.waited
+        return 1 if self.estimator.verbose else int(min(left, ANY_NUMBER - 1)) + 1
+
+    @property
+    def looks_at_network(self) -> bool:
+        """Whether early stopping keeps the best parameters."""
+        return self.stops_early
+
+    def for_training(self, training: Any) -> Monitor:
+        """It has the sum of all w^2."""
+        self.training = training
+        return self
+
+    def _penalty(self) -> float:
+        return self.l2 / 2 * self.training.sum_of_squares() if self.l2 else 0.0
 
     def score(self, _: Any, a: np.ndarray) -> float:
         """The metric of `Network.fit`: the estimator's score of the validation samples."""
@@ -47,20 +69,20 @@ class Monitor:
         """Refuse validation samples that have no score; later errors leave the trained network."""
         if self.held_out is not None:
             self.score(None, np.zeros((len(self.held_out.Y), network.sizes[-1])))
-        self.penalty = self._penalty(network)
+        self.penalty = self._penalty()
         self.began = True
 
     def on_epoch_end(self, network: Network, epoch: int, logs: dict[str, float]) -> bool:
         """Keep the figures; true where the training is to end."""
         estimator = self.estimator
         # As the cost, the mean of the penalty before each step, taken to change evenly.
-        before, self.penalty = self.penalty, self._penalty(network)
-        part = (self.steps - 1) / (2 * self.steps)
-        loss = logs["cost"] + before + (self.penalty - before) * part
+        before, self.penalty = self.penalty, self._penalty()
+        loss = logs["cost"] + before + (self.penalty - before) * self.part
         estimator.n_iter_, estimator.loss_ = epoch, loss
         estimator.t_ += self.n_samples
         estimator.loss_curve_.append(loss)
-        self._say(f"Iteration {epoch}, loss = {loss:.8f}")
+        if estimator.verbose:
+            print(f"Iteration {epoch}, loss = {loss:.8f}")
         scores = estimator.validation_scores_
         if "validation_score" in logs:
             scores.append(logs["validation_score"])
@@ -75,7 +97,7 @@ class Monitor:
         schedule = estimator._schedule
         if isinstance(schedule, EpochFactor) and schedule.name == "invscaling":
             schedule.factor = (estimator.t_ + 1) ** -estimator.power_t
-        tired = self.waited > estimator.n_iter_no_change and not is_lbfgs(estimator.solver)
+        tired = self.waited > estimator.n_iter_no_change and self.has_tolerance
         return tired and self._ends()
 
     def _compare(self, network: Network, merit: float) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from fastbackprop.network import Network
 from fastbackprop.sklearn import parameters
 from fastbackprop.sklearn.callbacks import Monitor, Tasks
 from fastbackprop.sklearn.data import Data, split
-from fastbackprop.sklearn.order import Order, in_state
+from fastbackprop.sklearn.order import Order, first_draw, in_state
 from fastbackprop.training import History, Interrupted
 from fastbackprop.training.dropout import as_dropout
 
@@ -61,10 +63,9 @@ class Fit:
         architecture = _architecture(estimator, data)
         if estimator._goes_on(one_pass):
             _check_fits(estimator, architecture)
-            random_state = in_state(estimator._before_split)  # the same split again
+            random_state = _after_weights(*estimator._before_split)  # the same split again
         else:
             _begin(estimator, architecture, data.X.dtype, random_state)
-            estimator._before_split = random_state.get_state(legacy=False)
         if held_out is None and estimator._stops_early():
             by_class = is_classifier(estimator) and architecture["sizes"][-1] == 1
             data, held_out = split(data, estimator.validation_fraction, random_state, by_class)
@@ -174,8 +175,15 @@ def _check_fits(estimator: Any, architecture: dict[str, Any]) -> None:
 
 def _begin(estimator: Any, architecture: dict[str, Any], dtype: Any, random_state: Any) -> None:
     """A new network, with scikit-learn's initial parameters, and no history."""
-    network = Network(**architecture, init="zeros", dtype=dtype, rng=Order(random_state))
-    estimator._built = architecture
+    seed = estimator.random_state
+    bits = None
+    if isinstance(seed, Integral):  # `random_state` is new; to ask for its state takes long
+        bits = np.random.PCG64(_first_draw(int(seed)))
+    else:
+        seed = random_state.get_state(legacy=False)
+    rng = Order(random_state, bits)
+    network = Network(**architecture, init="zeros", dtype=dtype, rng=rng)
+    estimator._built, estimator._before_split = architecture, (seed, network.n_parameters)
     factor = 2 if architecture["hidden"] == "sigmoid" else 6
     for W, b in zip(network.weights, network.biases, strict=True):
         bound = np.sqrt(factor / sum(W.shape))
@@ -189,6 +197,19 @@ def _begin(estimator: Any, architecture: dict[str, Any], dtype: Any, random_stat
     estimator.best_loss_ = None if estimator._stops_early() else np.inf
     estimator.validation_scores_ = estimator.best_validation_score_ = None
     estimator._optimizer = estimator._schedule = None
+
+
+@functools.lru_cache(maxsize=64)
+def _first_draw(seed: int) -> int:
+    """What `Order` draws from a new generator."""
+    return first_draw(np.random.RandomState(seed))
+
+
+def _after_weights(seed: Any, n_parameters: int) -> np.random.RandomState:
+    """A generator of this seed, or in this state, when it has drawn the initial parameters."""
+    random_state = in_state(seed) if isinstance(seed, dict) else check_random_state(seed)
+    random_state.random_sample(n_parameters)
+    return random_state
 
 
 def _as_list(callbacks: Any) -> list[Any]:

@@ -14,6 +14,7 @@ import inspect
 import itertools
 import warnings
 from collections.abc import Callable, Sequence
+from numbers import Number
 from time import perf_counter
 from typing import Any
 
@@ -26,6 +27,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
 
+# Private, as the functions that `KNOWN` names.
+from sklearn.model_selection._validation import _score  # isort: skip
+
 from fastbackprop.sklearn import members, parameters
 from fastbackprop.sklearn.base import MLP
 from fastbackprop.sklearn.data import Data
@@ -35,6 +39,12 @@ from fastbackprop.sklearn.pool import Pool
 from fastbackprop.training import History
 
 KNOWN = ("_fit_and_score", "_fit_and_predict")
+EXTRAS = "return_train_score", "return_parameters", "return_estimator"
+OF_SIMPLE = {
+    *("estimator", "X", "y", "scorer", "train", "test", "verbose", "parameters", "fit_params"),
+    *("score_params", "return_n_test_samples", "return_times", "split_progress", *EXTRAS),
+    *("candidate_progress", "error_score", "caller", "callback_ctx"),
+}
 VECTORS = 8  # of the length of theta, that a network and its training have at most
 
 
@@ -62,6 +72,7 @@ class Samples:
             raise ValueError("these are trained on as scikit-learn does")
         self.arguments = X, y, sample_weight
         self.steps: list[Any] = []
+        self.of_test: Callable[[], tuple[Any, Any]]
         self.rows, self.n = np.zeros(0, np.int64), 0
         self._checked: dict[Any, tuple[Data, dict[str, Any]]] = {}
 
@@ -100,7 +111,7 @@ class Folds:
 
     def samples(self, arguments: dict[str, Any], estimator: Any, last: MLP) -> Samples:
         """Those of a task."""
-        of_fold = tuple(arguments[name] for name in ("X", "y", "train", "fit_params"))
+        of_fold = tuple(arguments[name] for name in ("X", "y", "train", "test", "fit_params"))
         key = (*map(id, of_fold), _before_last(estimator, last))
         if key not in self._samples:
             self._alive.append(of_fold)
@@ -122,7 +133,7 @@ def _before_last(estimator: Any, last: MLP) -> Any:
 
 def _samples(of_fold: tuple[Any, ...], estimator: Any, last: MLP) -> Samples:
     """What `fit` of the last step gets on the rows of a fold."""
-    X, y, train, fit_params = of_fold
+    X, y, train, test, fit_params = of_fold
     X_train, y_train = _safe_split(estimator, X, y, train)
     options = _check_method_params(X, params=fit_params or {}, indices=train)
     if estimator is last:
@@ -136,6 +147,7 @@ def _samples(of_fold: tuple[Any, ...], estimator: Any, last: MLP) -> Samples:
             del last.fit
         samples = caught[0]
         samples.steps = estimator.steps[:-1]
+    samples.of_test = functools.cache(lambda: _safe_split(estimator, X, y, test, train))
     rows = np.asarray(train)
     if (
         rows.dtype.kind in "iu"
@@ -165,6 +177,8 @@ class Task:
         self._last: Any = None
         self._before: list[tuple[Any, dict[str, Any]]] = []
         self._steps: list[Any] = []
+        self._arguments: dict[str, Any] = {}
+        self._samples: Any = None
         self.fits: list[Fit] = []
         self.histories: list[History] = []
         self.seconds = 0.0
@@ -175,6 +189,7 @@ class Task:
         if getattr(function, "__name__", None) not in KNOWN:
             return 0
         began, arguments = perf_counter(), _arguments(function, args, kwargs)
+        self._arguments = arguments
         estimator = arguments["estimator"]
         try:
             if given := arguments.get("parameters"):
@@ -190,6 +205,7 @@ class Task:
             self.give_up()
             return 0
         self._estimator, self._last, self._steps = estimator, last, samples.steps
+        self._samples = samples
         if arguments.get("return_estimator"):
             self._steps = copy.deepcopy(self._steps)
         estimator.fit = self._trained
@@ -206,9 +222,47 @@ class Task:
     def __call__(self) -> Any:
         """The result of the function."""
         function, args, kwargs = self._call
-        result = function(*args, **kwargs)
+        result = self._scored() if self._is_simple() else function(*args, **kwargs)
         if isinstance(result, dict) and "fit_time" in result:
             result["fit_time"] += self.seconds
+        return result
+
+    def _is_simple(self) -> bool:
+        """Whether `_scored` is all that `_fit_and_score` would do now."""
+        asked, histories = self._arguments, self.histories
+        return (
+            getattr(self._call[0], "__name__", None) == "_fit_and_score"
+            and bool(histories)
+            and all(history.ended_by != "divergence" for history in histories)
+            and asked.keys() <= OF_SIMPLE
+            and not any(asked.get(name) for name in ("score_params", *EXTRAS))
+            and asked["verbose"] < 2
+            and isinstance(asked.get("error_score", np.nan), Number)
+        )
+
+    def _scored(self) -> dict[str, Any]:
+        """What `_fit_and_score` returns for a fit that has succeeded.
+
+        It copies the rows of a fold for every candidate, which takes longer than small networks.
+        """
+        asked, began = self._arguments, perf_counter()
+        self._trained()
+        X_test, y_test = self._samples.of_test()
+        trained = perf_counter()
+        score = _score(
+            asked["estimator"],
+            X_test,
+            y_test,
+            asked["scorer"],
+            {},
+            asked.get("error_score", np.nan),
+        )
+        result = {"fit_error": None, "test_scores": score}
+        if asked.get("return_n_test_samples"):
+            result["n_test_samples"] = _num_samples(X_test)
+        if asked.get("return_times"):
+            result["fit_time"] = trained - began
+            result["score_time"] = perf_counter() - trained
         return result
 
     def _trained(self, *args: Any, **kwargs: Any) -> Any:

@@ -1,17 +1,19 @@
 """Callbacks: objects that are told of a training while it runs, and that may end it."""
 
+import functools
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from sys import _getframe
 from typing import Any
 
 from fastbackprop import inputs
 from fastbackprop.names import closest
 
 PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
+ANY_NUMBER = sys.maxsize  # of epochs
 
 
 class EndOfTraining(Exception):
@@ -50,7 +52,7 @@ class TimeBudget:
 class _Clock:
     """It begins with the first epoch."""
 
-    may_be_late, looks_at_network = True, False
+    epochs_ahead, looks_at_network = ANY_NUMBER, False
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._deadline = seconds, float("inf")
@@ -96,11 +98,12 @@ class Callbacks:
         Asked before every epoch: why the training should end now, a word for `History.ended_by`,
         or None.
 
-    Those of the package may say with `may_be_late = True` that they need not be told of an epoch
-    before the next begins, and with `looks_at_network = False` that the network may be elsewhere
-    then. They also have some of on_resume(), before all else; on_epoch_finished(logs) and
-    on_save(), before and after on_epoch_end, while Ctrl-C waits; on_part(), after each batch of an
-    iterable; on_close(), also after an error; and on_restore(), where there was none.
+    Those of the package may say with `epochs_ahead` how many epochs may be over before they are
+    told of the first, because none of these but the last can end the training; and with
+    `looks_at_network = False` that the network may be elsewhere then. They also have some of
+    on_resume(), before all else; on_epoch_finished(logs) and on_save(), before and after
+    on_epoch_end, while Ctrl-C waits; on_part(), after each batch of an iterable; on_close(), also
+    after an error; and on_restore(), where there was none.
     """
 
     EVENTS = (
@@ -117,7 +120,8 @@ class Callbacks:
         if callable(callbacks) or not isinstance(callbacks, Iterable):
             callbacks = [callbacks]
         self.objects: list[Any] = list(callbacks)
-        self._having: dict[str, list[Any]] = {}  # answers to `having`
+        self._having: dict[str, list[Any]] = {}  # answers to `having`, and to `listening`
+        self._listening: dict[str, list[Callable[..., Any]]] = {}
         for callback in self.objects:
             if isinstance(callback, type):
                 raise TypeError(
@@ -129,12 +133,13 @@ class Callbacks:
                     f"a callback must be a function (network, epoch, logs) or have a method out of "
                     f"{', '.join(self.EVENTS)}; got {callback!r}"
                 )
-            _refuse_unknown_events(callback)
+            if message := _unknown_event(callback.__class__):
+                raise TypeError(message)
 
     def add(self, callback: Any) -> None:
         """One more, after the others."""
         self.objects.append(callback)
-        self._having.clear()
+        self._forget()
 
     def for_training(self, training: Any) -> None:
         """Before anything is changed: callbacks that listen by another object make it."""
@@ -143,7 +148,11 @@ class Callbacks:
         ]
         for i in sorted(places, key=lambda i: getattr(self.objects[i], "starts_last", False)):
             self.objects[i] = self.objects[i].for_training(training)
+        self._forget()
+
+    def _forget(self) -> None:
         self._having.clear()
+        self._listening.clear()
 
     def having(self, method: str) -> list[Any]:
         """Those that have this method."""
@@ -160,25 +169,27 @@ class Callbacks:
     def tell(self, event: str, *arguments: Any) -> bool:
         """Call every callback that listens to the event; True if one of them returned true."""
         stop = False
-        for callback in self.listening(event):
-            method: Callable[..., Any] | None = getattr(callback, event, None)
-            stop |= bool((callback if method is None else method)(*arguments))
+        for method in self.listening(event):
+            stop |= bool(method(*arguments))
         return stop
 
-    def listening(self, event: str) -> list[Any]:
-        """Those that are told of this event."""
-        if event != "on_epoch_end":
-            return self.having(event)
-        found = self._having.get("")
+    def listening(self, event: str) -> list[Callable[..., Any]]:
+        """What is called in this event."""
+        found = self._listening.get(event)
         if found is None:
-            found = [c for c in self.objects if callable(c) or callable(getattr(c, event, None))]
-            self._having[""] = found
+            found = self._listening[event] = self.listeners(event)
         return found
 
+    def listeners(self, event: str) -> list[Callable[..., Any]]:
+        """The methods of callbacks for this event."""
+        plain = event == "on_epoch_end"  # a function is one of these
+        methods = [getattr(c, event, c if plain and callable(c) else None) for c in self.objects]
+        return [method for method in methods if callable(method)]
+
     @property
-    def may_be_late(self) -> bool:
-        """Whether epochs need not be told of before the next begins."""
-        return all(getattr(callback, "may_be_late", False) for callback in self.objects)
+    def epochs_ahead(self) -> int:
+        """How many epochs may be over before all are told of the first."""
+        return min((getattr(callback, "epochs_ahead", 1) for callback in self.objects), default=1)
 
     @property
     def look_at_network(self) -> bool:
@@ -194,22 +205,24 @@ class Callbacks:
         return None
 
 
-def _refuse_unknown_events(callback: Any) -> None:
-    """Raise TypeError for a method `on_...` that nothing would call."""
+@functools.lru_cache(maxsize=256)
+def _unknown_event(kind: Any) -> str | None:
+    """The message about a method `on_...` that nothing would call, if this class has one."""
     known = {*Callbacks.EVENTS, *Callbacks.OF_THE_PACKAGE}
-    for name in dir(type(callback)):
-        if name.startswith("on_") and name not in known and callable(getattr(callback, name)):
+    for name in dir(kind):
+        if name.startswith("on_") and name not in known and callable(getattr(kind, name)):
             close = closest(name, Callbacks.EVENTS, n=1)
-            raise TypeError(
-                f"{type(callback).__name__} has the method {name}, which no training calls"
+            return (
+                f"{kind.__name__} has the method {name}, which no training calls"
                 + f": did you mean {close[0]}?" * bool(close)
                 + f" Known are {', '.join(Callbacks.EVENTS)}"
             )
+    return None
 
 
 def warn(message: str) -> None:
     """A RuntimeWarning of the line that called the package."""
-    level, frame = 2, _getframe(1)
+    level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, RuntimeWarning, stacklevel=level)

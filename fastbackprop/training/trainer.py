@@ -8,7 +8,7 @@ and steps are taken whole. So wherever training stops, the network stands betwee
 import contextlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,6 +96,7 @@ class Trainer:
         self._orders: tuple[int, Orders] | None = None  # of so many samples
         self._seed = 0  # of this pass
         self._chosen_threads: tuple[Any, int] = (None, 1)
+        self._squares: float | None = None  # where those of an epoch that is over are known
 
     def run(self) -> History:
         """Train; stop early where something says so, on Ctrl-C, or with DivergenceError."""
@@ -172,18 +173,35 @@ class Trainer:
     # An epoch is these: `many` takes the steps of several networks together.
 
     @property
-    def runs_ahead(self) -> bool:
-        """Whether nothing between two epochs decides about the next but for a reason to stop."""
-        plan, schedule = self.plan, self.stepper.schedule
-        figures = plan.validation is not None or (plan.of_training and plan.metrics)
-        return not figures and schedule is None and self.callbacks.may_be_late
+    def _has_figures(self) -> bool:
+        """Whether the network predicts after each epoch."""
+        plan = self.plan
+        return plan.validation is not None or (plan.of_training and bool(plan.metrics))
+
+    @property
+    def epochs_ahead(self) -> int:
+        """So many epochs may follow each other without anything that depends on those before."""
+        if self._has_figures or self.stepper.schedule is not None:
+            return 1
+        return self.callbacks.epochs_ahead
 
     @property
     def is_looked_at(self) -> bool:
         """Whether the network must be up to date after each epoch."""
-        plan = self.plan
-        figures = plan.validation is not None or (plan.of_training and bool(plan.metrics))
-        return figures or self.callbacks.look_at_network
+        return self._has_figures or self.callbacks.look_at_network
+
+    def sum_of_squares(self) -> float:
+        """The sum of w^2 over all weights after the last epoch, added one after the other."""
+        if self._squares is None:
+            squares = [np.square(W, dtype=np.float64).ravel() for W in self.machine.weights]
+            return float(np.cumsum(np.concatenate(squares))[-1])
+        return self._squares
+
+    def epochs_over(self, figures: Iterable[Sequence[float]], seconds: float, pause: Pause) -> None:
+        """Epochs whose steps were taken elsewhere: sum_i s_i C_i, sum_i s_i, sum w^2 of each."""
+        for self.sums[COST], self.sums[WEIGHT], self._squares in figures:
+            self.end_epoch(self.end_steps(time.perf_counter() - seconds, pause))
+        self._squares = None
 
     def begin_epoch(self) -> float:
         """Before the steps of an epoch; returns the time."""
@@ -266,12 +284,12 @@ class Trainer:
         """The order of the samples in the next pass."""
         plan, rng = self.plan, self.rng
         n = self._n(samples)
-        order = self._drawn(n)
+        order = self.draw_order(n)
         if rng is not None and self.perturbed is not self.machine.model:
             self._seed = int(rng.integers(2**32))
         return order if plan.rows is None else plan.rows[order]
 
-    def _drawn(self, n: int) -> np.ndarray:
+    def draw_order(self, n: int) -> np.ndarray:
         """A permutation of 0 ... n - 1, or these in order."""
         if self._orders is None or self._orders[0] != n:
             rng = self.rng if self.plan.shuffle else None

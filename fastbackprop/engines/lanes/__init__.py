@@ -16,17 +16,28 @@ of the engine "tiles", with the functions of their model.
 
 import numpy as np
 
-from fastbackprop.engines.lanes.memory import COST, WEIGHT, Epochs, Lanes, make, pack, unpack
+from fastbackprop.engines.lanes.memory import (
+    COST,
+    N_FIGURES,
+    SQUARES,
+    WEIGHT,
+    Epochs,
+    Lanes,
+    make,
+    pack,
+    unpack,
+)
 from fastbackprop.engines.lanes.rules import compiled_rule
 from fastbackprop.engines.lanes.step import predict, train
-from fastbackprop.engines.tiles.task import ROWS
 from fastbackprop.jit.tile import VECTOR_BYTES
 
-MOST_ROWS = ROWS  # of a minibatch: `tiles` has a sum for each row tile of a longer one
+MOST_ROWS = 4096  # of a minibatch: one is a native call, which Ctrl-C has to wait for
 
 __all__ = [
     "COST",
     "MOST_ROWS",
+    "N_FIGURES",
+    "SQUARES",
     "WEIGHT",
     "Epochs",
     "Lanes",

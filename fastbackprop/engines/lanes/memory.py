@@ -6,6 +6,7 @@ import numpy as np
 
 from fastbackprop.engines.functions import Model
 from fastbackprop.engines.lanes.product import ROWS, STRIP
+from fastbackprop.engines.tiles.task import ROWS as ROW_TILE
 from fastbackprop.engines.update import N_COEFFICIENTS
 from fastbackprop.jit.kernels import inlined, kernel
 from fastbackprop.jit.tile import VECTOR_BYTES, elements_at, vector_lanes, view
@@ -13,7 +14,8 @@ from fastbackprop.layout import aligned_zeros
 from fastbackprop.samples import Samples
 
 W, A, Z, D = range(4)  # columns of `places`
-COST, WEIGHT = range(2)  # rows of `sums`
+COST, WEIGHT, SQUARES = range(3)  # rows of `sums`; the last is sum_jk w_jk^2 after an epoch
+N_FIGURES = 3
 
 
 class Work(NamedTuple):
@@ -26,11 +28,13 @@ class Work(NamedTuple):
     C: np.ndarray  # (STRIP V,)
     factor: np.ndarray  # (STRIP V,): s_i / sum of s_i
     g: np.ndarray  # some rows of a gradient
+    gradient: np.ndarray  # (size,), of the row tiles before; (0,) where a minibatch is one
     on: np.ndarray  # (V,): above 0 in the lanes that take a step
     c: np.ndarray  # coefficients of the step, (N_COEFFICIENTS V,)
     samples: np.ndarray  # (V,) float64: how many in each lane's minibatch; 0: it takes no step
     total: np.ndarray  # (V,) float64: sum of s_i of the minibatch
     part: np.ndarray  # (V,) float64: sum_i s_i C_i of V samples
+    of_tile: np.ndarray  # (V,) float64: of a row tile
     cost: np.ndarray  # (V,) float64: of the minibatch
     rows: np.ndarray  # (STRIP V,) int64: which samples
     s: np.ndarray  # (STRIP V,) float64: s_i
@@ -67,7 +71,8 @@ class Epochs(NamedTuple):
 def make(model: Model, n_states: int, batch_size: int, dtype: np.dtype) -> Lanes:
     """Zeros for V networks of this kind."""
     V, widths = VECTOR_BYTES // dtype.itemsize, model.layers["width"].tolist()
-    strips, places = -(-batch_size // STRIP), np.zeros((len(widths), 4), np.int64)
+    strips = -(-min(batch_size, ROW_TILE) // STRIP)
+    places = np.zeros((len(widths), 4), np.int64)
     w = a = z = d = 0
     for l, n in enumerate(widths):
         places[l] = w, a, z, d
@@ -84,11 +89,13 @@ def make(model: Model, n_states: int, batch_size: int, dtype: np.dtype) -> Lanes
         C=aligned_zeros(STRIP * V, dtype),
         factor=aligned_zeros(STRIP * V, dtype),
         g=aligned_zeros(ROWS * max(widths[1:]) * V, dtype),
+        gradient=aligned_zeros(w if batch_size > ROW_TILE else 0, dtype),
         on=aligned_zeros(V, dtype),
         c=aligned_zeros(N_COEFFICIENTS * V, dtype),
         samples=np.zeros(V),
         total=np.zeros(V),
         part=np.zeros(V),
+        of_tile=np.zeros(V),
         cost=np.zeros(V),
         rows=np.zeros(STRIP * V, np.int64),
         s=np.zeros(STRIP * V),

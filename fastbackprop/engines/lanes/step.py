@@ -4,6 +4,8 @@ Samples go through the layers in strips. To activations and costs a strip, (n_l,
 of STRIP V columns, so these are the kernels of `tiles`.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from fastbackprop.engines.functions import (
@@ -15,6 +17,8 @@ from fastbackprop.engines.functions import (
 from fastbackprop.engines.functions.columns import scale
 from fastbackprop.engines.lanes.memory import (
     COST,
+    N_FIGURES,
+    SQUARES,
     WEIGHT,
     Lanes,
     W,
@@ -32,6 +36,7 @@ from fastbackprop.engines.lanes.product import (
     sums_from_zero,
     sums_over_samples,
 )
+from fastbackprop.engines.tiles.task import ROWS as ROW_TILE
 from fastbackprop.engines.update import N_COEFFICIENTS
 from fastbackprop.jit.call import call
 from fastbackprop.jit.kernels import EXACT, ROUNDED, inlined, kernel
@@ -116,7 +121,7 @@ def begin_minibatch(epochs, e, start, work):
             for i in range(count):
                 total += s[i]
         work.samples[lane], work.total[lane] = count, total
-        work.cost[lane] = work.part[lane] = 0
+        work.cost[lane] = work.of_tile[lane] = work.part[lane] = 0
     return most
 
 
@@ -143,18 +148,31 @@ def factors(i, work):
             f[lane] = T(s[lane] / whole) if i + j < work.samples[lane] else T(0)
 
 
+@inlined
+def add_parts(whole, part):
+    """Add what each lane has in a part of a sum, and begin the next part."""
+    for lane in range(part.shape[0]):
+        whole[lane] += part[lane]
+        part[lane] = 0
+
+
 @kernel(fastmath=ROUNDED)
 def add_costs(i, work):
     """Add s_i C_i of a strip to each lane's cost, in the order of `tiles`: V samples at a time."""
-    V, part, cost = work.samples.shape[0], work.part, work.cost
+    V, part = work.samples.shape[0], work.part
     for j in range(STRIP):
         if (i + j) % V == 0:
-            for lane in range(V):
-                cost[lane] += part[lane]
-                part[lane] = 0
+            add_parts(work.of_tile, part)
         C, s = view(work.C, j * V, V), view(work.s, j * V, V)
         for lane in range(V):
             part[lane] += s[lane] * C[lane] if i + j < work.samples[lane] else 0.0
+
+
+@kernel(fastmath=ROUNDED)
+def end_row_tile(work):
+    """Add the costs of a row tile to those of the minibatch."""
+    add_parts(work.of_tile, work.part)
+    add_parts(work.cost, work.of_tile)
 
 
 @kernel(fastmath=EXACT)
@@ -162,7 +180,6 @@ def end_costs(epochs, sums, work):
     """Add the minibatch's cost to the sums; which lanes take a step, and their coefficients."""
     V, cost, total, taken = work.samples.shape[0], work.cost, work.total, epochs.taken
     for lane in range(V):
-        cost[lane] += work.part[lane]
         if work.samples[lane] > 0 and not abs(cost[lane]) < np.inf:
             epochs.alive[lane] = 0
         takes = epochs.alive[lane] > 0 and work.samples[lane] > 0
@@ -176,6 +193,20 @@ def end_costs(epochs, sums, work):
             work.c[i * V + lane] = epochs.c[start + i]
         work.on[lane] = 1 if takes else 0
         taken[lane] += 1 if takes else 0
+
+
+@kernel(fastmath=ROUNDED)
+def sum_squares(lanes, squares):
+    """The sum of w^2 over all weights of each lane, one after the other."""
+    V, theta, model = vector_lanes(lanes.values), lanes.values, lanes.model
+    squares[:] = 0
+    for l in range(1, model.layers.shape[0]):
+        start = lanes.places[l, W]
+        n = model.layers[l - 1]["width"] * model.layers[l]["width"]
+        for p in range(start, start + n * V, V):
+            for lane in range(V):
+                w = float(theta[p + lane])
+                squares[lane] += w * w
 
 
 @kernel(fastmath=EXACT)
@@ -216,10 +247,40 @@ def penalize(epochs, lanes, kind, start, n):
 
 
 @kernel
-def gradient_and_step(epochs, lanes, strips):
-    """(3), (4) and the rule, some rows of W at a time: the gradient is never in memory."""
-    V, work, model = vector_lanes(lanes.values), lanes.work, lanes.model
-    row, values, size, c = STRIP * V, lanes.values, lanes.size, work.c
+def step_elements(epochs, lanes, kind, start, n, tile):
+    """The rule for n elements whose gradient in a row tile is in work.g, if the minibatch ends.
+
+    The gradients of row tiles are added one after the other, as in `tiles`.
+    """
+    V, work, g = vector_lanes(lanes.values), lanes.work, lanes.work.g
+    if not tile.begins:
+        for p in range(0, n, V):
+            store(plus(load(work.gradient, start + p, 0, 1, 1), load(g, p, 0, 1, 1)), g, p, 0)
+    if tile.ends:
+        if epochs.penalty.shape[0] > 0:
+            penalize(epochs, lanes, kind, start, n)
+        call(epochs.rule, (lanes.values, lanes.size, start, n, g, work.c, work.on))
+    else:
+        for p in range(0, n, V):
+            store(load(g, p, 0, 1, 1), work.gradient, start + p, 0)
+
+
+class Tile(NamedTuple):
+    """A row tile of a minibatch."""
+
+    strips: int
+    begins: bool  # the minibatch
+    ends: bool
+
+
+@kernel
+def gradient_and_step(epochs, lanes, tile):
+    """(3), (4) and the rule, some rows of W at a time.
+
+    The gradient of a minibatch that is one row tile is never in memory.
+    """
+    V, work, model, strips = vector_lanes(lanes.values), lanes.work, lanes.model, tile.strips
+    row = STRIP * V
     for l in range(1, model.layers.shape[0]):
         n_in, n, w = model.layers[l - 1]["width"], model.layers[l]["width"], lanes.places[l, W]
         a, delta = start_of_a(lanes, l - 1, 0), start_of_delta(lanes, l, 0)
@@ -228,51 +289,60 @@ def gradient_and_step(epochs, lanes, strips):
         for j in range(0, n_in, ROWS):
             rows, start = min(ROWS, n_in - j), w + j * n * V
             sums_over_samples(q, a + j * row, delta, 0, 0, rows, n)
-            if epochs.penalty.shape[0] > 0:
-                penalize(epochs, lanes, 0, start, rows * n * V)
-            call(epochs.rule, (values, size, start, rows * n * V, work.g, c, work.on))
+            step_elements(epochs, lanes, 0, start, rows * n * V, tile)
         bias_gradient(work.delta, delta, n, strips, work.g)
-        if epochs.penalty.shape[0] > 0:
-            penalize(epochs, lanes, 1, w + n_in * n * V, n * V)
-        call(epochs.rule, (values, size, w + n_in * n * V, n * V, work.g, c, work.on))
+        step_elements(epochs, lanes, 1, w + n_in * n * V, n * V, tile)
+
+
+@kernel
+def take_strip(epochs, lanes, e, start, s, i):
+    """Strip s through the layers and back: samples i ... i + STRIP of the minibatch."""
+    V, work = vector_lanes(lanes.values), lanes.work
+    begin_strip(epochs, e, start, i, work)
+    work.y[:] = 0
+    for j in range(STRIP):
+        rows = view(work.rows, j * V, V)
+        gather(epochs.samples.X, rows, lanes, s, j)
+        targets(epochs.samples, rows, work.y, j)
+    forward(lanes, s)
+    here = layer_of(lanes, lanes.model.layers.shape[0] - 1, s)
+    cost_of_samples(lanes.model.cost, here.z, here.a, work.y, here.delta, work.C, STRIP * V)
+    add_costs(i, work)
+    factors(i, work)
+    backward(lanes, s)
 
 
 @kernel
 def minibatch(epochs, lanes, e, start, sums):
     """The step of each lane from this place of its order on."""
-    V, work = vector_lanes(lanes.values), lanes.work
-    strips = up(begin_minibatch(epochs, e, start, work), STRIP) // STRIP
-    for s in range(strips):
-        begin_strip(epochs, e, start, s * STRIP, work)
-        work.y[:] = 0
-        for i in range(STRIP):
-            rows = view(work.rows, i * V, V)
-            gather(epochs.samples.X, rows, lanes, s, i)
-            targets(epochs.samples, rows, work.y, i)
-        forward(lanes, s)
-        here = layer_of(lanes, lanes.model.layers.shape[0] - 1, s)
-        cost_of_samples(lanes.model.cost, here.z, here.a, work.y, here.delta, work.C, STRIP * V)
-        add_costs(s * STRIP, work)
-        factors(s * STRIP, work)
-        backward(lanes, s)
-    end_costs(epochs, sums, work)
-    gradient_and_step(epochs, lanes, strips)
+    n = begin_minibatch(epochs, e, start, lanes.work)
+    for first in range(0, n, ROW_TILE):
+        strips = up(min(ROW_TILE, n - first), STRIP) // STRIP
+        tile = reference(Tile(strips, first == 0, first + ROW_TILE >= n))
+        for s in range(strips):
+            take_strip(epochs, lanes, e, start, s, first + s * STRIP)
+        end_row_tile(lanes.work)
+        if tile.ends:
+            end_costs(epochs, sums, lanes.work)
+        gradient_and_step(epochs, lanes, tile)
 
 
 @kernel(entry=True)
 def train(networks, these, sums, start, stop):
-    """Places start ... stop of every epoch, whole minibatches; sums (epochs 2 V,) float64.
+    """Places start ... stop of every epoch, whole minibatches; sums (epochs N_FIGURES V,) float64.
 
     With a stop behind the last place of an epoch its end is reached, where the parameters are
     looked at.
     """
     lanes, epochs = reference(networks), reference(these)
     V = vector_lanes(lanes.values)
-    for e in range(sums.shape[0] // (2 * V)):
+    for e in range(sums.shape[0] // (N_FIGURES * V)):
+        of_epoch = view(sums, e * N_FIGURES * V, N_FIGURES * V)
         for place in range(start, min(stop, epochs.n), epochs.batch_size):
-            minibatch(epochs, lanes, e, place, view(sums, e * 2 * V, 2 * V))
+            minibatch(epochs, lanes, e, place, of_epoch)
         if stop >= epochs.n:
             end_epoch(lanes, epochs.alive)
+            sum_squares(lanes, view(of_epoch, SQUARES * V, V))
 
 
 @kernel(entry=True)
