@@ -73,7 +73,8 @@ class Optimizer:
     def __post_init__(self) -> None:
         if isinstance(self.layer_rates, np.ndarray):
             self.layer_rates = self.layer_rates.tolist()
-        self._settings()
+        _, h = self._settings()
+        self._of_biases(h)
         self._options()
         self._forget()
 
