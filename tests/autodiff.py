@@ -156,6 +156,8 @@ def torch_trajectory(
     s=None,
     *,
     layer_rates=None,
+    bias_rate=1.0,
+    decay_biases=True,
     clip_norm=None,
     clip_value=None,
     **options,
@@ -166,13 +168,21 @@ def torch_trajectory(
     """
     torch = pytest.importorskip("torch")
     parameters, (X, Y, s) = torch_inputs(weights, biases, X, Y, s)
-    groups = parameters
     make = getattr(torch.optim, TORCH_OPTIMIZERS[optimizer])
     options = {TORCH_OPTIONS.get(key, key): value for key, value in options.items()}
-    if layer_rates is not None:
-        pairs = zip(parameters[::2], parameters[1::2], layer_rates, strict=True)
-        groups = [{"params": [W, b], "lr": options["lr"] * r} for W, b, r in pairs]
-    rule = make(groups, **options)
+    rule = make(parameters, **options)
+    if layer_rates is not None or bias_rate != 1 or not decay_biases:
+        group, *_ = rule.param_groups
+        rates = layer_rates or [1.0] * len(weights)
+        groups = [
+            {"params": [p], "lr": group["lr"] * r}
+            for p, r in zip(
+                parameters, [r * f for r in rates for f in (1.0, bias_rate)], strict=True
+            )
+        ]
+        for of_biases in groups[1::2]:
+            of_biases |= {} if decay_biases else {"weight_decay": 0.0}
+        rule = make(groups, **options)
     trajectory, costs = [], []
     for order in orders:
         order, total = list(order), 0.0

@@ -111,6 +111,31 @@ def test_no_bit_depends_on_the_threads_or_on_where_the_samples_are(tmp_path):
 
 
 @every_engine
+def test_a_schedule_is_a_fit_for_each_epoch(engine, tmp_path):
+    rng, rates = np.random.default_rng(6), [0.4, 0.2, 0.0, 0.3]
+    X = rng.normal(size=(40, 3))
+    alone, scheduled, resumed = (network(engine, "float64") for _ in range(3))
+    adam, data = fb.Adam(), (X, X[:, :2])
+    for rate in rates:
+        alone.fit(*data, epochs=1, optimizer=adam, dropout=fb.Dropout(rate, inputs=rate / 2))
+    dropout = fb.Dropout(0.4, inputs=0.2, schedule=lambda epoch: rates[epoch - 1] / 0.4)
+    scheduled.fit(*data, epochs=4, optimizer=fb.Adam(), dropout=dropout)
+    options = {"dropout": dropout, "callbacks": fb.Checkpoint(tmp_path / "checkpoint")}
+    network(engine, "float64").fit(*data, epochs=2, optimizer=fb.Adam(), **options)
+    resumed.fit(*data, epochs=4, optimizer=fb.Adam(), **options)
+    for net in (scheduled, resumed):
+        assert np.array_equal(alone.get_parameters(), net.get_parameters())
+
+
+def test_a_schedule_needs_epochs():
+    net, dropout = fb.Network([2, 3, 1]), fb.Dropout(0.2, schedule=abs)
+    with pytest.raises(ValueError, match=r"partial_fit knows no epochs.*schedule=abs"):
+        net.partial_fit(np.zeros((4, 2)), np.zeros(4), dropout=dropout)
+    with pytest.raises(ValueError, match="single steps knows no epochs"):
+        net.trainer("adam", dropout=dropout)
+
+
+@every_engine
 def test_two_fits_are_one_fit(engine, tmp_path):
     X = np.random.default_rng(5).normal(size=(40, 3))
     Y = X[:, :2]
@@ -185,6 +210,7 @@ def test_noise_is_normal():
             "noise of Dropout must be a finite standard deviation",
         ),
         ({"dropout": fb.Dropout(noise=True)}, "noise of Dropout must be a standard deviation"),
+        ({"dropout": fb.Dropout(0.1, schedule=lambda epoch: 2)}, r"schedule\(1\) of Dropout must"),
         ({"dropout": 0.5, "optimizer": "lbfgs"}, "no use for dropout"),
     ],
 )

@@ -166,7 +166,13 @@ def test_what_it_has_no_use_for_is_refused(tmp_path):
         net.fit([(X, Y)], optimizer=fb.LBFGS())
     with pytest.raises(TypeError, match="learning_rate"):  # so no schedule either
         fb.LBFGS(learning_rate=fb.Cosine(0.1, 3))
-    for option in ({"l1": 0.1}, {"max_norm": 1}, {"layer_rates": (1, 2)}, {"averaging": fb.EMA()}):
+    for option in (
+        {"l1": 0.1},
+        {"max_norm": 1},
+        {"layer_rates": (1, 2)},
+        {"bias_rate": 0.5},
+        {"averaging": fb.EMA()},
+    ):
         with pytest.raises(ValueError, match=f"does not support {next(iter(option))}"):
             fb.LBFGS(**option)
     assert (net.get_parameters() == before).all()

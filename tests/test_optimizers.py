@@ -172,7 +172,10 @@ STEPPING = {  # what each case checks; names and options
     "adam, all set": ("adam", RATE | {"betas": (0.5, 0.8), "epsilon": 1e-3}),
     "adam, amsgrad": ("adam", RATE | {"betas": (0.5, 0.6), "amsgrad": True}),
     "adamw": ("adamw", {}),
-    "adamw, all set": ("adamw", RATE | {"epsilon": 1e-3, "weight_decay": 0.3}),
+    "adamw, all set": (
+        "adamw",
+        RATE | {"epsilon": 1e-3, "weight_decay": 0.3, "decay_biases": False},
+    ),
     "adamw, amsgrad": ("adamw", RATE | {"betas": (0.5, 0.6), "amsgrad": True}),
     "nadam": ("nadam", {}),
     "nadam, all set": ("nadam", RATE | {"betas": (0.7, 0.9), "momentum_decay": 0.1}),
@@ -234,12 +237,14 @@ LIKE_TORCH = {
     "clip_norm": {"clip_norm": 0.2},
     "clip_value": {"clip_value": 0.05},
     "layer_rates": {"layer_rates": (0.5, 2.0)},
+    "bias_rate": {"bias_rate": 0.1},
     "all": {
         "l2": 0.3,
         "penalize_biases": True,
         "clip_norm": 0.2,
         "clip_value": 0.05,
         "layer_rates": (0.0, 2.0),
+        "bias_rate": 3.0,
     },
 }
 
@@ -255,6 +260,21 @@ def test_options_are_those_of_torch(name, options, engine):
     assert deviation(thetas, ref) < 1e-10
     plain = fifty_steps(name, frozen(RATE))
     assert deviation(plain[-1], ref[-1]) > 1e-3
+
+
+@every_engine
+@pytest.mark.parametrize("rule", [fb.AdamW, fb.Lion])
+def test_biases_need_not_decay(rule, engine):
+    results = []
+    for options in ({"weight_decay": 0.3}, {"weight_decay": 0.0}, {"decay_biases": False}):
+        p = of_tests(engine)
+        options = {"weight_decay": 0.3} | options
+        p.net.fit(p.X, p.Y, epochs=1, batch_size=None, optimizer=rule(0.05, **options))
+        results.append((np.concatenate([W.ravel() for W in p.net.weights]), [*p.net.biases]))
+    (decayed, _), (_, kept), (W, b) = results
+    assert np.array_equal(W, decayed) and not np.array_equal(W, results[1][0])
+    for comp, ref in zip(b, kept, strict=True):
+        assert deviation(comp, ref) < 1e-15
 
 
 @every_engine
@@ -337,6 +357,7 @@ ALL = {
     "clip_norm": 0.5,
     "clip_value": 0.1,
     "layer_rates": (0.5, 2.0),
+    "bias_rate": 0.3,
 }
 
 
@@ -686,7 +707,7 @@ def adam_by_hand(theta, g, states, step, rate):
 
 @every_engine
 @every_dtype
-@pytest.mark.parametrize("more", [{}, {key: ALL[key] for key in ALL if key != "layer_rates"}])
+@pytest.mark.parametrize("more", [{}, {key: ALL[key] for key in ALL if "rate" not in key}])
 def test_a_function_of_ones_own(more, dtype, engine):
     results, means = [], []
     for make in (fb.Adam, partial(fb.Custom, adam_by_hand, 2)):
@@ -757,6 +778,9 @@ def test_a_function_that_fails_changes_nothing(fault):
         (lambda: fb.Adam(layer_rates=[1, -3]), r"layer_rates\[1\] must be"),
         (lambda: fb.Adam(averaging=0.9), r"averaging must be None, EMA\(\) or SWA"),
         (lambda: fb.Adam(penalize_biases="yes"), "penalize_biases must be"),
+        (lambda: fb.Adam(bias_rate=-1), "bias_rate must be"),
+        (lambda: fb.AdamW(decay_biases=1), "decay_biases must be True or False"),
+        (lambda: fb.Custom(print, bias_rate=0.5), "bias_rate is not for Custom"),
         (lambda: fb.EMA(1.0), "decay must be"),
         (lambda: fb.SWA(0), "start must be"),
         (lambda: fb.SGD(momentum=0.9, nesterov=True, dampening=0.1), "no dampening"),

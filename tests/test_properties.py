@@ -87,6 +87,7 @@ def trainings(draw):
         "l1": draw(some), "l2": draw(some), "max_norm": draw(optional),
         "clip_norm": draw(optional), "clip_value": draw(optional),
         "penalize_biases": draw(st.booleans()),
+        "bias_rate": draw(st.sampled_from([1.0, 1.0, 0.1])),
         "averaging": draw(st.sampled_from([None, None, fb.EMA(0.9)])),
     }  # fmt: skip
     if kind is fb.SGD:

@@ -131,6 +131,7 @@ def fit(
     kind = _kind(sync, optimizer)
     data, held_out = sources(X, y, sample_weight), None
     noise, auto = as_dropout(dropout), 32 if kind is EpochRounds else None
+    noise.refuse_schedule("fastbackprop.dask.fit")
     kind.check({"batch_size": batch_size, "dropout": dropout}, False)
     plan = Plan(
         epochs=inputs.positive_integer(epochs, "epochs"),

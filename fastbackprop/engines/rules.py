@@ -122,16 +122,16 @@ def compiled_completion(dtype: np.dtype) -> int:
 
 
 @inlined
-def coefficients(update, l):
-    """c of this step and layer, (N_COEFFICIENTS,)."""
-    steps, layers = update.c.shape[0], update.c.shape[1]
-    return update.c[min(update.t[0] - update.first, steps - 1), min(l, layers) - 1]
+def coefficients(update, l, W):
+    """c of this step for W^l, or where W is 0 for b^l, (N_COEFFICIENTS,)."""
+    steps, parts = update.c.shape[0], update.c.shape[1]
+    return update.c[min(update.t[0] - update.first, steps - 1), min(2 * l - W, parts) - 1]
 
 
 @inlined
-def step_slice(theta, g, update, l, start, stop):
-    """The rule for elements start ... stop, all of layer l, with their gradient g."""
-    c = coefficients(update, l)
+def step_slice(theta, g, update, l, W, start, stop):
+    """The rule for elements start ... stop, all of W^l or of b^l, with their gradient g."""
+    c = coefficients(update, l, W)
     call(update.rule, (theta[start:stop], g, update.states, c, start, stop))
 
 
@@ -140,14 +140,25 @@ def step(layers, theta, update):
     """A whole step of one thread."""
     if update.completion != 0:
         call(update.completion, (layers, theta, update))
-    elif update.c.shape[1] == 1:
-        step_slice(theta, update.g, update, 1, 0, theta.shape[0])
+    else:
+        step_elements(layers, theta, update, 0, theta.shape[0])
+    update.t[0] += 1
+
+
+@inlined
+def step_elements(layers, theta, update, first, last):
+    """The rule for elements first ... last, whose gradient is in update.g."""
+    if update.c.shape[1] == 1:
+        step_slice(theta, update.g[first:last], update, 1, 1, first, last)
     else:
         for l in range(1, layers.shape[0]):
-            start = layers[l]["weight_start"]
-            stop = layers[l]["bias_start"] + layers[l]["stride"]
-            step_slice(theta, update.g[start:stop], update, l, start, stop)
-    update.t[0] += 1
+            middle, end = layers[l]["bias_start"], layers[l]["bias_start"] + layers[l]["stride"]
+            start, stop = max(first, layers[l]["weight_start"]), min(last, middle)
+            if start < stop:
+                step_slice(theta, update.g[start:stop], update, l, 1, start, stop)
+            start, stop = max(first, middle), min(last, end)
+            if start < stop:
+                step_slice(theta, update.g[start:stop], update, l, 0, start, stop)
 
 
 @kernel
@@ -194,7 +205,8 @@ def complete(theta, update, first, last):
         if (update.pieces[piece, WEIGHTS] or more[BIASES] > 0) and (l2 != 0 or l1 != 0):
             for p in range(g.shape[0]):
                 g[p] += l2 * w[p] + l1 * np.sign(w[p])
-        step_slice(theta, g, update, update.pieces[piece, LAYER], start, stop)
+        l, W = update.pieces[piece, LAYER], update.pieces[piece, WEIGHTS]
+        step_slice(theta, g, update, l, W, start, stop)
 
 
 @kernel(fastmath=EXACT)
@@ -226,7 +238,7 @@ def limit_columns(layers, theta, update, part, parts):
 def average(theta, update, first, last):
     """Update these pieces of the mean."""
     if update.mean.shape[0] > 0:
-        a = coefficients(update, 1)[AVERAGING]
+        a = coefficients(update, 1, 1)[AVERAGING]
         if a > 0:
             for piece in range(first, last):
                 start, stop = update.pieces[piece, START], update.pieces[piece, STOP]

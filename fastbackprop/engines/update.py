@@ -11,6 +11,8 @@ first completed in memory and the step is
     W^l_.k <- W^l_.k min(1, max_norm / ||W^l_.k||)    a column: the weights into neuron k
     mean <- mean + a (theta - mean)
 
+The coefficients are the same for all elements, or there are those of W^1, b^1, W^2, b^2, ...
+
 The vector is cut into pieces that do not depend on the number of threads, so neither do the sums.
 
 Here are the vectors of a step and its NumPy version; `rules` has the kernels.
@@ -40,7 +42,7 @@ class Update(NamedTuple):
     plain: bool  # the rule is theta - c_0 g, and g need not be in memory
     completion: int  # the address of the kernel that takes the whole step, or 0: the rule is all
     first: int  # steps taken before the first row of c
-    c: np.ndarray  # coefficients of some steps, (n_steps or 1, L or 1, N_COEFFICIENTS)
+    c: np.ndarray  # coefficients of some steps, (n_steps or 1, 2 L or 1, N_COEFFICIENTS)
     t: np.ndarray  # steps taken, (1,) int64
     states: np.ndarray  # (n_states, length)
     mean: np.ndarray  # running mean of theta, (length,), or (0,)
@@ -84,8 +86,8 @@ def step_loop_free(layers: np.ndarray, theta: np.ndarray, update: Update) -> Non
     if len(row) == 1:
         _step_range(theta, update, row[0], 0, theta.size)
     else:
-        for start, stop, l, _ in ranges(layers):
-            _step_range(theta, update, row[l - 1], start, stop)
+        for c, (start, stop, _, _) in zip(row, ranges(layers), strict=True):
+            _step_range(theta, update, c, start, stop)
     limit_columns_loop_free(layers, theta, update.more[MAX_NORM])
     if update.mean.size:
         average_loop_free(theta, update.mean, row[0, AVERAGING])

@@ -250,6 +250,8 @@ class Training:
         `optimizer` None, or the name of the one in use, continues it (Adam at first); another name
         or object takes its place. Everything else is as for `fit` with one epoch.
         """
+        if isinstance(dropout, Dropout):
+            dropout.refuse_schedule("partial_fit")
         current = self._optimizer
         if optimizer is None:
             optimizer = current or "adam"

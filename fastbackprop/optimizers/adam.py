@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.jit.words import formula
-from fastbackprop.numbers import number, two
+from fastbackprop.numbers import flag, number, two
 from fastbackprop.optimizers.base import Optimizer
 from fastbackprop.optimizers.rules import Rule, power
 from fastbackprop.optimizers.schedules import LearningRate, base_rate
@@ -85,7 +85,8 @@ def _adaptive(optimizer: Any) -> tuple[float, float, float, float]:
 class AdamW(Optimizer):
     """Adam, and theta <- theta - learning_rate * weight_decay * theta. Loshchilov, Hutter (2019).
 
-    The decay is beside the gradient, not in it, and of biases too, as PyTorch's.
+    The decay is beside the gradient, not in it, and of biases too, as PyTorch's, unless
+    `decay_biases` is False.
     """
 
     name = "adamw"
@@ -94,10 +95,14 @@ class AdamW(Optimizer):
     epsilon: float = 1e-8
     weight_decay: float = 1e-2
     amsgrad: bool = False
+    decay_biases: bool = True
 
     def _settings(self) -> tuple[Rule, tuple[float, ...]]:
         decay = number(self.weight_decay, "weight_decay", 0, np.inf)
         return (ADAMW_AMSGRAD if self.amsgrad else ADAMW), (*_adaptive(self), decay)
+
+    def _of_biases(self, h: tuple[float, ...]) -> tuple[float, ...]:
+        return h if flag(self.decay_biases, "decay_biases") else (*h[:-1], 0.0)
 
 
 @formula

@@ -42,6 +42,8 @@ class Optimizer:
         penalties. As PyTorch's `clip_grad_norm_` and `clip_grad_value_`.
     layer_rates : sequence of float or None
         A factor of the learning rate for each layer.
+    bias_rate : float
+        A factor of the learning rate for the biases.
     averaging : EMA, SWA or None
         A running mean of the parameters: see `averaged_parameters`.
     """
@@ -54,6 +56,7 @@ class Optimizer:
     clip_norm: float | None = None
     clip_value: float | None = None
     layer_rates: Sequence[float] | None = None
+    bias_rate: float = 1.0
     averaging: EMA | SWA | None = None
     _t: np.ndarray = field(init=False, repr=False, compare=False)
     _states: np.ndarray | None = field(init=False, repr=False, compare=False)
@@ -70,7 +73,8 @@ class Optimizer:
     def __post_init__(self) -> None:
         if isinstance(self.layer_rates, np.ndarray):
             self.layer_rates = self.layer_rates.tolist()
-        self._settings()
+        _, h = self._settings()
+        self._of_biases(h)
         self._options()
         self._forget()
 
@@ -141,14 +145,18 @@ class Optimizer:
         Raises ValueError for hyperparameters that make no sense.
         """
         rule, h = self._settings()
-        layer_rates, more = self._options()
-        n_layers = len(machine.sizes) - 1
+        layer_rates, bias_rate, more = self._options()
+        n_layers, h_of_biases, rates = len(machine.sizes) - 1, self._of_biases(h), None
         if layer_rates is not None and len(layer_rates) != n_layers:
             raise ValueError(
                 f"layer_rates must hold a factor for each of the {n_layers} layers; "
                 f"got {len(layer_rates)}: {self.layer_rates!r}"
             )
-        settings = Settings(rule, h, layer_rates, self.averaging, more, self._function())
+        if layer_rates is not None or bias_rate != 1 or h_of_biases != h:
+            of_layers = layer_rates or (1.0,) * n_layers
+            rates = tuple(rate * factor for rate in of_layers for factor in (1.0, bias_rate))
+        function = self._function()
+        settings = Settings(rule, h, h_of_biases, rates, self.averaging, more, function)
         self._place(machine, rule.n_states)
         kept = self._stepper
         if kept is None or kept.settings != settings or kept.states is not self._states:
@@ -183,16 +191,20 @@ class Optimizer:
         """The rule and its hyperparameters, checked. Raises ValueError."""
         raise NotImplementedError
 
+    def _of_biases(self, h: tuple[float, ...]) -> tuple[float, ...]:
+        """The hyperparameters of the rule for biases, with the same learning rate."""
+        return h
+
     def _function(self) -> Callable[..., None] | None:
         """A Python function that takes the step; see `Custom`."""
         return None
 
-    def _options(self) -> tuple[tuple[float, ...] | None, tuple[float, ...]]:
-        """`layer_rates`, and the options beside the rule. Raises ValueError."""
+    def _options(self) -> tuple[tuple[float, ...] | None, float, tuple[float, ...]]:
+        """`layer_rates`, `bias_rate`, and the options beside the rule. Raises ValueError."""
         options: tuple[Any, ...] = (self.l2, self.l1, self.penalize_biases, self.max_norm)
-        options += (self.clip_norm, self.clip_value, self.layer_rates, self.averaging)
-        if options == DEFAULTS:  # of small networks a step takes less time than the checks
-            return None, NOTHING
+        options += (self.clip_norm, self.clip_value, self.layer_rates, self.bias_rate)
+        if (*options, self.averaging) == DEFAULTS:  # the checks take longer than a small step
+            return None, 1.0, NOTHING
         factors = None
         if self.layer_rates is not None:
             rates = self.layer_rates
@@ -211,8 +223,9 @@ class Optimizer:
             if limits[name] == 0:
                 raise ValueError(f"{name} must be above 0, or None; got {value!r}")
         biases = float(self.penalize_biases) if l2 or l1 else 0.0
-        clip = limits["clip_norm"], limits["clip_value"]
-        return factors, (*clip, l2, l1, biases, limits["max_norm"])
+        clip, bias_rate = (limits["clip_norm"], limits["clip_value"]), self.bias_rate
+        more = *clip, l2, l1, biases, limits["max_norm"]
+        return factors, number(bias_rate, "bias_rate", 0, np.inf), more
 
     def __copy__(self) -> "Optimizer":
         return copy.deepcopy(self)  # a copy that shared the states would disturb its original
@@ -231,7 +244,7 @@ class Optimizer:
         self.__dict__.update(state, _owner=None, _stepper=None)
 
 
-DEFAULTS = 0.0, 0.0, False, None, None, None, None, None  # of the options of all optimizers
+DEFAULTS = 0.0, 0.0, False, None, None, None, None, 1.0, None  # of the options of all optimizers
 
 
 def _moved(vectors: Any, source: Layout, target: Layout) -> np.ndarray:

@@ -14,8 +14,8 @@ class Custom(Optimizer):
     """An optimizer of your own: a Python function, called for each step.
 
     The gradient is clipped and penalised before, max_norm and averaging come after. Not for
-    `layer_rates`. Each step returns to Python, copies the vectors and goes through them once for
-    each of NumPy's operations: best for large minibatches.
+    `layer_rates` and `bias_rate`. Each step returns to Python, copies the vectors and goes through
+    them once for each of NumPy's operations: best for large minibatches.
 
     Parameters
     ----------
@@ -51,8 +51,9 @@ class Custom(Optimizer):
             )
         n = self.n_states
         whole(n, "n_states", 0, MOST, must="be a whole number of vectors")
-        if self.layer_rates is not None:
-            raise ValueError("layer_rates is not for Custom: its function gets one flat vector")
+        for name, default in (("layer_rates", None), ("bias_rate", 1.0)):
+            if getattr(self, name) != default:
+                raise ValueError(f"{name} is not for Custom: its function gets one flat vector")
         learning_rate = base_rate(self.learning_rate)
         return STAY._replace(n_states=int(n)), (learning_rate,)
 

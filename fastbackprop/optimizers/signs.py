@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.jit.words import formula
-from fastbackprop.numbers import number, two
+from fastbackprop.numbers import flag, number, two
 from fastbackprop.optimizers.base import Optimizer
 from fastbackprop.optimizers.rules import Rule
 from fastbackprop.optimizers.schedules import LearningRate, base_rate
@@ -31,18 +31,22 @@ class Lion(Optimizer):
     """The sign of a mean of the gradient. Chen et al. (2023).
 
     theta <- theta - learning_rate * [sign(beta_1 m + (1 - beta_1) g) + weight_decay theta]; then
-    m <- beta_2 m + (1 - beta_2) g.
+    m <- beta_2 m + (1 - beta_2) g. With `decay_biases=False` the decay is that of weights alone.
     """
 
     name = "lion"
     learning_rate: LearningRate = 1e-4
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
+    decay_biases: bool = True
 
     def _settings(self) -> tuple[Rule, tuple[float, ...]]:
         learning_rate = base_rate(self.learning_rate)
         decay = number(self.weight_decay, "weight_decay", 0, np.inf)
         return LION, (learning_rate, *two(self.betas, "betas", 0, 1), decay)
+
+    def _of_biases(self, h: tuple[float, ...]) -> tuple[float, ...]:
+        return h if flag(self.decay_biases, "decay_biases") else (*h[:-1], 0.0)
 
 
 @formula

@@ -32,7 +32,8 @@ class Settings(NamedTuple):
 
     rule: Rule
     h: tuple[float, ...]  # of the rule; h[0] is the learning rate
-    layer_rates: tuple[float, ...] | None
+    h_of_biases: tuple[float, ...]  # the same learning rate
+    rates: tuple[float, ...] | None  # factors of it for W^1, b^1, ...; None: nothing differs
     averaging: Any
     more: tuple[float, ...]  # by `engines.update.CLIP_NORM` ... MAX_NORM
     function: Callable[..., Any] | None  # of the user's, which takes the step
@@ -123,7 +124,7 @@ class Stepper:
         settings, more = self.settings, list(self.settings.more)
         l2, biases = more[L2], more[BIASES]
         more[L2] = more[BIASES] = 0.0
-        of_some = settings.layer_rates is not None or settings.averaging is not None
+        of_some = settings.rates is not None or settings.averaging is not None
         if of_some or settings.function is not None or tuple(more) != NOTHING:
             return None
         return l2, l2 if biases else 0.0
@@ -174,7 +175,7 @@ class Stepper:
         return self._update
 
     def _coefficients(self, first: int, n: int) -> tuple[int, np.ndarray]:
-        """c for n steps after the first, (steps or 1, L or 1, N_COEFFICIENTS), and where it begins.
+        """c for n steps after the first, as `Update.c`, and where it begins.
 
         Whole blocks of steps, wherever a call begins: so no bit depends on how an epoch is cut.
         """
@@ -192,14 +193,17 @@ class Stepper:
             return first, c.astype(self._c.dtype)
 
     def _compute(self, begin: int, end: int) -> None:
-        rule, h, layer_rates, averaging, *_ = self.settings
+        rule, h, h_of_biases, rates, averaging, *_ = self.settings
         tiny = float(np.finfo(self._c.dtype).tiny)
         columns = _kept_columns if end - begin <= LONGEST_KEPT else _columns
         rows = columns(rule, h[1:], averaging, begin, end, tiny).copy()
         rows[:, :, 0] *= h[0]
-        if layer_rates is not None:
-            rows = np.repeat(rows, len(layer_rates), axis=1)
-            rows[:, :, 0] *= layer_rates
+        if rates is not None:
+            rows = np.repeat(rows, len(rates), axis=1)
+            if h_of_biases != h:
+                rows[:, 1::2] = columns(rule, h_of_biases[1:], averaging, begin, end, tiny)
+                rows[:, 1::2, 0] *= h[0]
+            rows[:, :, 0] *= rates
         with np.errstate(over="ignore"):  # training that diverges is seen by its cost
             self._rows, self._c = rows, rows.astype(self._c.dtype)
         constant = len(self._rows) == 1

@@ -1,12 +1,15 @@
 """Dropout and noise during a training."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from fastbackprop import inputs
+from fastbackprop.functions.named import called
+from fastbackprop.numbers import number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dropout:
     """Random zeros in the activations, and noise on the inputs, in each step of a training.
 
@@ -21,15 +24,45 @@ class Dropout:
         The rate of the inputs.
     noise : float
         Standard deviation of normal noise that is added to the inputs; X must be dense.
+    schedule : callable, optional
+        schedule(epoch) returns the factor, in [0, 1], of the rates in that epoch; the first is 1.
+        For `fit` and `fit_many`, which know the epochs.
     """
 
     hidden: Any = 0.0
     inputs: float = field(default=0.0, kw_only=True)
     noise: float = field(default=0.0, kw_only=True)
+    schedule: Callable[[int], float] | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.schedule is not None and not callable(self.schedule):
+            raise TypeError(
+                f"schedule of Dropout must be a function of the epoch; got {self.schedule!r}"
+            )
+
+    def __repr__(self) -> str:
+        defaults = {"inputs": 0.0, "noise": 0.0, "schedule": None}
+        set_ones = [name for name, value in defaults.items() if getattr(self, name) != value]
+        shown = [f"{name}={called(getattr(self, name))}" for name in set_ones]
+        return f"Dropout({', '.join([repr(self.hidden), *shown])})"
 
     def rates(self, n_layers: int) -> tuple[float, ...]:
         """Of a^0 ... a^{L-1}. Raises TypeError or ValueError."""
         return inputs.dropout_rates(self.hidden, self.inputs, n_layers)
+
+    def factor(self, epoch: int) -> float:
+        """Of the rates in this epoch, counted from 1. Raises TypeError or ValueError."""
+        if self.schedule is None:
+            return 1.0
+        what = f"schedule({epoch}) of Dropout"
+        return number(self.schedule(epoch), what, 0, 1, ends="[]")
+
+    def refuse_schedule(self, where: str) -> None:
+        """Raise ValueError if the rates depend on the epoch."""
+        if self.schedule is not None:
+            raise ValueError(
+                f"{where} knows no epochs, so Dropout can have no schedule here; got {self!r}"
+            )
 
     def deviation(self) -> float:
         """The noise's standard deviation. Raises TypeError or ValueError."""

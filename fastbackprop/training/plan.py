@@ -23,6 +23,7 @@ class Plan(NamedTuple):
     batch_size: int | None = None  # None takes each part as one minibatch
     shuffle: bool = False
     rates: tuple[float, ...] = ()  # of the dropout of a^0 ... a^{L-1}
+    factor: Callable[[int], float] | None = None  # of the rates in an epoch, counted from 1
     noise: float = 0.0  # standard deviation of the noise on a^0
     metrics: Sequence[Metric] = ()
     of_training: bool = False  # whether the metrics are computed for the training samples
@@ -110,6 +111,7 @@ def make_plan(
         batch_size=inputs.batch_size(settings["batch_size"], auto_batch_size if samples else None),
         shuffle=inputs.flag(settings["shuffle"], "shuffle"),
         rates=rates,
+        factor=None if dropout.schedule is None else dropout.factor,
         noise=noise,
         metrics=as_metrics(metrics.metrics, labels, machine.cost),
         of_training=metrics.training or held_out is None,

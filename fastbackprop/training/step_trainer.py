@@ -56,6 +56,7 @@ class StepTrainer:
         dropout, n_threads, missing_targets = self._settings
         self.optimizer.check_free_for(self.network.machine)
         dropout = as_dropout(dropout)
+        dropout.refuse_schedule("a trainer of single steps")
         plan = Plan(
             epochs=1,
             parts=(),

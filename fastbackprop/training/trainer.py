@@ -86,9 +86,8 @@ class Trainer:
         self.machine = for_targets(network.machine, plan.missing_targets)
         self.optimizer, self.callbacks, self.history = optimizer, callbacks, History()
         self.rng = network.rng if plan.is_random else None
-        engine, model = self.machine.engine, self.machine.model
-        self.perturbed = engine.perturbed(model, plan.rates, plan.noise)
-        self.tile = engine.row_tile(model)
+        self.perturbed = self._perturbed(1.0)
+        self.tile = self.machine.engine.row_tile(self.machine.model)
         self.sums, self.batch = np.zeros(N_SUMS), 0
         self.parts_taken = 0  # of this epoch
         self._kept: list[np.ndarray] = []  # everything that steps change, as it was before them
@@ -207,11 +206,18 @@ class Trainer:
         """Before the steps of an epoch; returns the time."""
         self.callbacks.tell("on_epoch_begin", self.network, len(self.history) + 1)
         began, plan = time.perf_counter(), self.plan
+        if plan.factor is not None:
+            self.perturbed, self._short = self._perturbed(plan.factor(len(self.history) + 1)), None
         n_steps = plan.n_steps if plan.samples is None else self._steps(plan.samples)
         self.stepper.begin_epoch(n_steps or 0)
         if not self.parts_taken:
             self.sums[:], self.batch = 0, 0
         return began
+
+    def _perturbed(self, factor: float) -> Any:
+        """The model with dropout, its rates times this factor, and noise."""
+        rates = [factor * rate for rate in self.plan.rates]
+        return self.machine.engine.perturbed(self.machine.model, rates, self.plan.noise)
 
     def end_steps(self, began: float, pause: Pause) -> dict[str, float]:
         """After the steps: the epoch's figures, in the history too."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastbackprop.engines.minibatch import is_sparse, minibatch
 from fastbackprop.engines.noise import SILENCE, Noise
+from fastbackprop.engines.rules import step_elements
 from fastbackprop.engines.tiles.layers import (
     backward_tile,
     cost_of_tile,
@@ -20,7 +21,6 @@ from fastbackprop.engines.tiles.product import Matrix, up
 from fastbackprop.engines.tiles.sparse import errors_of_layer_1
 from fastbackprop.engines.tiles.step import (
     add_gradient,
-    step_elements,
     step_with_complete_gradient,
     step_with_gradient,
 )
@@ -273,7 +273,7 @@ def part_of_whole_tiles(task, update, part, noise, cost):
         fresh = first == part.batch
         add_slots(task, n_slots, update.g, fresh, first_element, last_element)
         if ends and part.sum_of_weights > 0 and update.completion == 0:
-            step_elements(task, update, first_element, last_element)
+            step_elements(task.model.layers, task.theta, update, first_element, last_element)
         if team.t == 0:
             take_anew(team)
         barrier(team)

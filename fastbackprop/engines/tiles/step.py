@@ -8,6 +8,7 @@ from fastbackprop.engines.rules import (
     complete,
     limit_columns,
     squares,
+    step_elements,
     step_slice,
 )
 from fastbackprop.engines.tiles.equations import bias_gradient, weight_gradient
@@ -15,7 +16,7 @@ from fastbackprop.engines.tiles.product import ROW_UNIT, TALL, Into, Matrix, up
 from fastbackprop.engines.tiles.sparse import errors_of_layer_1
 from fastbackprop.engines.tiles.task import PANEL, RowTile, neurons, panels, weights
 from fastbackprop.jit.call import call
-from fastbackprop.jit.kernels import inlined, kernel
+from fastbackprop.jit.kernels import kernel
 from fastbackprop.jit.team import barrier, share
 from fastbackprop.jit.tile import vector_lanes, view
 
@@ -67,7 +68,7 @@ def step_with_gradient(task, tile, noise, update, batch, direct, own):
             W, G = weights(model, theta, 1), weights(model, update.g, 1)
             start, stop = G.offset + first * stride, G.offset + last * stride
             if direct:
-                minus_rate = -coefficients(update, 1)[0]
+                minus_rate = -coefficients(update, 1, 1)[0]
                 every = RowTile(batch, tile.start + n - batch)
                 of_all = Noise(noise.seed, noise.step, 0)
                 arguments = (task, every, of_all, G, W, minus_rate, first, last)
@@ -78,9 +79,9 @@ def step_with_gradient(task, tile, noise, update, batch, direct, own):
                 D = errors_of_layer_1(task)
                 arguments = (task, tile, noise, D, G, one, first, last)
                 call(work.of_sparse.weight_gradient, arguments)
-                step_slice(theta, view(update.g, start, stop - start), update, 1, start, stop)
+                step_slice(theta, view(update.g, start, stop - start), update, 1, 1, start, stop)
         elif whole and update.plain:
-            W, minus_rate = weights(model, theta, l), -coefficients(update, l)[0]
+            W, minus_rate = weights(model, theta, l), -coefficients(update, l, 1)[0]
             weight_gradient(A, Delta_rows, Into(W, False, minus_rate), n, n_l, first, last)
         else:
             if whole:  # columns that no sum fills: the update must find zeros
@@ -93,28 +94,17 @@ def step_with_gradient(task, tile, noise, update, batch, direct, own):
                 g = view(some, 0, stop - start) if whole else view(update.g, start, stop - start)
                 G = Matrix(g, -j * stride, stride)
                 weight_gradient(A, Delta_rows, Into(G, whole, one), n, n_l, j, end)
-                step_slice(theta, g, update, l, start, stop)
+                step_slice(theta, g, update, l, 1, start, stop)
         if team.t == team.T - 1:
             start = model.layers[l]["bias_start"]
             g = view(some, 0, stride) if whole else view(update.g, start, stride)
             bias_gradient(Delta_rows, n, g, whole)
             if update.plain:  # too few for a call by address
-                minus_rate = -coefficients(update, l)[0]
+                minus_rate = -coefficients(update, l, 0)[0]
                 for k in range(stride):
                     theta[start + k] += minus_rate * g[k]
             else:
-                step_slice(theta, g, update, l, start, start + stride)
-
-
-@inlined
-def step_elements(task, update, first, last):
-    """The rule for elements first ... last, whose gradient is in update.g."""
-    layers = task.model.layers
-    for l in range(1, layers.shape[0]):
-        start = max(first, layers[l]["weight_start"])
-        stop = min(last, layers[l]["bias_start"] + layers[l]["stride"])
-        if start < stop:
-            step_slice(task.theta, view(update.g, start, stop - start), update, l, start, stop)
+                step_slice(theta, g, update, l, 0, start, start + stride)
 
 
 @kernel
@@ -137,5 +127,5 @@ def step_with_complete_gradient(task, update):
     if update.completion != 0:
         call(update.completion, (task, update))
     else:
-        step_elements(task, update, 0, task.theta.shape[0])
+        step_elements(task.model.layers, task.theta, update, 0, task.theta.shape[0])
     update.t[0] += 1
