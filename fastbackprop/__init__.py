@@ -1,5 +1,8 @@
 """Feed-forward neural networks on CPUs: the sums of backpropagation as compiled explicit loops."""
 
+import sys
+from typing import TYPE_CHECKING, Any
+
 from fastbackprop import math
 from fastbackprop.explanation import Explanation, explain
 from fastbackprop.functions import (
@@ -17,6 +20,7 @@ from fastbackprop.functions import (
     Tweedie,
 )
 from fastbackprop.many import Ensemble, fit_many
+from fastbackprop.names import unknown_attribute
 from fastbackprop.network import Backward, Gradient, Jet, Network, Trace
 from fastbackprop.optimizers import (
     EMA,
@@ -122,3 +126,8 @@ __all__ = [
     "math",
     "minimize",
 ]
+
+if not TYPE_CHECKING:  # or no checker would find a wrong name
+
+    def __getattr__(name: str) -> Any:
+        raise unknown_attribute(sys.modules[__name__], name, __name__)

@@ -10,14 +10,20 @@ from html import escape
 
 COLORS = ("#3b82c4", "#d9733a", "#2e9e75", "#b06bb5", "#a08a2c", "#7d7d7d")
 MOST_NEURONS = 6  # of a layer in a drawing
+# Twice the class: Jupyter's own rules for tables and paragraphs are of two classes.
 STYLE = """<style>
 .fastbackprop { font: 13px/1.45 system-ui, sans-serif; max-width: 60em; overflow-x: auto;
   margin-bottom: 1em; }
-.fastbackprop table { border-collapse: collapse; border: 0; margin: .4em 0; font-size: inherit; }
+.fastbackprop.fastbackprop table { border-collapse: collapse; border: 0; margin: .4em 0;
+  font-size: inherit; }
 .fastbackprop th, .fastbackprop td { text-align: right; padding: .15em .7em; border: 0;
   border-bottom: 1px solid rgba(128, 128, 128, .3); background: none; color: inherit;
   white-space: nowrap; }
-.fastbackprop th { font-weight: 600; } .fastbackprop .l { text-align: left; }
+.fastbackprop th { font-weight: 600; }
+.fastbackprop.fastbackprop th.l, .fastbackprop.fastbackprop td.l { text-align: left; }
+.fastbackprop.fastbackprop h4 { margin: 1.4em 0 .4em; font-size: 1.15em; }
+.fastbackprop.fastbackprop p { margin: 1.2em 0 .3em; }
+.fastbackprop math { math-style: normal; }
 .fastbackprop .number { font-variant-numeric: tabular-nums; border-radius: 3px; }
 .fastbackprop svg { display: inline-block; vertical-align: middle; color: inherit; }
 .fastbackprop svg text { fill: currentColor; font: 11px system-ui, sans-serif; }

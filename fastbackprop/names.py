@@ -1,7 +1,8 @@
 """Names that people bring from other libraries, and the names here.
 
-`SYNONYMS` are values, such as "mse"; `KEYWORDS` are arguments, such as `lr=`. Both are for
-messages: nothing here makes a synonym work. `missing` is the error about a package of an extra.
+`SYNONYMS` are values, such as "mse"; `KEYWORDS` are arguments, such as `lr=`; `ATTRIBUTES` are
+methods and classes, such as `net.forward`. All are for messages: nothing here makes a synonym work.
+`missing` is the error about a package of an extra.
 """
 
 import difflib
@@ -114,6 +115,14 @@ KEYWORDS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("checkpoint",), "pass callbacks=[fb.Checkpoint(path)]"),
         **dict.fromkeys(("time_budget", "timeout"), "pass callbacks=[fb.TimeBudget(seconds)]"),
         **dict.fromkeys(("n_jobs", "threads", "workers"), "pass n_threads="),
+        **{"device": "networks are on the CPU", "loss_function": f"{_COST}, to Network"},
+    },
+    "fit_many": {
+        "optimizer": "pass optimizers=, a name, or a list with an optimizer for each network",
+        **dict.fromkeys(
+            ("learning_rate", "learning_rates", "lr"),
+            "pass optimizers=[fb.Adam(rate) for rate in rates]",
+        ),
     },
     "optimizer": {
         **dict.fromkeys(("lr", "learning_rate_init", "eta", "step_size"), "pass learning_rate="),
@@ -125,15 +134,78 @@ KEYWORDS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("scheduler", "schedule"), "pass the schedule as learning_rate="),
     },
 }
+KEYWORDS["fit_many"] = KEYWORDS["fit"] | KEYWORDS["fit_many"]
+
+# By kind of object; the text completes "Network has no attribute 'forward':".
+_PARAMETERS = "weights and biases are views, get_parameters() is a copy"
+_STEP = "net.trainer(optimizer).step(X, y) takes one step"
+_MODES = "there are no modes: dropout is in training only"
+_LAYERS = "pass the sizes of all layers, as in Network([4, 8, 3], hidden='relu')"
+_CPU = "networks are on the CPU"
+_ESTIMATORS = ("MLPClassifier", "MLPRegressor", "GridSearchCV", "RandomizedSearchCV")
+ATTRIBUTES: dict[str, dict[str, str]] = {
+    "Network": {
+        **dict.fromkeys(("forward", "predict_proba", "call", "apply"), "predict(X) is a^L"),
+        **dict.fromkeys(("parameters", "named_parameters", "get_weights", "params"), _PARAMETERS),
+        **dict.fromkeys(("coefs_", "intercepts_", "W", "b"), _PARAMETERS),
+        **dict.fromkeys(
+            ("state_dict", "load_state_dict", "set_weights"),
+            "get_parameters() and set_parameters(vector), or save(path) and Network.load(path)",
+        ),
+        **{"train": f"fit(X, y) trains; {_MODES}", "eval": _MODES},
+        **dict.fromkeys(("train_step", "train_on_batch", "step"), _STEP),
+        "zero_grad": "gradients are returned, not kept",
+        "compile": "pass cost= to Network, optimizer= and metrics= to fit",
+        "summary": "print(net) has the layers, plot.network(net) draws them",
+        **dict.fromkeys(("copy", "clone"), "copy.deepcopy(net)"),
+        **dict.fromkeys(("score", "loss", "test_on_batch"), "evaluate(X, y) is the mean cost"),
+        **dict.fromkeys(("layers", "layer_sizes"), "sizes, weights and biases have the layers"),
+        **dict.fromkeys(("to", "cuda", "cpu", "device"), _CPU),
+        "optimizer": "optimizers are passed to fit and trainer",
+    },
+    "fastbackprop": {
+        **dict.fromkeys(("Sequential", "Module", "Model", "MLP", "Linear", "Dense"), _LAYERS),
+        **dict.fromkeys(_ESTIMATORS, "it is in fastbackprop.sklearn"),
+        **dict.fromkeys(
+            ("TabularClassifier", "TabularRegressor", "Preprocessor"),
+            "it is in fastbackprop.tabular",
+        ),
+        **dict.fromkeys(("CosineAnnealingLR", "CosineDecay"), "Cosine is the schedule"),
+        **{"StepLR": "Step is the schedule", "ExponentialLR": "Exponential is the schedule"},
+        **{"OneCycleLR": "OneCycle is the schedule", "PolynomialLR": "Polynomial is the schedule"},
+        "ReduceLROnPlateau": "Plateau is the schedule",
+        "LambdaLR": "pass a function of the step as learning_rate",
+        "ModelCheckpoint": "Checkpoint is the callback",
+        "Callback": "any object with methods such as on_epoch_end is a callback",
+        **{"load": "Network.load(path)", "save": "net.save(path)", "train": "net.fit(X, y)"},
+        **dict.fromkeys(
+            ("plot", "onnx", "sklearn", "tabular", "dask", "skl2onnx", "formats"),
+            "it is a module: import fastbackprop.{name}",
+        ),
+    },
+}
+
+
+def _plain(name: str) -> str:
+    """In lower case, without "-", "_" and spaces."""
+    return "".join(c for c in name.lower() if c not in "-_ ")
 
 
 def closest(name: str, known: Iterable[str], n: int = 3) -> list[str]:
     """The names that somebody may have meant: that of a synonym, or similar ones."""
     names = list(known)
-    meant = SYNONYMS.get("".join(c for c in name.lower() if c not in "-_ "))
+    meant = SYNONYMS.get(_plain(name))
     if meant in names:
         return [str(meant)]
     return difflib.get_close_matches(name.lower(), names, n=n, cutoff=0.5)
+
+
+def pass_name(value: Any, known: Iterable[str]) -> str:
+    """The end of a message: the name to pass for an object or a function of another library."""
+    plain = _plain(getattr(value, "__name__", type(value).__name__))
+    meant = SYNONYMS.get(plain, plain)
+    same = [name for name in known if meant in (name, _plain(name))]
+    return f": pass {same[0]!r}" if same else ""
 
 
 def unknown_keyword(what: str, name: str, known: Iterable[str], table: str) -> TypeError:
@@ -142,6 +214,18 @@ def unknown_keyword(what: str, name: str, known: Iterable[str], table: str) -> T
     if hint is None and (close := closest(name, known)):
         hint = f"did you mean {', '.join(f'{other}=' for other in close)}?"
     return TypeError(f"{what} has no argument {name!r}" + f": {hint}" * bool(hint))
+
+
+def unknown_attribute(owner: Any, name: str, table: str) -> AttributeError:
+    """The error for an attribute that there is not, with the name of what is meant."""
+    message = f"{table} has no attribute {name!r}"
+    hint = ATTRIBUTES[table].get(name)
+    value = SYNONYMS.get(_plain(name))
+    if hint is None and not name.startswith("_") and value is not None:
+        hint = f"pass the name {value!r}"
+    if hint is not None:
+        message += f": {hint.format(name=name)}"
+    return AttributeError(message, name=name, obj=owner)  # Python adds what is similar
 
 
 def names_keywords(table: str) -> Callable[[Function], Function]:

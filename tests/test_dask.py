@@ -441,6 +441,24 @@ def test_other_workers_are_named_before_anything_starts(client, tmp_path):
             time.sleep(0.05)
 
 
+def test_a_worker_of_another_version_is_named_before_anything_starts(client):
+    def set_version(version):
+        from fastbackprop.dask import tasks
+
+        tasks.__version__ = version
+
+    net, address = network(), next(iter(client.nthreads()))
+    before = net.get_parameters()
+    client.run(set_version, "0.0.7", workers=[address])
+    try:
+        for call in (fd.fit, lambda net, X: fd.fit_many([net], np.ones((3, 3)), np.ones((3, 2)))):
+            with pytest.raises(RuntimeError, match=rf"worker {address} has fastbackprop 0\.0\.7, "):
+                call(net, PARTITIONS)
+    finally:
+        client.run(set_version, fb.__version__, workers=[address])
+    np.testing.assert_array_equal(net.get_parameters(), before)
+
+
 # --- forms of data -------------------------------------------------------------------------------
 
 

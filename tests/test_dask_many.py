@@ -1,6 +1,7 @@
 """Many networks over worker processes, lazy searches, scikit-learn's searches on Dask's backend."""
 
 import os
+import pickle
 import runpy
 import signal
 import sys
@@ -18,6 +19,7 @@ fd = pytest.importorskip("fastbackprop.dask")
 import cloudpickle  # noqa: E402
 import dask  # noqa: E402
 import dask.array as da  # noqa: E402
+import distributed  # noqa: E402
 
 pytestmark = pytest.mark.compiled
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -168,10 +170,15 @@ class DiesOnce:
 
 
 class Slow:
-    """A callback that takes its time."""
+    """A callback that takes its time, and leaves a file in a long training."""
+
+    def __init__(self, path):
+        self.path = path
 
     def on_epoch_end(self, network, epoch, logs):
         time.sleep(0.02)
+        if epoch > 1:
+            self.path.touch()
 
 
 @pytest.mark.filterwarnings("ignore:the cluster has no workers:RuntimeWarning")  # for a moment
@@ -185,14 +192,24 @@ def test_killed_workers_change_no_bit(client, tmp_path):
     client.wait_for_workers(2, timeout=60)
 
 
-def test_ctrl_c_keeps_what_is_finished(client):
+def test_ctrl_c_keeps_what_is_finished(client, tmp_path):
+    """When long trainings are on their way: no task goes on."""
     members = networks()
     before = [net.get_parameters() for net in members]
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+
+    def interrupt():
+        for _ in range(1200):
+            if (tmp_path / "long").exists():
+                break
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    slow = Slow(tmp_path / "long")
     with pytest.raises(fb.Interrupted) as caught:
-        fd.fit_many(members, X, Y, epochs=[1] * 4 + [10**6] * 8, callbacks=[Slow()])
-    timer.join()
+        fd.fit_many(members, X, Y, epochs=[1] * 4 + [10**6] * 8, callbacks=[slow])
+    thread.join()
     histories = caught.value.history
     for net, old, history in zip(members, before, histories, strict=True):
         assert history.ended_by == ("epochs" if len(history) else "interrupt")
@@ -221,6 +238,68 @@ def test_searches_of_scikit_learn_on_the_dask_backend(client):
         alone.cv_results_["mean_test_score"], spread.cv_results_["mean_test_score"]
     )
     np.testing.assert_array_equal(alone.predict(X), spread.predict(X))
+
+
+MONITORED = [  # what the monitor of a training has to bring back
+    {"solver": "sgd", "learning_rate": "adaptive", "early_stopping": True, "n_iter_no_change": 2},
+    {"solver": "lbfgs"},
+    {"n_networks": 2},
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*has not converged")
+@pytest.mark.parametrize("options", MONITORED)
+def test_a_search_with_a_client_has_the_bits_of_one_without(client, options):
+    estimators = pytest.importorskip("fastbackprop.sklearn")
+    model = estimators.MLPRegressor(
+        hidden_layer_sizes=(8,), max_iter=6, tol=0.1, random_state=0, **options
+    )
+    grid = {"alpha": [1e-4, 1e-2], "hidden_layer_sizes": [(8,), (5,)]}
+    here, there = (
+        estimators.GridSearchCV(model, grid, cv=2, client=c).fit(X, Y) for c in (None, client)
+    )
+    scores = [search.cv_results_["mean_test_score"] for search in (here, there)]
+    np.testing.assert_array_equal(*scores)
+    np.testing.assert_array_equal(here.predict(X), there.predict(X))
+    pairs = (
+        estimators.cross_validate(model, X, Y, cv=2, return_estimator=True, client=c)["estimator"]
+        for c in (None, client)
+    )
+    for a, b in zip(*pairs, strict=True):
+        for name in ("n_iter_", "loss_", "loss_curve_", "best_loss_", "validation_scores_", "t_"):
+            assert getattr(a, name, None) == getattr(b, name, None), name
+        np.testing.assert_array_equal(a.predict(X), b.predict(X))
+
+
+def test_searches_and_tables_share_a_client_with_clones_and_pickle_none(client):
+    estimators = pytest.importorskip("fastbackprop.sklearn")
+    tabular = pytest.importorskip("fastbackprop.tabular")
+    import sklearn
+    from sklearn.base import clone
+    from sklearn.linear_model import Ridge
+
+    model = estimators.MLPRegressor(hidden_layer_sizes=(8,), max_iter=2, random_state=0)
+    search = estimators.RandomizedSearchCV(model, {"alpha": [1, 2]}, n_iter=1, client=client)
+    table = tabular.TabularRegressor(
+        quality="fast", max_epochs=2, n_folds=2, random_state=0, client=client
+    )
+    for one in (search, table, fd.DaskMLPRegressor(client=client)):
+        assert clone(one).client is client and one.get_params()["client"] is client
+        assert pickle.loads(pickle.dumps(one)).client is None
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = fd.DaskMLPRegressor(client=client).set_fit_request(sample_weight=False)
+        assert clone(routed).get_metadata_routing().fit.requests["sample_weight"] is False
+    here = clone(table).set_params(client=None).fit(X, Y)
+    np.testing.assert_array_equal(table.fit(X, Y).predict(X), here.predict(X))
+    other = distributed.Client(client.scheduler.address, set_as_default=False)
+    other.close()
+    for one in (search, table):
+        with pytest.raises(ValueError, match=r"client is closed: .*client = Client\(\)"):
+            one.set_params(client=other).fit(X, Y)
+        with pytest.raises(TypeError, match=r"client must be a dask\.distributed\.Client"):
+            one.set_params(client="tcp://here:8786").fit(X, Y)
+    with pytest.raises(ValueError, match="client= is for estimators of fastbackprop"):
+        estimators.cross_val_score(Ridge(), X, Y, client=client)
 
 
 def test_the_example(client):

@@ -417,24 +417,59 @@ def test_columns_that_stand_for_something_else_are_refused():
         network().predict(frame.lazy())
 
 
+def test_what_is_no_data_is_refused_with_what_to_do():
+    net = fb.Network([2, 1], engine="numpy", rng=0)
+    before, y = net.get_parameters(), np.ones((3, 1))
+
+    class Batches:
+        def __iter__(self):
+            yield np.ones((3, 2)), y
+
+    def generator():
+        yield np.ones((3, 2)), y
+
+    for X, targets, message in (
+        (generator, None, "got <function .*: pass an object whose __iter__ yields"),
+        (Batches(), y, r"Of an iterable of batches, \(X, y\) each, pass no y"),
+        ("data.csv", y, "Read the file first"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            net.fit(X, targets, epochs=1)
+    with pytest.raises(TypeError, match=r"gradient must be flat, .* gradient_sums and backward"):
+        net.trainer("adam").apply(net.gradient(np.ones((3, 2)), y))
+    with pytest.raises(ValueError, match=r"both signs.*Network\.backward"):
+        net.evaluate(np.ones((3, 2)), y, [1, -1, 1])
+    assert (net.get_parameters() == before).all()
+
+
+def test_a_frame_of_dask_is_refused_with_what_to_do():
+    dataframe = pytest.importorskip("dask.dataframe")
+    frame = dataframe.from_pandas(pytest.importorskip("pandas").DataFrame({"a": [1.0, 2.0]}))
+    with pytest.raises(TypeError, match=r"pass X\.compute\(\), or .* fastbackprop\.dask\.fit"):
+        fb.Network([1, 1], engine="numpy").predict(frame)
+
+
 def test_frames_of_another_width_tell_their_columns(frames):
     with pytest.raises(ValueError, match=r"got \(3, 2\), columns 'age', 'height'"):
         network().predict(frames.DataFrame({"age": AGES, "height": HEIGHTS}))
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("message", "options"),
     [
-        ("schedule", lambda: {"optimizer": fb.Adam(fb.Cosine(1e-3, 2))}),
-        ("metrics", lambda: {"metrics": fb.Metrics("r2", training=True)}),
-        ("metrics", lambda: {"metrics": "r2"}),
+        (
+            r"Cosine\(.* counts epochs.*cut by batch_size=.*function of the step",
+            lambda: {"optimizer": fb.Adam(fb.Cosine(1e-3, 2))},
+        ),
+        ("metrics is not for batches", lambda: {"metrics": fb.Metrics("r2", training=True)}),
+        ("metrics is not for batches", lambda: {"metrics": "r2"}),
     ],
 )
-def test_batches_refuse_what_needs_to_know_all(name, options, tmp_path, monkeypatch):
+def test_batches_refuse_what_needs_to_know_all(message, options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     net = fb.Network([2, 1], engine="numpy", rng=0)
     before = net.get_parameters()
-    with pytest.raises(ValueError, match=f"{name} is not for batches"):
+    with pytest.raises(ValueError, match=message):
         net.fit(iter([(np.ones((3, 2)), np.ones((3, 1)))]), epochs=1, **options())
     assert (net.get_parameters() == before).all()
     assert list(tmp_path.iterdir()) == []

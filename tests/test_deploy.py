@@ -175,6 +175,7 @@ def test_scalers_in_c_files(dtype, tmp_path):
         ((0.0, [1, 1, 0, 1]), "must not be 0"),
         ((0.0, [1, 1, np.nan, 1]), "finite"),
         ("standard", "fitted StandardScaler"),
+        (np.ones(4), "fitted StandardScaler"),
     ],
 )
 def test_scalers_that_do_not_fit_are_refused(write, scaler, message, tmp_path):

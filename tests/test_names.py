@@ -76,6 +76,10 @@ KEYWORDS = [
     ("fit", {"loss": "mse"}, "cost=.*Network"),
     ("fit", {"epoch": 3}, "epochs="),
     ("partial_fit", {"lr": 1}, r"fb\.Adam\(learning_rate="),
+    ("fit", {"device": "cuda"}, "CPU"),
+    (fb.fit_many, {"optimizer": "adam"}, "optimizers=, a name, or a list"),
+    (fb.fit_many, {"learning_rates": [1]}, r"optimizers=\[fb\.Adam"),
+    (fb.fit_many, {"verbose": 1}, "progress=True"),
     (fb.Adam, {"lr": 1}, "learning_rate="),
     (fb.SGD, {"weight_decay": 1}, "l2="),
     (fb.RMSprop, {"momentun": 1}, "did you mean momentum="),
@@ -112,6 +116,51 @@ def test_own_optimizers_have_their_own_keywords():
 def test_an_unknown_keyword_without_a_hint():
     with pytest.raises(TypeError, match=r"^fit has no argument 'zzz'$"):
         network().fit(X, Y, zzz=1)
+
+
+# --- attributes ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("forward", r"predict\(X\)"),
+        ("parameters", r"get_parameters\(\)"),
+        ("state_dict", r"Network\.load\(path\)"),
+        ("train", r"fit\(X, y\)"),
+        ("train_on_batch", r"trainer\(optimizer\)\.step"),
+        ("copy", r"copy\.deepcopy"),
+    ],
+)
+def test_a_method_of_another_library_is_answered_with_ours(name, message):
+    net = network()
+    with pytest.raises(AttributeError, match=f"Network has no attribute '{name}': .*{message}"):
+        getattr(net, name)
+    assert not hasattr(net, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Sequential", r"Network\(\[4, 8, 3\]"),
+        ("CosineAnnealingLR", "Cosine is"),
+        ("MLPClassifier", r"in fastbackprop\.sklearn"),
+        ("MSELoss", "pass the name 'squared_error'"),
+        ("skl2onnx", r"import fastbackprop\.skl2onnx"),
+    ],
+)
+def test_a_class_of_another_library_is_answered_with_ours(name, message):
+    with pytest.raises(
+        AttributeError, match=f"fastbackprop has no attribute '{name}': .*{message}"
+    ):
+        fb.__getattr__(name)  # a module that a test has imported is an attribute
+
+
+def test_an_unknown_attribute_without_a_hint():
+    for owner in (fb, network()):
+        with pytest.raises(AttributeError, match=r"has no attribute 'zzz'$") as info:
+            owner.zzz  # noqa: B018
+        assert info.value.name == "zzz" and info.value.obj is owner
 
 
 # --- extras --------------------------------------------------------------------------------------

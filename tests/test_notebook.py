@@ -72,7 +72,9 @@ def test_names_are_escaped():
 def test_history(net):
     history = net.fit(X, y, epochs=5, validation=0.25, metrics="accuracy")
     shown = words(history)
-    assert "History of 5 epochs" in shown
+    assert "History of 5 epochs" in shown and "ended by" not in shown
+    history.ended_by = "callback"
+    assert "History of 5 epochs, ended by callback" in words(history)
     for name in ("training", "validation", "validation_accuracy", f"{history.cost[-1]:.4g}"):
         assert name in shown
     paths = re.findall(r'<path d="(M[^"]*)" fill="none" stroke="#', history._repr_html_())
@@ -98,6 +100,7 @@ def test_trace(net):
     for value in (*trace.z[1][0][:5], *trace.delta[2][0]):
         assert f"{value:.3g}" in shown
     assert "10 more" in shown
+    assert "One sample" in words(net.trace(X[:1], y[:1]))
 
 
 def test_estimators():
@@ -108,3 +111,13 @@ def test_estimators():
     after = estimator.fit(X, y)._repr_html_()
     assert "History of" in after and "4 x 100" in after
     assert estimator._repr_mimebundle_()["text/html"].count('class="fastbackprop"') == 2
+
+
+def test_tables():
+    tabular = pytest.importorskip("fastbackprop.tabular")
+    frame = pytest.importorskip("pandas").DataFrame(X, columns=["<a>", "b", "c", "d"])
+    model = tabular.TabularClassifier(quality="fast", max_epochs=1, n_folds=2, random_state=0)
+    assert "networks" not in model._repr_html_()
+    shown = model.fit(frame, y)._repr_html_()
+    assert "2 networks; the loss of held-out rows is" in shown
+    assert ">&lt;a&gt;</td><td>number" in shown and "scaled" in shown

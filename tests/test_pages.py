@@ -212,8 +212,15 @@ def test_no_code_scrolls_sideways(docs):
     assert in_browser(docs, page, script) == [False, True]
 
 
+JUPYTER = """<style>:not(.jp-RenderedMarkdown).jp-RenderedHTMLCommon td { text-align: right; }
+.jp-RenderedHTMLCommon p { margin: 0 0 1em; }</style>"""  # of JupyterLab 4
+
+
 def test_notebook_pictures_in_a_browser(tmp_path):
-    """They are as wide as their text, on a light and on a dark page, and load nothing."""
+    """They are as wide as their text, on a light and on a dark page, and load nothing.
+
+    Jupyter's own rules do not take the place of theirs.
+    """
     rng = np.random.default_rng(0)
     net = fb.Network([2, 3, 1], hidden="tanh", engine="numpy", rng=0)
     X, y = rng.normal(size=(20, 2)), rng.normal(size=(20, 1))
@@ -232,11 +239,17 @@ def test_notebook_pictures_in_a_browser(tmp_path):
           .flatMap((style) => [style.fill, style.color]))],
         formulas: [...document.querySelectorAll("math")]
           .every((e) => e.getBoundingClientRect().width > 3),
+        left: [...document.querySelectorAll("td.l")]
+          .every((e) => getComputedStyle(e).textAlign === "left"),
+        apart: [...document.querySelectorAll(".fastbackprop p")].every((e) =>
+          parseFloat(getComputedStyle(e).marginTop) > parseFloat(getComputedStyle(e).marginBottom)),
       };
     });"""
-    light, dark = in_browser(tmp_path, f"<!doctype html><body>{body}</body>", script)
+    page = f"{JUPYTER}<div class=jp-RenderedHTMLCommon>{body}</div>"
+    light, dark = in_browser(tmp_path, f"<!doctype html><body>{page}</body>", script)
     for page, ink in ((light, "rgb(17, 17, 17)"), (dark, "rgb(238, 238, 238)")):
         assert page["blocks"] == 4 and page["wide"] == 0 and page["formulas"]
+        assert page["left"] and page["apart"]
         assert ink in page["inks"]
 
 

@@ -99,9 +99,9 @@ def trained(monkeypatch):
     """How many networks were trained together in each call."""
     calls = []
 
-    def counted(fits, n_threads=None):
+    def counted(fits, *options):
         calls.append(len(fits))
-        return fitting.train_together(fits, n_threads)
+        return fitting.train_together(fits, *options)
 
     monkeypatch.setattr(tasks, "train_together", counted)
     return calls

@@ -538,10 +538,12 @@ def test_the_default_engine():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"solver": "adamw"}, "unknown solver 'adamw'"),
+        ({"solver": "adamw"}, r"unknown solver 'adamw': .* fastbackprop.AdamW\(\)"),
+        ({"solver": "rmsprop_momentum"}, r"fastbackprop.RMSprop\(\). Names are lbfgs, sgd, adam"),
+        ({"solver": "adm"}, "unknown solver 'adm': did you mean 'adam'"),
         ({"activation": "swish"}, "unknown hidden activation 'swish'"),
         ({"activation": ["relu", "relu"]}, "one per hidden layer: 1"),
-        ({"hidden_layer_sizes": -1}, "positive integer; got -1"),
+        ({"hidden_layer_sizes": (8, -1)}, r"hidden_layer_sizes\[1\] must be a positive"),
         ({"learning_rate": "cosine"}, "unknown learning_rate 'cosine'"),
         ({"alpha": -1.0}, "alpha == -1.0, must be >= 0"),
         ({"max_iter": 0}, "max_iter == 0, must be >= 1"),
@@ -555,6 +557,29 @@ def test_the_default_engine():
 def test_parameters_refused(options, message):
     with pytest.raises(ValueError, match=message):
         classifier(**options).fit(X, SIDES)
+
+
+def test_sizes_in_the_place_of_the_loss():
+    """The first argument of scikit-learn's MLPRegressor is the loss."""
+    with pytest.raises(TypeError, match=r"loss must be .* Pass hidden_layer_sizes=\(8,\)"):
+        ours.MLPRegressor((8,), engine="numpy").fit(X, SIDES)
+
+
+@pytest.mark.filterwarnings("ignore:.*has not converged")
+def test_a_checkpoint_continues_an_estimator(tmp_path):
+    """With its figures, its patience and its best parameters."""
+
+    def trained(n, *callbacks):
+        options = {"early_stopping": True, "n_iter_no_change": 4, "callbacks": callbacks}
+        return classifier(max_iter=n, **options).fit(X, SIDES)
+
+    checkpoint = fb.Checkpoint(tmp_path / "model")
+    assert trained(3, checkpoint).n_iter_ == 3
+    resumed, whole = trained(9, checkpoint), trained(9)
+    for name in ("validation_scores_", "best_validation_score_", "n_iter_"):
+        assert getattr(resumed, name) == getattr(whole, name), name
+    np.testing.assert_allclose(resumed.loss_curve_, whole.loss_curve_, rtol=1e-12)
+    np.testing.assert_array_equal(resumed.predict_proba(X), whole.predict_proba(X))
 
 
 def test_data_refused():

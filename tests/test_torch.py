@@ -136,3 +136,36 @@ def test_state_dicts(kind, tmp_path):
 def test_refused(source, error, message):
     with pytest.raises(error, match=message):
         fb.Network.from_torch(source)
+
+
+def test_tensors_that_numpy_cannot_read_are_named():
+    net = fb.Network([2, 3, 1], engine="numpy", rng=0)
+    for X, message in (
+        (torch.ones(4, 2, requires_grad=True), r"X is no array .*detach\(\)"),
+        (torch.ones(4, 2, dtype=torch.bfloat16), "X is no array .*BFloat16"),
+    ):
+        for call in (net.predict, lambda X: net.fit(X, np.ones((4, 1)), epochs=1)):
+            with pytest.raises(TypeError, match=message):
+                call(X)
+
+
+def test_a_file_of_pytorch_is_recognised(tmp_path):
+    path = tmp_path / "net.pt"
+    torch.save(nn.Linear(2, 3).state_dict(), path)
+    with pytest.raises(ValueError, match=r"Network\.from_torch\(torch\.load\(path\)"):
+        fb.Network.load(path)
+
+
+def test_objects_of_pytorch_are_answered_with_names():
+    for options, name in (
+        ({"hidden": nn.ReLU()}, "relu"),
+        ({"hidden": [nn.SiLU()]}, "silu"),
+        ({"output": torch.softmax}, "softmax"),
+        ({"cost": nn.CrossEntropyLoss()}, "cross_entropy"),
+    ):
+        with pytest.raises(TypeError, match=f": pass '{name}'"):
+            fb.Network([2, 3, 2], engine="numpy", **options)
+    with pytest.raises(TypeError, match=r": pass 'adam'"):
+        fb.Network([2, 1], engine="numpy").fit(
+            np.ones((3, 2)), np.ones(3), optimizer=torch.optim.Adam
+        )

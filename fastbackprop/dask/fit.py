@@ -124,7 +124,6 @@ def fit(
     ...         net = fb.Network([4, 16, 1], hidden="tanh", rng=0)
     ...         history = fb.dask.fit(net, fb.dask.partitions(load, 4), epochs=5)
     """
-    client = connected(client)
     optimizer = as_optimizer(optimizer)
     machine = for_targets(network.machine, missing_targets)
     optimizer.check_free_for(machine)
@@ -155,6 +154,7 @@ def fit(
     listeners = Callbacks(callbacks)
     if checkpoint is not None:
         listeners.add(Checkpoint(checkpoint))
+    client = connected(client)  # after all that can be refused without one
     check_workers(client, network.engine)
     with Work(client) as work:
         listeners.add(work)

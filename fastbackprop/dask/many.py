@@ -19,13 +19,13 @@ from fastbackprop.inputs.many import distinct
 from fastbackprop.jit.interrupts import deferred
 from fastbackprop.many.fit import each_network, prepared, told
 from fastbackprop.many.turns import Stop
-from fastbackprop.names import refuse_unknown
+from fastbackprop.names import names_keywords, refuse_unknown
 from fastbackprop.network import Network
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.training import Dropout, EarlyStopping, History, Metrics
 from fastbackprop.training.callbacks import Callbacks
 from fastbackprop.training.dropout import as_dropout
-from fastbackprop.training.progress import bars
+from fastbackprop.training.progress import bars, begun
 
 Function = Callable[..., Any]
 
@@ -34,6 +34,7 @@ LANES, MOST = 8, 64  # networks of a group: a multiple of the one, the other at 
 SHARED = ("X", "y", "rows", "sample_weight", "validation")  # sent once, however many have them
 
 
+@names_keywords("fit_many")
 def fit_many(
     networks: Iterable[Network],
     X: Any,
@@ -113,19 +114,15 @@ def fit_many(
     shown_bars = bars(progress, len(chosen), "network")
     running, interrupted = None, False
     try:
-        running = as_completed(chosen, X, y, client=client, **settings)
-        for bar in shown_bars:
-            bar.on_train_begin(None)
-        for _, history in running:
-            for bar in shown_bars:
-                bar.on_epoch_end(None, 0, history[-1] if len(history) else {})
+        with (
+            as_completed(chosen, X, y, client=client, **settings) as running,
+            begun(shown_bars),
+        ):
+            for _, history in running:
+                for bar in shown_bars:
+                    bar.on_epoch_end(None, 0, history[-1] if len(history) else {})
     except KeyboardInterrupt:
         interrupted = True
-    finally:
-        if running is not None:
-            running.close()
-        for bar in shown_bars:
-            bar.on_close()
     done = {} if running is None else running.histories
     histories = [done.get(k, History()) for k in range(len(chosen))]
     for k in range(len(chosen)):
@@ -169,9 +166,8 @@ def as_completed(
     ...             if history.cost[-1] < 1.0:
     ...                 break
     """
-    refuse_unknown(settings, SETTINGS, "as_completed", "fit")
+    refuse_unknown(settings, SETTINGS, "as_completed", "fit_many")
     settings = SETTINGS | settings
-    client = connected(client)
     chosen = distinct(networks, Network, "networks")
     for what, value in {"X": X, "y": y}.items():
         if not isinstance(value, REMOTE) and hasattr(value, "to_delayed"):
@@ -184,6 +180,7 @@ def as_completed(
     common = {"n_threads": inputs.thread_count(settings["n_threads"]) or 1}
     if not isinstance(X, REMOTE) and not isinstance(y, REMOTE):
         prepared(chosen, each, common | {"progress": None}, Stop())  # before anything starts
+    client = connected(client)  # after all that can be refused without one
     for engine in {network.engine for network in chosen}:
         check_workers(client, engine)
     return Completed(Work(client), chosen, each, common)
@@ -354,6 +351,14 @@ class _Wanted:
 
     def __init__(self) -> None:
         self.on_pause = tasks.wanted()
+
+    def stop_reason(self) -> str | None:
+        """Why it ends, before an epoch: one of few samples has no pause."""
+        try:
+            self.on_pause()
+        except tasks.NoLongerWanted:
+            return "interrupt"
+        return None
 
 
 def trained(blob: bytes, *values: Any) -> list[tuple[Network, History, list[Any]]]:

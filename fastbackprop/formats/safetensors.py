@@ -73,6 +73,13 @@ def _beyond_limits(header: bytes) -> str:
     return f"has {values} values, more than {MAX_VALUES}" if values > MAX_VALUES else ""
 
 
+def _meant(path: Path, start: bytes) -> str:
+    """How to read a file of another format, by its first bytes or its name."""
+    if start.startswith(b"PK"):
+        return ". A file of PyTorch is read by Network.from_torch(torch.load(path), hidden=...)"
+    return ". fastbackprop.onnx.load reads ONNX" if path.suffix == ".onnx" else ""
+
+
 class Tensor(NamedTuple):
     """A tensor's entry in the header; its data are bytes start ... stop of the file."""
 
@@ -96,7 +103,7 @@ class Contents:
             start = file.read(8)
             length = int.from_bytes(start, "little")
             if len(start) < 8 or length > size - 8:
-                raise self.error("it is truncated, or of another format")
+                raise self.error(f"it is truncated, or of another format{_meant(self.path, start)}")
             text = file.read(min(length, MAX_BYTES + 1))
         if beyond := _beyond_limits(text):
             raise self.error(f"its header {beyond}")

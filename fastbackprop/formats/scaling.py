@@ -41,7 +41,7 @@ def _parts(scaler: Any, what: str) -> tuple[Any, Any]:
     """Shift and scale, which may be None."""
     if isinstance(scaler, tuple | list) and len(scaler) == 2:
         return scaler[0], scaler[1]
-    if getattr(scaler, "clip", False):
+    if getattr(scaler, "clip", False) is True:  # an array has a method of this name
         raise ValueError(f"{what} clips its values, which no affine scaling does")
     if hasattr(scaler, "min_") and hasattr(scaler, "scale_"):  # x scale_ + min_
         return -scaler.min_ / scaler.scale_, 1 / scaler.scale_

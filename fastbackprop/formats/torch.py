@@ -152,11 +152,11 @@ def _activation(nn: Any, where: str, module: Any) -> Any:
             for key, value in arguments.items()
         ):
             return activation(name, p)
-    known_modules = ", ".join(kind for name, (kind, _) in MODULES.items() if name in ACTIVATIONS)
+    known_modules = ", ".join(dict.fromkeys(kind for kind, _ in MODULES.values()))
     raise ValueError(
-        f"{where} is {module}: from_torch knows Linear, LayerNorm without gain and shift, and the "
-        f"activations {known_modules}. Of another kind of module, whose layers come one after the "
-        f"other, pass its state_dict() and hidden="
+        f"{where} is {module}: from_torch knows Linear, LayerNorm without gain and shift, Dropout, "
+        f"which it leaves out, and the activations {known_modules}. Of another kind of module, "
+        f"whose layers come one after the other, pass its state_dict() and hidden="
     )
 
 

@@ -19,6 +19,7 @@ from fastbackprop.functions.layer_norms import LayerNorm
 from fastbackprop.inputs.arguments import choice, positive_integer
 from fastbackprop.inputs.arrays import numeric
 from fastbackprop.layout import N_P
+from fastbackprop.names import pass_name
 from fastbackprop.numbers import as_float, is_number, shown, text
 
 
@@ -48,7 +49,8 @@ def activations(
         hidden = [hidden] * n_hidden
     elif not isinstance(hidden, Sequence):
         raise TypeError(
-            f"hidden must be an activation or a list with one per hidden layer; got {shown(hidden)}"
+            f"hidden must be an activation or a list with one per hidden layer; "
+            f"got {shown(hidden)}{pass_name(hidden, ACTIVATIONS)}"
         )
     if len(hidden) != n_hidden:
         raise ValueError(
@@ -119,6 +121,10 @@ def cost(value: Any, output: Activation, dtype: np.dtype) -> Cost:
 def initializer(value: Any) -> tuple[Any, float]:
     """An initializer's name, "auto" or a function, and a factor of the last layer's weights."""
     name, scale = (value.init, value.scale) if isinstance(value, SmallOutput) else (value, 1.0)
+    if name == "small":
+        raise ValueError(
+            "unknown init 'small': pass SmallOutput() for small weights in the last layer"
+        )
     return name if callable(name) else choice(name, ["auto", *INITIALIZERS], "init"), scale
 
 

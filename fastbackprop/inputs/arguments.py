@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop.names import closest
+from fastbackprop.names import closest, pass_name
 from fastbackprop.numbers import is_number, number, shown, text, whole
 
 
@@ -16,7 +16,8 @@ def choice(name: Any, known: Mapping[str, Any] | Iterable[str], what: str) -> st
     """A name out of those known. Raises ValueError, with the closest names, or TypeError."""
     names = list(known)
     if not isinstance(name, str):
-        raise TypeError(f"{what} must be one of {_listed(names)}; got {shown(name)}")
+        hint = pass_name(name, names)
+        raise TypeError(f"{what} must be one of {_listed(names)}; got {shown(name)}{hint}")
     if name not in names:
         close = closest(name, names)
         hint = f": did you mean {_listed(close)}?" if close else "."

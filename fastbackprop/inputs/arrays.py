@@ -1,5 +1,6 @@
 """Arrays of real numbers: lists, frames and the like become C-contiguous, finite and read-only."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,8 @@ def numeric(
     """
     array = as_array(values, what)
     if array.dtype.kind not in REAL:
-        raise TypeError(f"{what} must hold real numbers; got dtype {array.dtype}")
+        hint = ". Read the file first, and pass what it holds" if array.dtype.kind == "U" else ""
+        raise TypeError(f"{what} must hold real numbers; got dtype {array.dtype}{hint}")
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(array, dtype).reshape(array.shape)
     wrong = first_non_finite(converted, array, missing)
@@ -41,6 +43,11 @@ def numeric(
 
 def parameters(values: Any, n: int, dtype: np.dtype, what: str) -> np.ndarray:
     """A value for every parameter, (n,), as `numeric` makes it."""
+    if isinstance(values, tuple | list) and any(isinstance(value, list) for value in values):
+        raise TypeError(
+            f"{what} must be flat, (n_parameters,) in the order of get_parameters, as of "
+            f"gradient_sums and backward; got {shown(values)}"
+        )
     flat = numeric(values, dtype, what)
     if flat.shape != (n,):
         raise ValueError(f"{what} must have shape (n_parameters,) = ({n},); got {flat.shape}")
@@ -68,6 +75,8 @@ def as_array(values: Any, what: str) -> np.ndarray:
         array = np.asarray(values)
     except ValueError:
         raise ValueError(f"{what} must be rectangular: its rows differ in length") from None
+    except (RuntimeError, TypeError) as error:  # of a tensor on a GPU, or with a gradient
+        raise TypeError(f"{what} is no array that NumPy can read: {error}") from None
     return _from_objects(array, values, what) if array.dtype == object else array
 
 
@@ -81,7 +90,16 @@ def _from_objects(array: np.ndarray, values: Any, what: str) -> np.ndarray:
     except OverflowError:
         raise ValueError(f"{what} holds an integer too large for a float") from None
     except (TypeError, ValueError):
-        raise TypeError(f"{what} must hold real numbers; got {got}") from None
+        raise TypeError(f"{what} must hold real numbers; got {got}{_about(values)}") from None
+
+
+def _about(values: Any) -> str:
+    """What to do with a value that is no data."""
+    if inspect.isgeneratorfunction(values):
+        return ": pass an object whose __iter__ yields the batches anew in each epoch"
+    if hasattr(values, "__iter__") and not hasattr(values, "dtype"):
+        return ". Of an iterable of batches, (X, y) each, pass no y"
+    return ""
 
 
 def is_frame(values: Any) -> bool:
@@ -96,6 +114,11 @@ def column_names(values: Any) -> list[str] | None:
 
 def _from_frame(frame: Any, what: str) -> np.ndarray:
     """The columns side by side. An error names the column that holds no numbers."""
+    if hasattr(type(frame), "to_delayed"):
+        raise TypeError(
+            f"{what} is a {type(frame).__name__} of Dask: pass {what}.compute(), or train on its "
+            f"partitions with fastbackprop.dask.fit"
+        )
     if hasattr(type(frame), "collect"):
         raise TypeError(f"{what} is a {type(frame).__name__}: pass {what}.collect()")
     columns = frame.items() if hasattr(frame, "items") else zip(frame.columns, frame, strict=True)

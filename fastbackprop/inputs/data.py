@@ -167,7 +167,10 @@ def _weights(sample_weight: Any, n: int) -> np.ndarray:
     if s.shape != (n,):
         raise ValueError(f"sample_weight must have shape (n_samples,) = ({n},); got {s.shape}")
     if s.min() < 0:
-        raise ValueError(f"sample_weight must not be negative; its smallest value is {s.min()}")
+        raise ValueError(
+            f"sample_weight must not be negative; its smallest value is {s.min()}. For terms of "
+            f"both signs, such as advantages, pass their gradient to Network.backward"
+        )
     if s.max() == 0:
         raise ValueError("sample_weight must not be zero for every sample")
     if not 1e-15 < s.max() < 1e15:

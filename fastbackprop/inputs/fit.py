@@ -80,16 +80,16 @@ def refuse_for_batches(**arguments: Any) -> None:
     """Raise ValueError for an argument of `fit` that needs all samples before the first step."""
     for name, value in arguments.items():
         if value is not None and value is not False:
-            message = (
+            if name == "schedule":
+                raise ValueError(
+                    f"{value!r} counts epochs, and the number of steps in one is not known of "
+                    f"batches without a length (__len__), or cut by batch_size=. Yield each "
+                    f"minibatch by itself, or pass a function of the step as learning_rate"
+                )
+            raise ValueError(
                 f"{name} is not for batches that come one by one: their number and content are "
                 f"not known in advance. Pass arrays, or leave {name} out"
             )
-            if name == "schedule":
-                message += (
-                    "; a schedule may be a function of the step. One that counts epochs needs "
-                    "batches with a length, and no batch_size"
-                )
-            raise ValueError(message)
 
 
 def refuse_for_lbfgs(**arguments: Any) -> None:

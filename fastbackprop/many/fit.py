@@ -10,6 +10,7 @@ from fastbackprop import inputs
 from fastbackprop.inputs import many
 from fastbackprop.jit.interrupts import deferred
 from fastbackprop.many.turns import OneAtATime, Stop, take_turns
+from fastbackprop.names import names_keywords
 from fastbackprop.network import Network
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.samples import Samples
@@ -18,12 +19,13 @@ from fastbackprop.training.callbacks import ANY_NUMBER, Callbacks, warn
 from fastbackprop.training.fit import prepare
 from fastbackprop.training.interrupted import Interrupted
 from fastbackprop.training.plan import samples_of
-from fastbackprop.training.progress import bars
+from fastbackprop.training.progress import bars, begun
 from fastbackprop.training.trainer import Trainer
 
 Function = Callable[..., Any]
 
 
+@names_keywords("fit_many")
 def fit_many(
     networks: Iterable[Network],
     X: Any,
@@ -122,20 +124,7 @@ def fit_many(
     >>> [len(history) for history in histories]
     [3, 3, 3, 3, 3]
     """
-    settings = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "optimizers": optimizers,
-        "rows": rows,
-        "validation": validation,
-        "sample_weight": sample_weight,
-        "dropout": dropout,
-        "callbacks": callbacks,
-        "early_stopping": early_stopping,
-        "shuffle": shuffle,
-        "metrics": metrics,
-        "missing_targets": missing_targets,
-    }
+    settings = dict(locals())
     n_threads = inputs.thread_count(n_threads)
     common = {"progress": None, "n_threads": n_threads}
     chosen = many.distinct(networks, Network, "networks")
@@ -144,9 +133,7 @@ def fit_many(
     shown = bars(progress, total)
     trainings = prepared(chosen, each, common, stop, [_Ticks(bar) for bar in shown])
     try:
-        with contextlib.ExitStack() as at_work, deferred() as stop.interrupt:
-            for bar in shown:
-                bar.on_train_begin(None)
+        with begun(shown), contextlib.ExitStack() as at_work, deferred() as stop.interrupt:
             for training in trainings:
                 at_work.enter_context(training.network.in_training(training.optimizer))
             take_turns(trainings, n_threads, stop)
@@ -154,9 +141,6 @@ def fit_many(
         stop.interrupted = True
         for training in trainings:
             training.goes_on()  # it asks `stop`: its history says why it ended
-    finally:
-        for bar in shown:
-            bar.on_close()
     return _histories(trainings, stop.interrupted)
 
 
@@ -211,7 +195,10 @@ def told(histories: list[History], interrupted: bool, returns: bool) -> list[His
 
 
 def each_network(n: int, X: Any, y: Any, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """The arguments of each network's `fit`. Raises TypeError or ValueError."""
+    """The arguments of each network's `fit`, out of those of `fit_many`.
+
+    Raises TypeError or ValueError.
+    """
     optimizers = settings["optimizers"]
     if isinstance(optimizers, Optimizer) and n > 1:
         raise ValueError(

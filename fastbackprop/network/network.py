@@ -4,7 +4,7 @@ import copy
 import os
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -18,7 +18,7 @@ from fastbackprop.functions.initializers import Initializer, SmallOutput
 from fastbackprop.inputs import architecture
 from fastbackprop.layout import Views
 from fastbackprop.machine import Machine
-from fastbackprop.names import names_keywords
+from fastbackprop.names import names_keywords, unknown_attribute
 from fastbackprop.network import notebook
 from fastbackprop.network.analysis import Analysis
 from fastbackprop.network.backward import backward as _backward
@@ -120,6 +120,11 @@ class Network(Training, Analysis, Jets, Conversion):
             architecture.initial_weights(init, activation.initializer, self._rng, W)
         if scale != 1:
             self.machine.weights[-1][...] *= scale
+
+    if not TYPE_CHECKING:  # or no checker would find a wrong name
+
+        def __getattr__(self, name: str) -> Any:
+            raise unknown_attribute(self, name, "Network")
 
     @property
     def sizes(self) -> tuple[int, ...]:

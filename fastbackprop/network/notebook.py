@@ -54,9 +54,10 @@ def of_trace(trace: "Trace") -> str:
             zip(trace.weight_gradients, trace.bias_gradients, strict=True), 1
         )
     ]
+    of_first = f"The first of {n} samples; delta is of the mean cost"
     return html.block(
         f"Trace: C = {trace.cost:.6g}",
-        html.note(f"The first of {n} samples; delta is of the mean cost"),
+        html.note(of_first if n > 1 else "One sample"),
         html.table(["", *(str(k) for k in range(1, columns + 1)), ""], rows),
         html.note("Root mean square of the gradients"),
         html.table(["layer", "dC/dW", "dC/db"], gradients),

@@ -13,6 +13,13 @@ from fastbackprop.sklearn.parameters import EpochFactor, is_lbfgs
 from fastbackprop.training import History
 from fastbackprop.training.callbacks import ANY_NUMBER
 
+# What a training changes in a monitor, and in its estimator.
+OF_MONITOR = ("best", "waited", "converged", "began", "penalty")
+OF_ESTIMATOR = (
+    *("n_iter_", "loss_", "t_", "loss_curve_", "best_loss_"),
+    *("validation_scores_", "best_validation_score_"),
+)
+
 
 class Monitor:
     """Keeps scikit-learn's figures of a training in the estimator, and ends it by them.
@@ -138,6 +145,22 @@ class Monitor:
         """Take the cost after the last iteration of lbfgs: the history has that before it."""
         loss = self.estimator.loss_ = cost + self.penalty
         self.estimator.best_loss_ = min(self.estimator.best_loss_, loss)
+
+    def get_state(self) -> dict[str, Any]:
+        """What a training elsewhere has learned, for the monitor and the estimator here."""
+        own = {name: vars(self)[name] for name in OF_MONITOR if name in vars(self)}
+        figures = {n: x for n, x in vars(self.estimator).items() if n in OF_ESTIMATOR}
+        schedule = self.estimator._schedule
+        factor = schedule.factor if isinstance(schedule, EpochFactor) else None
+        state = {"monitor": own, "estimator": figures, "factor": factor}
+        return state | ({} if self.parameters is None else {"parameters": self.parameters})
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from there."""
+        vars(self).update(state["monitor"], parameters=state.get("parameters"))
+        vars(self.estimator).update(state["estimator"])
+        if state["factor"] is not None:
+            self.estimator._schedule.factor = state["factor"]
 
     def _say(self, text: str) -> None:
         if self.estimator.verbose:

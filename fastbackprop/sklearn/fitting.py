@@ -13,11 +13,12 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
 from fastbackprop.formats.sklearn import OUTPUT
-from fastbackprop.many import fit_many
+from fastbackprop.inputs import positive_integer
 from fastbackprop.network import Network
 from fastbackprop.sklearn import parameters
 from fastbackprop.sklearn.callbacks import Monitor, Tasks
 from fastbackprop.sklearn.data import Data, split
+from fastbackprop.sklearn.on_client import fit_many_of
 from fastbackprop.sklearn.order import Order, first_draw, in_state
 from fastbackprop.training import History, Interrupted
 from fastbackprop.training.dropout import as_dropout
@@ -128,10 +129,13 @@ class Fit:
         return f"{reason}: the training has not converged yet"
 
 
-def train_together(fits: Sequence[Fit], n_threads: int | None = None) -> list[History]:
+def train_together(
+    fits: Sequence[Fit], n_threads: int | None = None, client: Any = None
+) -> list[History]:
     """Train all at once, each with the bits of its own `run`; `end` is left to do.
 
-    One that diverges says so in its history. Raises Interrupted, and the errors of callbacks.
+    With a client its cluster trains them. One that diverges says so in its history. Raises
+    Interrupted, and the errors of callbacks and of the cluster.
     """
     columns = {name: [fit.arguments[name] for fit in fits] for name in fits[0].arguments}
     of_each = [fit.estimator.n_threads for fit in fits]
@@ -139,7 +143,7 @@ def train_together(fits: Sequence[Fit], n_threads: int | None = None) -> list[Hi
         n_threads = max(of_each)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "training diverged", RuntimeWarning)
-        return fit_many(
+        return fit_many_of(client)(
             [fit.estimator.network_ for fit in fits],
             [fit.data.X for fit in fits],
             [fit.data.Y for fit in fits],
@@ -154,7 +158,10 @@ def train_together(fits: Sequence[Fit], n_threads: int | None = None) -> list[Hi
 def _architecture(estimator: Any, data: Data) -> dict[str, Any]:
     """Arguments of `Network`."""
     output, cost = estimator._output_and_cost()
-    n_hidden = np.atleast_1d(estimator.hidden_layer_sizes).tolist()
+    n_hidden = [
+        positive_integer(n, f"hidden_layer_sizes[{i}]")
+        for i, n in enumerate(np.atleast_1d(estimator.hidden_layer_sizes).tolist())
+    ]
     return {
         "sizes": (data.X.shape[1], *n_hidden, estimator._n_outputs(data.Y)),
         "hidden": parameters.hidden(estimator.activation),

@@ -11,7 +11,7 @@ import cloudpickle
 import dask
 import dask.array
 import numpy as np
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from fastbackprop import dask as cluster
@@ -22,6 +22,7 @@ from fastbackprop.sklearn import parameters
 from fastbackprop.sklearn.base import MLP
 from fastbackprop.sklearn.classifier import MLPClassifier
 from fastbackprop.sklearn.data import Data, inputs_and_targets, weights
+from fastbackprop.sklearn.on_client import OnClient
 from fastbackprop.sklearn.regressor import MLPRegressor
 from fastbackprop.training import History
 
@@ -56,7 +57,7 @@ class Spread:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class OnDask(MLP):
+class OnDask(OnClient, MLP):
     """What both have: `fit` on partitions, lazy predictions, `to_local`."""
 
     client: Any = None
@@ -249,15 +250,6 @@ class OnDask(MLP):
         parts = enumerate(sources(X, y, sample_weight))
         sums = client.gather(client.compute([dask.delayed(_sums)(blob, i, *p) for i, p in parts]))
         return _score([part for part in sums if part is not None], is_classifier(self))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the client: the copy uses the current one."""
-        return {**super().__getstate__(), "client": None}
-
-    def __sklearn_clone__(self) -> Any:
-        values = self.get_params(deep=False)
-        client = values.pop("client")
-        return type(self)(**{n: clone(v, safe=False) for n, v in values.items()}, client=client)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

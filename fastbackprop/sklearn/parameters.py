@@ -12,8 +12,9 @@ from sklearn.utils import check_scalar
 from fastbackprop.formats.sklearn import OURS
 from fastbackprop.inputs.arguments import batch_size, choice
 from fastbackprop.inputs.fit import refuse_for_lbfgs
+from fastbackprop.names import closest
 from fastbackprop.numbers import as_float, flag, is_number, shown
-from fastbackprop.optimizers import LBFGS, SGD, Adam, Optimizer
+from fastbackprop.optimizers import LBFGS, OPTIMIZERS, SGD, Adam, Optimizer
 from fastbackprop.optimizers.schedules import Schedule, as_schedule
 
 SOLVERS = ("lbfgs", "sgd", "adam")
@@ -98,6 +99,12 @@ def _new_optimizer(estimator: Any, l2: float) -> Optimizer:
     if isinstance(estimator.solver, Optimizer):
         return copy.deepcopy(estimator.solver)
     common: dict[str, Any] = {"l2": l2}
+    meant = closest(estimator.solver, OPTIMIZERS)[:1] if isinstance(estimator.solver, str) else []
+    if meant and meant[0] not in SOLVERS:
+        raise ValueError(
+            f"unknown solver {estimator.solver!r}: pass an optimizer, such as fastbackprop."
+            f"{OPTIMIZERS[meant[0]].__name__}(). Names are {', '.join(SOLVERS)}"
+        )
     solver = choice(estimator.solver, SOLVERS, "solver")
     if solver == "lbfgs":
         return LBFGS(tolerance=estimator.tol, max_evaluations=estimator.max_fun, **common)

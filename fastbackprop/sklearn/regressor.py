@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 
 from fastbackprop.functions.costs import COSTS
 from fastbackprop.inputs.arguments import choice
+from fastbackprop.numbers import shown
 from fastbackprop.sklearn.base import MLP
 from fastbackprop.sklearn.data import Data, inputs_alone
 from fastbackprop.sklearn.parameters import takes_minibatches
@@ -66,6 +68,11 @@ class MLPRegressor(RegressorMixin, MLP):
         return y
 
     def _output_and_cost(self) -> tuple[Any, Any]:
+        if isinstance(self.loss, Iterable) and not isinstance(self.loss, str):
+            raise TypeError(
+                f"loss must be a name, as the first argument of scikit-learn's MLPRegressor is; "
+                f"got {shown(self.loss)}. Pass hidden_layer_sizes={self.loss!r}"
+            )
         loss = choice(self.loss, ("squared_error", "poisson"), "loss")
         cost = loss if self.cost is None else self.cost
         outputs = [known.output for known in COSTS.get(getattr(cost, "name", cost), ())]

@@ -34,6 +34,7 @@ from fastbackprop.sklearn import members, parameters
 from fastbackprop.sklearn.base import MLP
 from fastbackprop.sklearn.data import Data
 from fastbackprop.sklearn.fitting import Fit, train_together
+from fastbackprop.sklearn.on_client import fit_many_of
 from fastbackprop.sklearn.order import in_state
 from fastbackprop.sklearn.pool import Pool
 from fastbackprop.training import History
@@ -276,22 +277,23 @@ class Task:
         return estimator
 
 
-def train(tasks: Sequence[Task], n_threads: int | None) -> None:
-    """Train the networks of these tasks together."""
+def train(tasks: Sequence[Task], n_threads: int | None, client: Any = None) -> None:
+    """Train the networks of these tasks together, with a client on its cluster."""
     waiting = [task for task in tasks if task.fits]
     if not waiting:
         return
     fits, began = [fit for task in waiting for fit in task.fits], perf_counter()
     try:
-        histories = iter(train_together(fits, n_threads))
+        histories = iter(train_together(fits, n_threads, client))
     except Exception:
+        fit_many_of(client)  # raises where the client was closed
         if any(fit.monitor.began for fit in fits) or len(waiting) == 1:
             for task in waiting:
                 task.give_up()
         else:  # something of one task has been refused: the others go on without it
             half = len(waiting) // 2
-            train(waiting[:half], n_threads)
-            train(waiting[half:], n_threads)
+            train(waiting[:half], n_threads, client)
+            train(waiting[half:], n_threads, client)
         return
     for task in waiting:
         task.histories = list(itertools.islice(histories, len(task.fits)))

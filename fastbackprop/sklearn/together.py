@@ -10,6 +10,7 @@ from typing import Any
 from joblib import cpu_count, parallel_config
 from joblib.parallel import ParallelBackendBase
 
+from fastbackprop.sklearn.on_client import check
 from fastbackprop.sklearn.tasks import Folds, Task, last_step, train
 from fastbackprop.training import History, Interrupted
 
@@ -25,8 +26,9 @@ class Together(ParallelBackendBase):
     supports_sharedmem = True
     uses_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, client: Any = None) -> None:
         super().__init__(nesting_level=0)
+        self._client = client
         self._n_threads: int | None = None
         self._waiting: deque[Job] = deque()
         self._folds = Folds()
@@ -70,7 +72,7 @@ class Together(ParallelBackendBase):
                 tasks += job.tasks
         if folds.size > MOST_BYTES // 2:
             self._folds = Folds()
-        train(tasks, self._n_threads)
+        train(tasks, self._n_threads, self._client)
 
 
 class Job:
@@ -93,16 +95,25 @@ class Job:
 
 
 @contextmanager
-def together(estimator: Any, owner: Any = None) -> Iterator[None]:
+def together(estimator: Any, owner: Any = None, client: Any = None) -> Iterator[None]:
     """Inside, scikit-learn's functions train the networks of all their tasks together.
 
-    If the estimator is none of ours, or the owner or it has callbacks of scikit-learn, nothing is
-    changed. Raises Interrupted on Ctrl-C.
+    With a client its cluster trains them. If the estimator is none of ours, or the owner or it has
+    callbacks of scikit-learn, nothing is changed. Raises Interrupted on Ctrl-C; with a client
+    ValueError, TypeError or RuntimeError where it cannot be used, or would not be.
     """
-    if last_step(estimator) is None or getattr(owner, "_skl_callbacks", None):
+    last = last_step(estimator)
+    if last is None or getattr(owner, "_skl_callbacks", None):
+        if client is not None:
+            raise ValueError(
+                "client= is for estimators of fastbackprop.sklearn, or pipelines that end with "
+                "one, without callbacks of scikit-learn. For others use "
+                'joblib.parallel_backend("dask")'
+            )
         yield
         return
-    with parallel_config(backend=Together()):
+    check(client, last.engine)
+    with parallel_config(backend=Together(client)):
         try:
             yield
         except Interrupted:

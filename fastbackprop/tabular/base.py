@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastbackprop import inputs
+from fastbackprop import html, inputs
+from fastbackprop.engines import ENGINES
+from fastbackprop.sklearn import on_client
 from fastbackprop.sklearn.data import weights
+from fastbackprop.sklearn.on_client import OnClient
 from fastbackprop.tabular import budget, export, folds, importance, onnx_graph, recipe
 from fastbackprop.tabular.blend import Blend, best_blend
 from fastbackprop.tabular.frames import Frame, frame_of
@@ -22,9 +25,11 @@ from fastbackprop.tabular.plan import Plan, Targets, make_plan
 from fastbackprop.tabular.preprocessor import Preprocessor
 from fastbackprop.training import Interrupted
 
+MOST_SHOWN = 30  # columns, in a notebook
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Tabular(BaseEstimator):
+class Tabular(OnClient):
     """Parameters, `fit` and predictions. TabularClassifier describes the parameters."""
 
     quality: str = "best"
@@ -34,6 +39,7 @@ class Tabular(BaseEstimator):
     random_state: Any = None
     n_threads: int | None = None
     progress: Any = None
+    client: Any = None
 
     if TYPE_CHECKING:  # after fit
         _members: Members
@@ -68,7 +74,9 @@ class Tabular(BaseEstimator):
             Where the features would not fit into the memory that is available.
         Interrupted
             After Ctrl-C while the networks are trained: the estimator is fitted, with the networks
-            as they are then. Before that it is as it was.
+            as they are then. Before that, and with a client, it is as it was.
+        RuntimeError
+            For workers of the client that would compute other bits.
         """
         began, before = time.monotonic(), vars(self).copy()
         try:
@@ -115,7 +123,9 @@ class Tabular(BaseEstimator):
         if self.max_epochs is not None:
             inputs.positive_integer(self.max_epochs, "max_epochs")
         inputs.seconds(self.time_budget, "time_budget")
-        return {"n_threads": inputs.thread_count(self.n_threads), "progress": self.progress}
+        on_client.check(self.client, ENGINES[0])
+        n_threads = inputs.thread_count(self.n_threads)
+        return {"n_threads": n_threads, "progress": self.progress, "client": self.client}
 
     def _checked_data(self, X: Any, y: Any) -> tuple[Frame, np.ndarray]:
         if y is None:
@@ -283,6 +293,19 @@ class Tabular(BaseEstimator):
     def _more(self, problem: Problem, fitted: dict[str, Any], seeds: Any) -> dict[str, Any]:
         """Further fitted attributes."""
         return {}
+
+    def _html_repr(self) -> str:
+        """For notebooks: scikit-learn's diagram, and after `fit` what was done to each column."""
+        diagram = super()._html_repr()
+        if "columns_" not in vars(self):
+            return str(diagram)
+        names = ["kind", "missing", "features", "treatment"]
+        rows = [
+            [escape(str(name)), *(escape(str(value)) for value in row)]
+            for name, row in zip(self.columns_.index, self.columns_[names].values, strict=True)
+        ]
+        title = f"{len(self.network_)} networks; the loss of held-out rows is {self.oof_loss_:.4g}"
+        return f"{diagram}{html.block(title, html.table(['column', *names], rows[:MOST_SHOWN]))}"
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -39,7 +39,10 @@ class TabularClassifier(ClassifierMixin, Tabular):
     n_threads : int or None
         None chooses by the amount of work. Pass 1 if several processes share the machine.
     progress : None, True or an object like tqdm
-        One bar for the epochs of all networks.
+        One bar for the epochs of all networks; with a client, for the networks.
+    client : distributed.Client or None
+        The workers of its cluster train the networks, with the same result; all else is done in
+        this process. Clones share it, and no pickle holds it.
     class_weight : dict, "balanced" or None
         Weights of the classes, times those of the rows.
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from fastbackprop.functions import CrossEntropy
-from fastbackprop.many import fit_many
 from fastbackprop.network import Network
 from fastbackprop.optimizers import AdamW
 from fastbackprop.optimizers.schedules import Cosine
+from fastbackprop.sklearn.on_client import fit_many_of
 from fastbackprop.tabular import recipe
 from fastbackprop.tabular.blend import Blend
 from fastbackprop.training import Dropout, EarlyStopping, Interrupted
@@ -107,11 +107,17 @@ def optimizer_of(problem: Problem, network: Network, epochs: int) -> AdamW:
 
 
 def train(
-    problem: Problem, groups: Sequence[recipe.Group], seeds: Any, repeats: int = 1, **options: Any
+    problem: Problem,
+    groups: Sequence[recipe.Group],
+    seeds: Any,
+    repeats: int = 1,
+    client: Any = None,
+    **options: Any,
 ) -> tuple[Members, Interrupted | None]:
     """Train a network for each group, fold and repetition, all at once; options of `fit_many`.
 
-    After Ctrl-C the networks are as they were then, and the interrupt is returned.
+    After Ctrl-C the networks are as they were then, and the interrupt is returned. With a client it
+    is raised, because networks of unfinished tasks are untrained.
     """
     n_folds = int(problem.folds.max()) + 1
     places = [(g, k, r) for r in range(repeats) for g in range(len(groups)) for k in range(n_folds)]
@@ -121,7 +127,7 @@ def train(
     held = [problem.rows(problem.folds == k) for k in range(n_folds)]
     interrupted = None
     try:
-        fit_many(
+        fit_many_of(client)(
             networks,
             problem.F,
             problem.targets,
@@ -142,6 +148,8 @@ def train(
             **options,
         )
     except Interrupted as error:
+        if client is not None:
+            raise
         interrupted = error
     group, fold, _ = np.array(places).T
     return Members(networks, group, fold), interrupted

@@ -97,7 +97,8 @@ class History:
             [name, *(f"{f(values):.4g}" for f in (_first, min, max, _last)), html.sparkline(values)]
             for name, values in columns.items()
         ]
-        title = f"History of {len(self)} epochs, ended by {self.ended_by}"
+        ended = f", ended by {self.ended_by}" if self.ended_by != "epochs" else ""
+        title = f"History of {len(self)} epochs{ended}"
         if not columns:
             return html.block(title)
         header = ["", "first", "smallest", "largest", "last", ""]

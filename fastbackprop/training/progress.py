@@ -1,5 +1,7 @@
 """Progress bars: tqdm's, or any with its interface."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastbackprop.names import missing
@@ -42,3 +44,15 @@ class Progress:
 def bars(progress: Any, total: int, unit: str = "epoch") -> list[Progress]:
     """The bar that the argument of `fit` asks for, or none. Raises TypeError or ImportError."""
     return [] if progress is None or progress is False else [Progress(progress, total, unit)]
+
+
+@contextlib.contextmanager
+def begun(bars: Sequence[Progress]) -> Iterator[None]:
+    """Bars that are not callbacks of one training are shown inside."""
+    try:
+        for bar in bars:
+            bar.on_train_begin(None)
+        yield
+    finally:
+        for bar in bars:
+            bar.on_close()

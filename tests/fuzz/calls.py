@@ -101,6 +101,16 @@ fb.Ensemble([net]).predict(X)
 tabular.TabularClassifier(quality="fast", max_epochs=1, n_folds=2).fit(X, labels, sample_weight=weights)
 tabular.TabularRegressor(quality="fast", max_epochs=1, n_folds=2).fit(X, y, sample_weight=weights)
 dask.fit(net, X, y, epochs=epochs)
+dask.fit(net, dask.partitions(len, 3), sync=anything, client=anything, epochs=epochs, batch_size=batch_size, optimizer=optimizer, validation=validation, sample_weight=weights, shuffle=flag, dropout=rate, callbacks=callback, checkpoint=path, early_stopping=stopping, metrics=metrics)
+dask.fit_many(networks, X, y, client=anything, optimizers=anything, epochs=epochs, batch_size=batch_size, dropout=rate)
+dask.as_completed(networks, X, y, rows=anything, validation=validation, early_stopping=stopping, callbacks=callback)
+dask.partitions(function, count)
+dask.predict(net, X)
+dask.predict(anything, dask.partitions(len, 3))
+dask.evaluate(net, X, y, sample_weight=weights)
+dask.DaskMLPClassifier((3,), max_iter=2).fit(X, labels, sample_weight=weights)
+sklearn.cross_val_score(classifier, X, labels, cv=2, client=anything)
+tabular.TabularRegressor(quality="fast", max_epochs=1, client="here").fit(X, y)
 """
 MUTATING = ("fit", "partial_fit", "set_parameters", "__setitem__", "step", "apply", "minimize",
             "fit_many")  # fmt: skip
