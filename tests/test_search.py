@@ -385,7 +385,9 @@ def test_ctrl_c():
     with pytest.raises(fb.Interrupted) as caught:
         search.fit(X, CLASSES)
     assert not hasattr(search, "cv_results_")
-    assert 1 <= max(map(len, caught.value.history)) <= 3
+    # Other threads go on until the main one, where Python handles signals, has a turn.
+    assert 1 <= max(map(len, caught.value.history)) < 10**5
+    assert {history.ended_by for history in caught.value.history} == {"interrupt"}
 
     def while_scoring(estimator, X, y):
         raise KeyboardInterrupt

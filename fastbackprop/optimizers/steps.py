@@ -106,6 +106,10 @@ class Stepper:
             ]
         return update
 
+    def forget_scratch(self) -> None:
+        """Free the gradient, which the next step makes anew."""
+        self.__dict__.pop("_update", None)
+
     @property
     def steps(self) -> int:
         """Steps taken since the state was new; may be set."""

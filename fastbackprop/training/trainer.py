@@ -198,8 +198,8 @@ class Trainer:
 
     def epochs_over(self, figures: Iterable[Sequence[float]], seconds: float, pause: Pause) -> None:
         """Epochs whose steps were taken elsewhere: sum_i s_i C_i, sum_i s_i, sum w^2 of each."""
-        for self.sums[COST], self.sums[WEIGHT], self._squares in figures:
-            self.end_epoch(self.end_steps(time.perf_counter() - seconds, pause))
+        for cost, weight, self._squares in figures:
+            self.end_epoch(self._steps_over(cost / weight, time.perf_counter() - seconds, pause))
         self._squares = None
 
     def begin_epoch(self) -> float:
@@ -221,8 +221,11 @@ class Trainer:
 
     def end_steps(self, began: float, pause: Pause) -> dict[str, float]:
         """After the steps: the epoch's figures, in the history too."""
+        return self._steps_over(float(self.sums[COST] / self.sums[WEIGHT]), began, pause)
+
+    def _steps_over(self, cost: float, began: float, pause: Pause) -> dict[str, float]:
         plan, stepper, self.parts_taken = self.plan, self.stepper, 0
-        logs = {"cost": float(self.sums[COST] / self.sums[WEIGHT])}
+        logs = {"cost": cost}
         if stepper.schedule is not None:
             logs["learning_rate"] = stepper.rate
         if plan.of_training and plan.metrics:
@@ -351,6 +354,7 @@ class Trainer:
     def rest(self) -> None:
         """There is a pause: free memory that the next epoch makes anew."""
         self._short, self._kept = None, []
+        self.stepper.forget_scratch()
         self.machine.forget_scratch()
 
     def tell_of_batch(self, listeners: list[Any]) -> None:

@@ -138,14 +138,15 @@ def begin_strip(epochs, e, start, i, work):
 
 
 @kernel(fastmath=EXACT)
-def factors(i, work):
+def factors(i, weighted, work):
     """s_i / total of a strip; zero behind a lane's last sample. i is its first sample's number."""
     V, T = work.samples.shape[0], work.factor.dtype.type
-    for j in range(STRIP):
-        f, s = view(work.factor, j * V, V), view(work.s, j * V, V)
-        for lane in range(V):
-            whole = work.total[lane] if work.total[lane] > 0 else 1.0
-            f[lane] = T(s[lane] / whole) if i + j < work.samples[lane] else T(0)
+    for lane in range(V):
+        whole, n = work.total[lane] if work.total[lane] > 0 else 1.0, work.samples[lane]
+        of_one = T(1.0 / whole)  # a division for each sample takes long
+        for j in range(STRIP):
+            f = T(work.s[j * V + lane] / whole) if weighted else of_one
+            work.factor[j * V + lane] = f if i + j < n else T(0)
 
 
 @inlined
@@ -308,7 +309,7 @@ def take_strip(epochs, lanes, e, start, s, i):
     here = layer_of(lanes, lanes.model.layers.shape[0] - 1, s)
     cost_of_samples(lanes.model.cost, here.z, here.a, work.y, here.delta, work.C, STRIP * V)
     add_costs(i, work)
-    factors(i, work)
+    factors(i, epochs.weight.shape[0] > 0, work)
     backward(lanes, s)
 
 
