@@ -1,6 +1,8 @@
 """Names that people bring from other libraries, and reprs that can be pasted."""
 
+import subprocess
 import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -181,6 +183,26 @@ def test_a_missing_extra_is_named_for_both_kinds_of_installation(package, extra,
         use()
     assert f'pip install "fastbackprop[{extra}]"' in str(info.value)
     assert f'pip install ".[{extra}]"' in str(info.value)
+
+
+def test_a_missing_extra_of_a_module_is_named():
+    script = """
+        import importlib, sys
+        for package, module in [line.split() for line in sys.argv[1:]]:
+            sys.modules[package] = None
+            try:
+                importlib.import_module(f"fastbackprop.{module}")
+            except ImportError as error:
+                for form in ('"fastbackprop[{}]"', '".[{}]"'):
+                    assert f"pip install {form.format(module)}" in str(error), (module, error)
+            else:
+                raise AssertionError(module)
+            del sys.modules[package]
+    """
+    modules = ["sklearn sklearn", "pandas tabular", "distributed dask", "skl2onnx skl2onnx"]
+    command = [sys.executable, "-c", textwrap.dedent(script), *modules]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 # --- callbacks -----------------------------------------------------------------------------------
