@@ -9,6 +9,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Any, TypeVar, cast
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -163,6 +164,14 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         **dict.fromkeys(("to", "cuda", "cpu", "device"), _CPU),
         "optimizer": "optimizers are passed to fit and trainer",
     },
+    "optimizer": {
+        "zero_grad": "gradients are returned, not kept",
+        **dict.fromkeys(("step", "minimize", "apply_gradients"), _STEP),
+        **dict.fromkeys(
+            ("state_dict", "load_state_dict"), "net.trainer(optimizer).save(path) keeps its state"
+        ),
+        "param_groups": "learning_rate, and layer_rates for factors of each layer",
+    },
     "fastbackprop": {
         **dict.fromkeys(("Sequential", "Module", "Model", "MLP", "Linear", "Dense"), _LAYERS),
         **dict.fromkeys(_ESTIMATORS, "it is in fastbackprop.sklearn"),
@@ -218,7 +227,8 @@ def unknown_keyword(what: str, name: str, known: Iterable[str], table: str) -> T
 
 def unknown_attribute(owner: Any, name: str, table: str) -> AttributeError:
     """The error for an attribute that there is not, with the name of what is meant."""
-    message = f"{table} has no attribute {name!r}"
+    kind = table if isinstance(owner, ModuleType) else type(owner).__name__
+    message = f"{kind} has no attribute {name!r}"
     hint = ATTRIBUTES[table].get(name)
     value = SYNONYMS.get(_plain(name))
     if hint is None and not name.startswith("_") and value is not None:

@@ -204,8 +204,8 @@ class Killer:
             self.timers.append(threading.Timer(self.random.uniform(0, 0.3), self.kill))
             self.timers[-1].start()
 
-    def on_train_end(self, network, history):
-        for timer in self.timers:
+    def on_epoch_end(self, network, epoch, logs):
+        for timer in self.timers:  # or a short training may end before
             timer.join()
 
     def kill(self):

@@ -432,6 +432,7 @@ def test_what_is_no_data_is_refused_with_what_to_do():
         (generator, None, "got <function .*: pass an object whose __iter__ yields"),
         (Batches(), y, r"Of an iterable of batches, \(X, y\) each, pass no y"),
         ("data.csv", y, "Read the file first"),
+        ([["1", "2"]] * 3, y, r"got dtype <U1$"),
     ):
         with pytest.raises(TypeError, match=message):
             net.fit(X, targets, epochs=1)

@@ -170,6 +170,11 @@ def test_the_site_loads_nothing_from_elsewhere():
             assert (ROOT / "docs" / path).with_name("fonts").joinpath(Path(font).name).is_file()
 
 
+def test_the_first_screen_of_the_readme_has_the_page_and_its_picture():
+    first = (ROOT / "README.md").read_text("utf-8").split("```python")[0]
+    assert "](docs/backprop.png)](docs/backprop.html)" in first
+
+
 def test_the_start_page_begins_with_the_plot():
     text = (ROOT / "docs" / "index.md").read_text("utf-8")
     plot = text.index("(compare.png)")

@@ -1,6 +1,10 @@
 """Names that people bring from other libraries, and reprs that can be pasted."""
 
+import copy
+import pickle
+import subprocess
 import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -139,6 +143,17 @@ def test_a_method_of_another_library_is_answered_with_ours(name, message):
     assert not hasattr(net, name)
 
 
+def test_methods_and_arguments_of_other_optimizers_are_answered():
+    adam = fb.Adam()
+    for name, message in (("zero_grad", "returned"), ("step", r"trainer\(optimizer\)\.step")):
+        with pytest.raises(AttributeError, match=f"Adam has no attribute '{name}': .*{message}"):
+            getattr(adam, name)
+    assert pickle.loads(pickle.dumps(adam)) == copy.deepcopy(adam) == adam
+    with pytest.raises(TypeError, match="learning_rate must be") as info:
+        fb.SGD([np.zeros((100, 100))])  # the parameters come first elsewhere
+    assert len(str(info.value)) < 300
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -157,7 +172,7 @@ def test_a_class_of_another_library_is_answered_with_ours(name, message):
 
 
 def test_an_unknown_attribute_without_a_hint():
-    for owner in (fb, network()):
+    for owner in (fb, network(), fb.Adam()):
         with pytest.raises(AttributeError, match=r"has no attribute 'zzz'$") as info:
             owner.zzz  # noqa: B018
         assert info.value.name == "zzz" and info.value.obj is owner
@@ -181,6 +196,26 @@ def test_a_missing_extra_is_named_for_both_kinds_of_installation(package, extra,
         use()
     assert f'pip install "fastbackprop[{extra}]"' in str(info.value)
     assert f'pip install ".[{extra}]"' in str(info.value)
+
+
+def test_a_missing_extra_of_a_module_is_named():
+    script = """
+        import importlib, sys
+        for package, module in [line.split() for line in sys.argv[1:]]:
+            sys.modules[package] = None
+            try:
+                importlib.import_module(f"fastbackprop.{module}")
+            except ImportError as error:
+                for form in ('"fastbackprop[{}]"', '".[{}]"'):
+                    assert f"pip install {form.format(module)}" in str(error), (module, error)
+            else:
+                raise AssertionError(module)
+            del sys.modules[package]
+    """
+    modules = ["sklearn sklearn", "pandas tabular", "distributed dask", "skl2onnx skl2onnx"]
+    command = [sys.executable, "-c", textwrap.dedent(script), *modules]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 # --- callbacks -----------------------------------------------------------------------------------

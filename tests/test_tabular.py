@@ -448,13 +448,13 @@ def test_interrupt_gives_the_model_so_far(monkeypatch):
     from fastbackprop.tabular import groups
 
     model = regressor()
-    monkeypatch.setattr(groups, "fit_many", interrupted)
+    monkeypatch.setattr(groups, "fit_many_of", lambda client: interrupted)
     with pytest.raises(fb.Interrupted):
         model.fit(FRAME, TARGETS)
     assert model.score(FRAME, TARGETS) > 0
     assert model.predict_interval(FRAME).shape == (N, 2)
     model = regressor()
-    monkeypatch.setattr(groups, "fit_many", _ctrl_c)
+    monkeypatch.setattr(groups, "fit_many_of", lambda client: _ctrl_c)
     with pytest.raises(KeyboardInterrupt):
         model.fit(FRAME, TARGETS)
     assert not hasattr(model, "network_") and not hasattr(model, "n_features_in_")

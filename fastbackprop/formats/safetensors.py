@@ -75,7 +75,7 @@ def _beyond_limits(header: bytes) -> str:
 
 def _meant(path: Path, start: bytes) -> str:
     """How to read a file of another format, by its first bytes or its name."""
-    if start.startswith(b"PK"):
+    if start.startswith(b"PK") and path.suffix != ".npz":
         return ". A file of PyTorch is read by Network.from_torch(torch.load(path), hidden=...)"
     return ". fastbackprop.onnx.load reads ONNX" if path.suffix == ".onnx" else ""
 

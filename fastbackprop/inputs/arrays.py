@@ -27,7 +27,8 @@ def numeric(
     """
     array = as_array(values, what)
     if array.dtype.kind not in REAL:
-        hint = ". Read the file first, and pass what it holds" if array.dtype.kind == "U" else ""
+        is_text = array.dtype.kind == "U" and array.ndim == 0
+        hint = ". Read the file first, and pass what it holds" if is_text else ""
         raise TypeError(f"{what} must hold real numbers; got dtype {array.dtype}{hint}")
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(array, dtype).reshape(array.shape)

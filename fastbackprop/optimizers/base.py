@@ -5,14 +5,14 @@ import dataclasses
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 
 from fastbackprop.engines.update import NOTHING
 from fastbackprop.functions.named import called
 from fastbackprop.layout import Layout
-from fastbackprop.names import keywords_of, refuse_unknown
+from fastbackprop.names import keywords_of, refuse_unknown, unknown_attribute
 from fastbackprop.numbers import number
 from fastbackprop.optimizers.averaging import EMA, SWA
 from fastbackprop.optimizers.rules import Rule
@@ -69,6 +69,11 @@ class Optimizer:
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         refuse_unknown(options, keywords_of(cast(Any, cls)), cls.__name__, "optimizer")
         return super().__new__(cls)
+
+    if not TYPE_CHECKING:  # or no checker would find a wrong name
+
+        def __getattr__(self, name: str) -> Any:
+            raise unknown_attribute(self, name, "optimizer")
 
     def __post_init__(self) -> None:
         if isinstance(self.layer_rates, np.ndarray):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbackprop.numbers import as_float, is_number, number, text
+from fastbackprop.numbers import as_float, is_number, number, shown, text
 
 
 class Schedule:
@@ -310,7 +310,7 @@ def as_schedule(value: Any, what: str = "learning_rate") -> Schedule | None:
     if not callable(value):
         raise TypeError(
             f"{what} must be a number, a function of the step, or one of {', '.join(SCHEDULES)}; "
-            f"got {value!r}"
+            f"got {shown(value)}"
         )
     return Function(value)
 
