@@ -331,8 +331,12 @@ def test_divergence_of_one_leaves_the_others():
     assert np.isfinite(networks[1].get_parameters()).all()
 
 
-def test_divergence_between_two_looks_is_that_of_fit():
+@pytest.mark.parametrize("first_alone", [False, True])
+def test_divergence_between_two_looks_is_that_of_fit(first_alone, monkeypatch):
     """Several epochs are one native call: the network that diverges takes them again by itself."""
+    asked = []
+    if first_alone:  # the first turns are taken one after the other, the others on lanes
+        monkeypatch.setattr(lanes, "few", lambda n, kind: len(asked) < 2 and not asked.append(n))
 
     def networks():
         return some(9, output="identity", cost="squared_error")
