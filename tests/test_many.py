@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -332,8 +333,12 @@ def test_divergence_of_one_leaves_the_others():
     assert np.isfinite(networks[1].get_parameters()).all()
 
 
-def test_divergence_between_two_looks_is_that_of_fit():
+@pytest.mark.parametrize("first_alone", [False, True])
+def test_divergence_between_two_looks_is_that_of_fit(first_alone, monkeypatch):
     """Several epochs are one native call: the network that diverges takes them again by itself."""
+    asked = []
+    if first_alone:  # the first turns are taken one after the other, the others on lanes
+        monkeypatch.setattr(lanes, "few", lambda n, kind: len(asked) < 2 and not asked.append(n))
 
     def networks():
         return some(9, output="identity", cost="squared_error")
@@ -487,6 +492,23 @@ def test_one_bar_for_all():
     fb.fit_many(some(3), X, LABELS, epochs=[1, 2, 3], progress=bar)
     assert bar.done == 6
     assert bar.closed
+
+
+def test_memory_of_a_network_that_waits_is_that_of_its_parameters_and_states():
+    """What a call needs beside that does not grow with the number of networks."""
+
+    def peak(n):
+        tracemalloc.start()
+        try:
+            networks = some(n, (3, 200, 60, 2))
+            fb.fit_many(networks, X, LABELS, epochs=2, n_threads=1)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1)
+    n_bytes = 3 * some(1, (3, 200, 60, 2))[0].machine.theta.nbytes
+    assert n_bytes <= (peak(12) - peak(4)) / 8 < 1.3 * n_bytes
 
 
 SHARED = fb.Adam()

@@ -367,6 +367,17 @@ def test_several_epochs_are_one_native_call_until_one_may_end_a_training(monkeyp
     assert search.best_estimator_.n_iter_ < 40
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_losses_with_a_penalty_are_those_of_a_fit_alone(dtype, monkeypatch):
+    monkeypatch.setattr(lanes, "few", lambda n, kind: False)
+    options = {"cv": 4, "return_estimator": True}
+    arguments = classifier(alpha=3.0, max_iter=12), X.astype(dtype), CLASSES
+    together = ours.cross_validate(*arguments, **options)["estimator"]
+    expected = model_selection.cross_validate(*arguments, **options)["estimator"]
+    for estimator, alone in zip(together, expected, strict=True):
+        assert estimator.loss_curve_ == alone.loss_curve_
+
+
 def test_convergence_warnings():
     for y, estimator in ((NUMBERS, regressor()), (NUMBERS, make_pipeline(PCA(), regressor()))):
         with warnings.catch_warnings(record=True) as caught:

@@ -6,6 +6,7 @@ import inspect
 import pickle
 import runpy
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from sklearn.utils.estimator_checks import estimator_checks_generator  # noqa: E
 from sklearn.utils.validation import has_fit_parameter  # noqa: E402
 
 from fastbackprop import sklearn as ours  # noqa: E402
+from fastbackprop.sklearn.order import Order  # noqa: E402
+from fastbackprop.training.orders import Orders  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -524,6 +527,22 @@ def test_the_order_of_samples_is_theirs_with_every_engine(engine, random_state):
     estimator = ours.MLPClassifier(**options).fit(rows, sides)
     np.testing.assert_allclose(estimator.loss_curve_, expected.loss_curve_, rtol=1e-7)
     np.testing.assert_allclose(estimator.coefs_[0], expected.coefs_[0], rtol=1e-5, atol=1e-7)
+
+
+def test_orders_are_drawn_while_nobody_else_draws_from_the_generator():
+    """NumPy's global generator is that of every estimator with random_state=None."""
+    bits = np.random.MT19937(0)
+    order = Order(np.random.RandomState(bits))
+    orders = Orders(fb.Network([1, 1]).machine.engine, [order], [5])
+    drawn = np.zeros((1, 1, 5), np.int64)
+    orders.draw(drawn)
+    thread = threading.Thread(target=orders.draw, args=(drawn,))
+    with bits.lock:
+        thread.start()
+        thread.join(0.05)
+        assert thread.is_alive()
+    thread.join()
+    assert sorted(drawn[0, 0]) == [0, 1, 2, 3, 4]
 
 
 def test_the_default_engine():

@@ -94,9 +94,8 @@ class Group:
         first = any(member.is_new for member in members)
         end, looked_at = time.perf_counter() + seconds, any(t.is_looked_at for t in trainings)
         orders, packed, lost = self._orders(trainings), False, []
-        if first:
-            for member in members:
-                member.remember_generator()
+        for member in members:
+            member.remember_generator()
         try:
             while True:
                 if not packed:

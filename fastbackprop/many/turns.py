@@ -143,11 +143,11 @@ class Member:
         return self._addresses
 
     def remember_generator(self) -> None:
-        """In the first turn: a training of a kind draws an order in each epoch, and nothing else.
+        """Once: a training of a kind draws an order in each epoch, and nothing else.
 
         To ask a generator for its state may take longer than an epoch.
         """
-        if self.is_new:
+        if self._generator is None:
             self._generator = state(self.training.rng), len(self.training.history)
 
     def rewind_generator(self) -> None:

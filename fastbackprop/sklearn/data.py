@@ -67,17 +67,18 @@ def issparse(X: Any) -> bool:
 
 def inputs_alone(estimator: Any, X: Any) -> Any:
     """X in float32 or float64."""
-    if (  # scikit-learn's checks of what needs none take longer than predictions
-        type(X) is np.ndarray
-        and X.dtype in DTYPES
-        and X.ndim == 2
-        and X.shape[1] == estimator.n_features_in_
-        and len(X)
-        and "feature_names_in_" not in vars(estimator)
-        and np.isfinite(X.sum())
-    ):
+    if _needs_no_check(estimator, X):  # scikit-learn's take longer than predictions
         return X
     return validate_data(estimator, X, reset=False, accept_sparse=SPARSE, dtype=DTYPES)
+
+
+def _needs_no_check(estimator: Any, X: Any) -> bool:
+    if type(X) is not np.ndarray or X.dtype not in DTYPES or X.ndim != 2 or not len(X):
+        return False
+    if X.shape[1] != estimator.n_features_in_ or "feature_names_in_" in vars(estimator):
+        return False
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(X.sum()))
 
 
 def weights(estimator: Any, sample_weight: Any, y: Any) -> np.ndarray | None:

@@ -22,13 +22,11 @@ import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection._validation import _score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
-
-# Private, as the functions that `KNOWN` names.
-from sklearn.model_selection._validation import _score  # isort: skip
 
 from fastbackprop.sklearn import members, parameters
 from fastbackprop.sklearn.base import MLP

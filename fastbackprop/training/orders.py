@@ -25,10 +25,14 @@ class Orders:
         self.lengths = np.array(lengths, np.int64)
         self._goes_on = np.array([hasattr(g, "of_orders") for g in generators])
         self._sources: Any = None
+        self._locks: list[Any] = []
         if self._kernel is not None:
             known = [(0, 0) if g is None else self._kernel.source(g) for g in generators]
             if None not in known:
                 self._sources = np.array(known, np.int64).T.copy()
+                # NumPy's own generator may be that of several networks, in several threads.
+                locks = {id(lock): lock for lock in map(_lock, generators) if lock is not None}
+                self._locks = [locks[key] for key in sorted(locks)]
 
     def draw(self, orders: np.ndarray) -> None:
         """Fill orders, (n_epochs, n_generators, n): each begins with that of its samples."""
@@ -36,7 +40,7 @@ class Orders:
             flat = orders.reshape(-1, orders.shape[2])
             for g, n, rng in self._that_go_on():
                 orders[0, g, :n] = rng.last(n)
-            self._kernel.shuffle(flat, self.lengths, *self._sources, self._goes_on)
+            self._shuffle(flat, self._locks)
             for g, n, rng in self._that_go_on():
                 rng.keep(orders[-1, g, :n].copy())
             return
@@ -44,10 +48,22 @@ class Orders:
             for order, rng, n in zip(of_epoch, self._generators, self.lengths, strict=True):
                 order[:n] = np.arange(n) if rng is None else rng.permutation(n)
 
+    def _shuffle(self, flat: np.ndarray, locks: Sequence[Any]) -> None:
+        """With these locks held, taken in an order that all threads have."""
+        if locks:
+            with locks[0]:
+                return self._shuffle(flat, locks[1:])
+        self._kernel.shuffle(flat, self.lengths, *self._sources, self._goes_on)
+
     def _that_go_on(self) -> list[tuple[int, int, Any]]:
         """Their places, lengths and generators."""
         places = self._goes_on.nonzero()[0].tolist()
         return [(g, int(self.lengths[g]), self._generators[g]) for g in places]
+
+
+def _lock(rng: Any) -> Any:
+    """What NumPy holds while it draws from a generator."""
+    return None if rng is None else getattr(rng, "of_orders", rng.bit_generator).lock
 
 
 def state(rng: Any) -> Any:

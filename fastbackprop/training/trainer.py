@@ -190,10 +190,11 @@ class Trainer:
         return self._has_figures or self.callbacks.look_at_network
 
     def sum_of_squares(self) -> float:
-        """The sum of w^2 over all weights after the last epoch, added one after the other."""
+        """The sum of w^2 over all weights after the last epoch, one after the other in float64."""
         if self._squares is None:
-            squares = [np.square(W, dtype=np.float64).ravel() for W in self.machine.weights]
-            return float(np.cumsum(np.concatenate(squares))[-1])
+            with np.errstate(over="ignore"):
+                squares = [np.square(W).ravel() for W in self.machine.weights]
+                return float(np.cumsum(np.concatenate(squares), dtype=np.float64)[-1])
         return self._squares
 
     def epochs_over(self, figures: Iterable[Sequence[float]], seconds: float, pause: Pause) -> None:

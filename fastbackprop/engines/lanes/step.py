@@ -198,7 +198,7 @@ def end_costs(epochs, sums, work):
 
 @kernel(fastmath=ROUNDED)
 def sum_squares(lanes, squares):
-    """The sum of w^2 over all weights of each lane, one after the other."""
+    """The sum of w^2 over all weights of each lane, one after the other in float64."""
     V, theta, model = vector_lanes(lanes.values), lanes.values, lanes.model
     squares[:] = 0
     for l in range(1, model.layers.shape[0]):
@@ -206,7 +206,7 @@ def sum_squares(lanes, squares):
         n = model.layers[l - 1]["width"] * model.layers[l]["width"]
         for p in range(start, start + n * V, V):
             for lane in range(V):
-                w = float(theta[p + lane])
+                w = theta[p + lane]
                 squares[lane] += w * w
 
 
