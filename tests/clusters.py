@@ -25,7 +25,10 @@ def running(n_workers, n_threads=1, **options):
     """A client of so many worker processes on this machine."""
     for name in ("distributed", "distributed.scheduler", "distributed.nanny"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # A LocalCluster looks again some time after a worker was lost, and gives its nanny up for good
+    # where the worker is not there: it may be starting again, after the next kill.
     with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
         distributed.LocalCluster(
             n_workers=n_workers,
             threads_per_worker=n_threads,

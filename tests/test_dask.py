@@ -187,7 +187,7 @@ def two_workers(client):
     try:
         client.wait_for_workers(2, timeout=40)
     except TimeoutError:
-        client.cluster.scale(len(client.cluster.workers) + 1)
+        client.cluster.scale(len(client.cluster.worker_spec) + 1)
         client.wait_for_workers(2, timeout=120)
 
 
