@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+PLAIN = type(None), bool, int, float, str
+
 
 def is_number(value: Any) -> bool:
     """Whether it is a real number; NaN and infinity are."""
@@ -110,6 +112,11 @@ def whole(
     if most is not None and value > most:
         raise ValueError(f"{what} must {must} and {most} at most; got {text(value)}")
     return int(value)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether nobody can change it: a number, text or nothing of Python, or a tuple of these."""
+    return isinstance(value, PLAIN) or (type(value) is tuple and all(map(is_plain, value)))
 
 
 def flag(value: Any, what: str) -> bool:

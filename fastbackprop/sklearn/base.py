@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastbackprop import engines
 from fastbackprop.network import Network
+from fastbackprop.numbers import is_plain
 from fastbackprop.sklearn import members, parameters, stored
 from fastbackprop.sklearn.data import (
     SPARSE,
@@ -39,7 +40,6 @@ except ImportError:
         return method
 
 
-PLAIN = type(None), bool, int, float, str
 OF_CLONES = "_metadata_request", "_skl_callbacks", "_sklearn_output_config"  # they get them too
 
 
@@ -90,7 +90,7 @@ class MLP(CallbackSupportMixin, BaseEstimator):
         """As of BaseEstimator, which copies numbers and text too: in a search that takes long."""
         parameters = self.get_params(deep=False)
         more = any(name in vars(self) for name in OF_CLONES)
-        if more or not all(map(_is_plain, parameters.values())):
+        if more or not is_plain(tuple(parameters.values())):
             return super().__sklearn_clone__()
         return type(self)(**parameters)
 
@@ -322,11 +322,6 @@ class MLP(CallbackSupportMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = bool(SPARSE)
         return tags
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether nobody can change it."""
-    return isinstance(value, PLAIN) or (type(value) is tuple and all(map(_is_plain, value)))
 
 
 def accuracy(y: Any, predictions: np.ndarray, sample_weight: Any = None) -> float:

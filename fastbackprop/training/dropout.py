@@ -50,12 +50,15 @@ class Dropout:
         """Of a^0 ... a^{L-1}. Raises TypeError or ValueError."""
         return inputs.dropout_rates(self.hidden, self.inputs, n_layers)
 
-    def factor(self, epoch: int) -> float:
-        """Of the rates in this epoch, counted from 1. Raises TypeError or ValueError."""
-        if self.schedule is None:
-            return 1.0
-        what = f"schedule({epoch}) of Dropout"
-        return number(self.schedule(epoch), what, 0, 1, ends="[]")
+    def factor(self) -> Callable[[int], float] | None:
+        """That of the rates in an epoch, counted from 1, as a function; None where it is always 1.
+
+        The function raises TypeError or ValueError for a schedule that returns something else.
+        """
+        schedule = self.schedule
+        if schedule is None:
+            return None
+        return lambda n: number(schedule(n), f"schedule({n}) of Dropout", 0, 1, ends="[]")
 
     def refuse_schedule(self, where: str) -> None:
         """Raise ValueError if the rates depend on the epoch."""

@@ -111,7 +111,7 @@ def make_plan(
         batch_size=inputs.batch_size(settings["batch_size"], auto_batch_size if samples else None),
         shuffle=inputs.flag(settings["shuffle"], "shuffle"),
         rates=rates,
-        factor=None if dropout.schedule is None else dropout.factor,
+        factor=dropout.factor(),
         noise=noise,
         metrics=as_metrics(metrics.metrics, labels, machine.cost),
         of_training=metrics.training or held_out is None,

@@ -8,12 +8,12 @@ import numpy as np
 
 from fastbackprop.jit.interrupts import deferred
 from fastbackprop.machine import Machine
+from fastbackprop.numbers import is_plain
 from fastbackprop.optimizers import Optimizer
 from fastbackprop.optimizers.steps import Stepper
 from fastbackprop.samples import Samples
 
 MANY = 1024  # steps whose coefficients are computed at once
-PLAIN = type(None), bool, int, float, str
 
 
 class ShortSteps:
@@ -137,7 +137,7 @@ class Unchanged:
         names = [field.name for field in dataclasses.fields(optimizer) if field.init]
         self._hyperparameters = itemgetter(*names)
         self._values = self._hyperparameters(vars(optimizer))
-        self._plain = _is_plain(self._values)
+        self._plain = is_plain(self._values)
 
     def __call__(self, optimizer: Optimizer) -> bool:
         """Never where a hyperparameter is an object, which may have changed without a trace."""
@@ -147,11 +147,6 @@ class Unchanged:
             and optimizer.is_at_work(self._stepper)
             and self._hyperparameters(vars(optimizer)) == self._values
         )
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether it is a number, text or nothing, or a tuple of these."""
-    return isinstance(value, PLAIN) or (type(value) is tuple and all(map(_is_plain, value)))
 
 
 class ShortPasses:
